@@ -1,0 +1,59 @@
+"""Random variation of training pictures, drawn anew for each batch on the device that trains."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges of the variation; lengths are shares of the picture's side.
+
+    Attributes:
+        rotation_deg: largest rotation either way.
+        shear: largest shear along each axis.
+        scale: largest change of size of each axis.
+        shift: largest shift along each axis.
+        elastic: standard deviation of the displacement at the points of a coarse grid.
+        elastic_points: points of that grid along a side.
+        noise: largest standard deviation of additive noise, of full ink.
+        gain: largest change of the ink's strength.
+    """
+
+    rotation_deg: float = 8.0
+    shear: float = 0.15
+    scale: float = 0.12
+    shift: float = 0.04
+    elastic: float = 0.016
+    elastic_points: int = 6
+    noise: float = 0.05
+    gain: float = 0.2
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Vary (B, 1, S, S) pictures with values 0-1; the global random generator of their device decides."""
+        batch, device = len(images), images.device
+
+        def uniform(limit: float, *shape: int) -> torch.Tensor:
+            return (torch.rand(batch, *shape, device=device) * 2 - 1) * limit
+
+        angle = uniform(math.radians(self.rotation_deg))
+        scale_x, scale_y = 1 + uniform(self.scale), 1 + uniform(self.scale)
+        shear_x, shear_y = uniform(self.shear), uniform(self.shear)
+        cos, sin = torch.cos(angle), torch.sin(angle)
+        matrix = torch.stack(
+            [
+                torch.stack([cos * scale_x, (shear_x - sin) * scale_x, uniform(2 * self.shift)], dim=1),
+                torch.stack([(shear_y + sin) * scale_y, cos * scale_y, uniform(2 * self.shift)], dim=1),
+            ],
+            dim=1,
+        )  # (B, 2, 3): output coordinates in -1..1 -> input coordinates
+        grid = F.affine_grid(matrix, list(images.shape), align_corners=False)  # (B, S, S, 2)
+        points = self.elastic_points
+        bends = torch.randn(batch, 2, points, points, device=device) * (2 * self.elastic)
+        bends = F.interpolate(bends, size=images.shape[-2:], mode="bicubic", align_corners=True)  # (B, 2, S, S)
+        varied = F.grid_sample(images, grid + bends.permute(0, 2, 3, 1), align_corners=False)
+        varied = varied * (1 + uniform(self.gain, 1, 1, 1))
+        varied = varied + torch.randn_like(varied) * torch.rand(batch, 1, 1, 1, device=device) * self.noise
+        return varied.clamp_(0, 1)

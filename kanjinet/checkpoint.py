@@ -1,0 +1,121 @@
+"""Trained weights with everything that is needed to rebuild and to use the network that they belong to."""
+
+import pickle
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kanjinet import __version__
+from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256
+from kanjinet.errors import KanjinetError
+from kanjinet.files import replace_on_success
+from kanjinet.model import LightweightKanjiNet, ModelConfig
+
+CHECKPOINT_FORMAT = "kanjinet-checkpoint-1"
+CHECKPOINT_NAME = "best_kanji_model.pth"
+_REMEDY = "use a best_kanji_model.pth that train_etl9g_model.py wrote, or train again"
+
+
+@dataclass
+class Checkpoint:
+    """A network with its provenance.
+
+    Attributes:
+        model: the network, in evaluation mode on the CPU.
+        preprocessing: version of the preprocessing that its training pictures went through.
+        synthetic: whether it was trained on synthetic sample writers.
+        training: epochs, options and accuracies, as in best_model_info.json.
+        dataset_sha256: checksum of the dataset that it was trained on.
+        environment: versions of the software, and the git revision if there is one.
+    """
+
+    model: LightweightKanjiNet
+    preprocessing: str
+    synthetic: bool
+    training: dict[str, Any]
+    dataset_sha256: str
+    environment: dict[str, str] = field(default_factory=lambda: describe_environment())
+
+    @property
+    def config(self) -> ModelConfig:
+        """The configuration of the network."""
+        return self.model.config
+
+
+def describe_environment() -> dict[str, str]:
+    """Versions that a training run depends on, and the project's git revision where it is known."""
+    revision = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return {
+        "kanjinet": __version__,
+        "python": sys.version.split()[0],
+        "torch": str(torch.__version__),  # TorchVersion is a class that a safe load refuses
+        "git_revision": revision.stdout.strip() or "unknown",
+    }
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all."""
+    content = {
+        "format": CHECKPOINT_FORMAT,
+        "config": checkpoint.config.to_dict(),
+        "state_dict": {name: tensor.detach().cpu() for name, tensor in checkpoint.model.state_dict().items()},
+        "class_table": CHARACTERS,
+        "preprocessing": checkpoint.preprocessing,
+        "synthetic": checkpoint.synthetic,
+        "training": checkpoint.training,
+        "dataset_sha256": checkpoint.dataset_sha256,
+        "environment": checkpoint.environment,
+    }
+    with replace_on_success(path) as file:
+        torch.save(content, file)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Rebuild a trained network from its checkpoint; nothing in the file is executed.
+
+    Raises:
+        KanjinetError: no such file, not a checkpoint, or one of another format, network or class table.
+    """
+    content = load_tensors(path, _REMEDY)
+    if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
+        found = content.get("format") if isinstance(content, dict) else None
+        raise KanjinetError(f"{path}: format {found!r}, expected {CHECKPOINT_FORMAT!r}: {_REMEDY}")
+    if content.get("class_table") != CHARACTERS:
+        raise KanjinetError(f"{path}: another class table than SHA-256 {CLASS_TABLE_SHA256[:12]}...: {_REMEDY}")
+    try:
+        model = LightweightKanjiNet(ModelConfig(**content["config"]))
+        model.load_state_dict(content["state_dict"])
+        return Checkpoint(
+            model=model.eval(),
+            preprocessing=content["preprocessing"],
+            synthetic=content["synthetic"],
+            training=content["training"],
+            dataset_sha256=content["dataset_sha256"],
+            environment=content["environment"],
+        )
+    except KeyError as error:
+        raise KanjinetError(f"{path}: no {error} in it: {_REMEDY}") from error
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise KanjinetError(f"{path}: its weights do not fit its configuration ({first_line}): {_REMEDY}") from error
+
+
+def load_tensors(path: Path, remedy: str) -> Any:
+    """`torch.load` on the CPU without running code from the file.
+
+    Raises:
+        KanjinetError: no such file, or not a file that `torch.save` wrote.
+    """
+    if not path.is_file():
+        raise KanjinetError(f"{path}: not found: {remedy}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise KanjinetError(f"{path}: not a checkpoint, or a damaged one ({first_line}): {remedy}") from error

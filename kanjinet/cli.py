@@ -1,0 +1,80 @@
+"""What every script's command line has in common: value checks, messages, exit status."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from kanjinet.errors import KanjinetError
+from kanjinet.files import describe_os_error
+
+IMAGE_SIZES = (32, 48, 64, 96, 128)  # pixels a side; every stage works with these
+SAMPLE_NOTE = "synthetic sample, not real handwriting"
+
+Number = TypeVar("Number", int, float)
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run a script's `main` and exit: 0 when it returns, 1 with one line on stderr for an error, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a cp932 or cp1252 console cannot show every character
+    try:
+        main()
+    except KanjinetError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(describe_os_error(error))
+    except MemoryError:
+        _fail("out of memory: close other programs, or use a smaller --sample-limit, --batch-size or --workers")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def positive_int(text: str) -> int:
+    """An argparse type: a whole number of at least 1."""
+    return _checked(text, int, lambda value: value >= 1, "a whole number of at least 1")
+
+
+def non_negative_int(text: str) -> int:
+    """An argparse type: a whole number of at least 0."""
+    return _checked(text, int, lambda value: value >= 0, "a whole number of at least 0")
+
+
+def positive_float(text: str) -> float:
+    """An argparse type: a finite number above 0."""
+    return _checked(text, float, lambda value: 0 < value < float("inf"), "a number above 0")
+
+
+def _checked(text: str, convert: Callable[[str], Number], accept: Callable[[Number], bool], wanted: str) -> Number:
+    try:
+        value = convert(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {wanted}") from error
+    if not accept(value):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {wanted}")
+    return value
+
+
+def make_parser(description: str | None, example: str) -> argparse.ArgumentParser:
+    """A parser whose help shows every default and closes with an example."""
+    return argparse.ArgumentParser(
+        description=description,
+        epilog=f"example: {example}",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+
+
+def show_path(path: Path) -> str:
+    """A path as printed for people: relative to the current folder where it lies below it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

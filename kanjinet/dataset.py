@@ -1,0 +1,247 @@
+"""The dataset between preparation and training: one compressed NPZ chunk for each ETL9G file, described by JSON files.
+
+A chunk holds `X` uint8 (n, size, size), ink bright on 0; `y` uint16 (n,) class index; `data_set` uint8 (n,) 1-200;
+`sheet` uint8 (n,) 1-80, counted anew in each ETL9G file. Data set and sheet together name the writer.
+"""
+
+import hashlib
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
+from kanjinet.errors import KanjinetError
+from kanjinet.files import read_json, sha256_of_file
+from kanjinet.preprocess import check_preprocessing
+
+METADATA_NAME = "metadata.json"
+CHUNK_INFO_NAME = "chunk_info.json"
+MAPPING_NAME = "character_mapping.json"
+CHUNK_NAME = re.compile(r"etl9g_dataset_chunk_(\d\d)\.npz")
+DATASET_FORMAT = "kanjinet-dataset-1"
+_REMEDY = "run prepare_etl9g_dataset.py"
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that ZIP knows: the same input gives the same bytes at any time
+_DEFLATE_LEVEL = 1  # half the time of the default level 6 for a few per cent more bytes
+
+
+def chunk_name(number: int) -> str:
+    """The chunk of ETL9G_<number>."""
+    return f"etl9g_dataset_chunk_{number:02d}.npz"
+
+
+@dataclass(frozen=True)
+class ChunkInfo:
+    """What chunk_info.json says of a chunk and of the ETL9G file that it was made from."""
+
+    name: str
+    records: int
+    sha256: str
+    source_name: str
+    source_bytes: int
+    source_sha256: str
+    synthetic: bool
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A complete dataset folder: what its JSON files say."""
+
+    folder: Path
+    image_size: int
+    preprocessing: str
+    synthetic: bool
+    chunks: tuple[ChunkInfo, ...]
+    sha256: str
+
+    @property
+    def num_samples(self) -> int:
+        """Pictures in all chunks."""
+        return sum(chunk.records for chunk in self.chunks)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known of each sample but its picture: arrays of shape (n,), in chunk order."""
+
+    classes: npt.NDArray[np.uint16]
+    data_sets: npt.NDArray[np.uint8]
+    sheets: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+
+def write_chunk(
+    file: IO[bytes], labels: Labels, size: int, image_blocks: Iterable[npt.NDArray[np.uint8]]
+) -> None:
+    """Write one chunk to an open file; the pictures arrive in blocks, so that a chunk is never held as a whole."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, values in (("y", labels.classes), ("data_set", labels.data_sets), ("sheet", labels.sheets)):
+            with _open_member(archive, name) as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(values), allow_pickle=False)
+        with _open_member(archive, "X") as member:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (len(labels), size, size)}
+            np.lib.format.write_array_header_1_0(member, header)
+            for block in image_blocks:
+                member.write(np.ascontiguousarray(block).data)
+
+
+def _open_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    entry = zipfile.ZipInfo(f"{name}.npy", _ZIP_DATE)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry._compresslevel = _DEFLATE_LEVEL  # type: ignore[attr-defined]  # ZipInfo has no public name for it before 3.13
+    return archive.open(entry, "w", force_zip64=False)
+
+
+def hash_dataset(chunks: Iterable[ChunkInfo]) -> str:
+    """A checksum of a dataset: of its chunks' names and checksums, in order."""
+    lines = "".join(f"{chunk.name} {chunk.sha256}\n" for chunk in chunks)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def read_chunk_infos(folder: Path) -> tuple[tuple[ChunkInfo, ...], dict[str, Any]]:
+    """What chunk_info.json lists, by file number, and the settings that the chunks were made with.
+
+    Raises:
+        KanjinetError: it is missing, damaged, or names anything but chunks of this folder.
+    """
+    path = folder / CHUNK_INFO_NAME
+    content = read_json(path, _REMEDY)
+    try:
+        settings = dict(content["settings"])
+        chunks = tuple(ChunkInfo(**entry) for entry in content["chunks"])
+        names = [chunk.name for chunk in chunks]
+        if names != sorted(set(names)) or not all(CHUNK_NAME.fullmatch(name) for name in names):
+            raise KanjinetError(f"{path}: its chunk names are not etl9g_dataset_chunk_01.npz ... in order: {_REMEDY}")
+        if not all(isinstance(chunk.records, int) and 0 < chunk.records for chunk in chunks):
+            raise KanjinetError(f"{path}: a chunk without records: {_REMEDY}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise KanjinetError(f"{path}: does not list chunks ({error}): {_REMEDY}") from error
+    return chunks, settings
+
+
+def read_dataset_info(folder: Path) -> DatasetInfo:
+    """Read the description of a complete dataset.
+
+    Raises:
+        KanjinetError: no dataset there, an unfinished one, or one of another class table or preprocessing.
+    """
+    if not folder.is_dir():
+        raise KanjinetError(f"{folder}: no such folder: {_REMEDY} --output-dir {folder} first")
+    path = folder / METADATA_NAME
+    if not path.is_file():
+        raise KanjinetError(f"{folder}: no {METADATA_NAME}, so no finished dataset: {_REMEDY} --output-dir {folder} first")
+    metadata = read_json(path, _REMEDY)
+    chunks, _ = read_chunk_infos(folder)
+    try:
+        info = DatasetInfo(
+            folder=folder,
+            image_size=int(metadata["image_size"]),
+            preprocessing=str(metadata["preprocessing"]["version"]),
+            synthetic=bool(metadata["synthetic"]),
+            chunks=chunks,
+            sha256=str(metadata["dataset_sha256"]),
+        )
+        class_table = metadata["class_table_sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise KanjinetError(f"{path}: not the description of a dataset ({error!r}): {_REMEDY} again") from error
+    if class_table != CLASS_TABLE_SHA256:
+        raise KanjinetError(f"{path}: another class table ({class_table}): {_REMEDY} again")
+    check_preprocessing(info.preprocessing, str(path))
+    if info.sha256 != hash_dataset(chunks):
+        raise KanjinetError(f"{path}: does not belong to {CHUNK_INFO_NAME} beside it: {_REMEDY} again")
+    return info
+
+
+def read_chunk(folder: Path, chunk: ChunkInfo, names: tuple[str, ...] = ("X", "y", "data_set", "sheet")) -> dict[str, Any]:
+    """Read arrays of one chunk after a check of the file's checksum.
+
+    Raises:
+        KanjinetError: the chunk is missing, damaged, or not the one that chunk_info.json lists.
+    """
+    path = folder / chunk.name
+    if not path.is_file():
+        raise KanjinetError(f"{path}: missing chunk: {_REMEDY} again, which writes it anew")
+    if sha256_of_file(path) != chunk.sha256:
+        raise KanjinetError(
+            f"{path}: damaged chunk, its checksum is not the one in {CHUNK_INFO_NAME}: {_REMEDY} again, "
+            "which writes it anew"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in names}
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise KanjinetError(f"{path}: not a chunk ({error}): {_REMEDY} again") from error
+    for name, array in found.items():
+        if len(array) != chunk.records:
+            raise KanjinetError(f"{path}: {len(array):,} values in {name}, expected {chunk.records:,}: {_REMEDY} again")
+    return found
+
+
+def read_labels(folder: Path, chunks: tuple[ChunkInfo, ...]) -> Labels:
+    """Classes, data sets and sheets of all samples, without their pictures.
+
+    Raises:
+        KanjinetError: a missing or damaged chunk, or a class outside 0-3035.
+    """
+    parts = [read_chunk(folder, chunk, ("y", "data_set", "sheet")) for chunk in chunks]
+    classes = np.concatenate([part["y"] for part in parts])
+    if len(classes) and int(classes.max()) >= NUM_CLASSES:
+        raise KanjinetError(f"{folder}: class {classes.max()}, expected 0-{NUM_CLASSES - 1}: {_REMEDY} again")
+    return Labels(
+        classes.astype(np.uint16),
+        np.concatenate([part["data_set"] for part in parts]).astype(np.uint8),
+        np.concatenate([part["sheet"] for part in parts]).astype(np.uint8),
+    )
+
+
+def read_images(info: DatasetInfo, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """The pictures of the given samples, (len(indices), size, size) uint8, in the order of `indices`.
+
+    One chunk is unpacked at a time, so memory is that of the result and one chunk.
+
+    Raises:
+        KanjinetError: a missing or damaged chunk, or pictures of another size than metadata.json says.
+    """
+    images = np.empty((len(indices), info.image_size, info.image_size), dtype=np.uint8)
+    start = 0
+    for chunk in info.chunks:
+        rows = np.flatnonzero((indices >= start) & (indices < start + chunk.records))
+        if len(rows):
+            pictures = read_chunk(info.folder, chunk, ("X",))["X"]
+            if pictures.shape[1:] != images.shape[1:] or pictures.dtype != np.uint8:
+                raise KanjinetError(
+                    f"{info.folder / chunk.name}: pictures of {pictures.shape[1:]} {pictures.dtype}, "
+                    f"expected {images.shape[1:]} uint8: {_REMEDY} again"
+                )
+            images[rows] = pictures[indices[rows] - start]
+        start += chunk.records
+    return images
+
+
+def describe_dataset(
+    chunks: tuple[ChunkInfo, ...], labels: Labels, image_size: int, preprocessing: str, contract: str
+) -> dict[str, Any]:
+    """The content of metadata.json."""
+    return {
+        "format": DATASET_FORMAT,
+        "dataset": "ETL9G",
+        "synthetic": any(chunk.synthetic for chunk in chunks),
+        "total_samples": len(labels),
+        "num_classes": NUM_CLASSES,
+        "image_size": image_size,
+        "num_chunks": len(chunks),
+        "data_sets": [int(number) for number in np.unique(labels.data_sets)],
+        "dataset_sha256": hash_dataset(chunks),
+        "preprocessing": {"version": preprocessing, "contract": contract},
+        "class_table": CHARACTERS,
+        "class_table_sha256": CLASS_TABLE_SHA256,
+        "samples_per_class": np.bincount(labels.classes, minlength=NUM_CLASSES).tolist(),
+    }

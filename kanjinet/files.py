@@ -1,0 +1,111 @@
+"""Files that are either whole or absent: written under a temporary name, then renamed."""
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from kanjinet.errors import KanjinetError
+
+PARTIAL_SUFFIX = ".part"  # a leftover of a killed run; the next run overwrites it
+
+_REMEDIES = {
+    errno.ENOSPC: "free some disk space and run the same command again",
+    errno.EDQUOT: "free some disk space and run the same command again",
+    errno.EACCES: "check the permissions, or choose another folder",
+    errno.EPERM: "check the permissions, or choose another folder",
+    errno.EROFS: "choose a folder that can be written to",
+    errno.ENOTDIR: "a file stands where a folder is needed; choose another path",
+    errno.EISDIR: "a folder stands where a file is needed; choose another path",
+    errno.EIO: "check the disk, then run the same command again",
+}
+
+
+def describe_os_error(error: OSError) -> str:
+    """One line for an operating-system error: file, what went wrong, and what to do about it."""
+    parts = [str(error.filename)] if error.filename else []
+    parts.append(error.strerror or str(error) or type(error).__name__)
+    remedy = _REMEDIES.get(error.errno or 0)
+    return ": ".join([*parts, remedy] if remedy else parts)
+
+
+@contextmanager
+def replace_on_success(path: Path) -> Iterator[IO[bytes]]:
+    """Open a binary file that becomes `path` only when the block ends without an error.
+
+    The bytes go to a temporary name in the same folder, reach the disk, and are then renamed over `path`;
+    after an error the temporary file is gone and an earlier `path` is untouched.
+
+    Raises:
+        OSError: with `path` as its file name, also where the failing call did not know the name.
+    """
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    try:
+        try:
+            with open(partial, "w+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(partial), partial):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented UTF-8 JSON, characters not escaped, whole or not at all."""
+    text = json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    with replace_on_success(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Read a UTF-8 JSON file.
+
+    Args:
+        path: the file.
+        remedy: what a user can do when it is missing or damaged, for the message.
+
+    Raises:
+        KanjinetError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise KanjinetError(f"{path}: not found: {remedy}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise KanjinetError(f"{path}: not a JSON file ({error}): {remedy}") from error
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
+
+
+def _sha256(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder and its parents; an existing folder is fine.
+
+    Raises:
+        KanjinetError: a file stands in its place.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise KanjinetError(f"{path}: is a file where a folder is needed: choose another folder") from error
+    return path

@@ -1,0 +1,41 @@
+"""One process at a time in a folder, enforced by the operating system, which also frees a killed process's lock."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kanjinet.errors import KanjinetError
+
+LOCK_NAME = ".kanjinet.lock"
+
+
+@contextmanager
+def lock_folder(folder: Path, stage: str) -> Iterator[None]:
+    """Hold a folder for one stage.
+
+    Raises:
+        KanjinetError: another process holds it.
+    """
+    with open(folder / LOCK_NAME, "a+b") as file:
+        try:
+            _lock(file.fileno())
+        except OSError as error:
+            raise KanjinetError(
+                f"{folder}: another {stage} is at work in this folder: wait for it, or choose another folder"
+            ) from error
+        yield
+
+
+if os.name == "nt":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,264 @@
+"""LightweightKanjiNet: one class, whose published versions are presets of its configuration."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from kanjinet.classes import NUM_CLASSES
+from kanjinet.errors import KanjinetError
+
+MODEL_VERSIONS = ("1.0", "2.0", "2.1", "3.0")
+DEFAULT_VERSION = "3.0"
+POOLING_TYPES = ("adaptive_avg", "adaptive_max", "avg_2x2", "max_2x2", "fixed_avg", "fixed_max")
+DOWNSAMPLING = 16  # four of the stages halve the picture: 64 pixels -> a 4 x 4 map
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a checkpoint stores to rebuild its network; `ModelConfig.preset` fills it for a version.
+
+    Attributes:
+        version: one of MODEL_VERSIONS.
+        image_size: side of the square input, pixels.
+        pooling_type: one of POOLING_TYPES; `fixed_*` also makes the squeeze-and-excitation modules pool with a
+            kernel of fixed size, which computes the same numbers.
+        channels: output channels of each stage.
+        depths: blocks of each stage.
+        se_reductions: for each stage, the reduction of its squeeze-and-excitation module, or 0 for none.
+        hidden_features: width of the classifier's hidden layer, or 0 for a single linear layer.
+        num_classes: number of scores.
+    """
+
+    version: str
+    image_size: int
+    pooling_type: str
+    channels: tuple[int, ...]
+    depths: tuple[int, ...]
+    se_reductions: tuple[int, ...]
+    hidden_features: int
+    num_classes: int = NUM_CLASSES
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "depths", "se_reductions"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # a list after a trip through JSON
+        if self.version not in MODEL_VERSIONS:
+            raise KanjinetError(f"model version {self.version!r}: choose one of {', '.join(MODEL_VERSIONS)}")
+        if self.pooling_type not in POOLING_TYPES:
+            raise KanjinetError(f"pooling type {self.pooling_type!r}: choose one of {', '.join(POOLING_TYPES)}")
+        if self.image_size % DOWNSAMPLING or self.image_size < 2 * DOWNSAMPLING:
+            raise KanjinetError(f"image size {self.image_size}: choose 32, 48, 64, 96 or 128 pixels")
+
+    @classmethod
+    def preset(cls, version: str, image_size: int = 64, pooling_type: str = "adaptive_avg") -> "ModelConfig":
+        """The configuration of a version."""
+        deep = (32, 64, 128, 256, 512)
+        no_attention, attention = (0, 0, 0, 0, 0), (0, 0, 8, 16, 16)
+        if version == "1.0":
+            return cls(version, image_size, pooling_type, deep[:4], (1, 1, 1, 1), no_attention[:4], 512)
+        if version == "2.0":
+            return cls(version, image_size, pooling_type, deep, (1, 1, 1, 1, 1), no_attention, 1024)
+        if version == "2.1":
+            return cls(version, image_size, pooling_type, deep, (1, 1, 1, 1, 1), attention, 1024)
+        return cls(version, image_size, pooling_type, deep, (1, 2, 3, 3, 2), attention, 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON knows them."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @property
+    def learns_pooling(self) -> bool:
+        """Whether each cell of the last feature map has a learned weight of its own (version 3.0)."""
+        return self.version == "3.0"
+
+    @property
+    def feature_size(self) -> int:
+        """Side of the last feature map."""
+        return self.image_size // DOWNSAMPLING
+
+    @property
+    def pooled_size(self) -> int:
+        """Side of the pooled map."""
+        return 2 if self.pooling_type.endswith("2x2") else 1
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether every pooling has a kernel of fixed size."""
+        return self.pooling_type.startswith("fixed")
+
+
+def make_global_pooling(pooling_type: str, feature_size: int) -> nn.Module:
+    """The layer that pools a (B, C, feature_size, feature_size) map to (B, C, 1, 1), or (B, C, 2, 2) for `*_2x2`."""
+    if pooling_type == "adaptive_avg":
+        return nn.AdaptiveAvgPool2d(1)
+    if pooling_type == "adaptive_max":
+        return nn.AdaptiveMaxPool2d(1)
+    kernel, stride = feature_size, feature_size
+    if pooling_type.endswith("2x2"):
+        stride = feature_size // 2
+        kernel = feature_size - stride  # 4 x 4: 2; 3 x 3: overlapping windows, as AdaptiveAvgPool2d(2) lays them
+    return nn.AvgPool2d(kernel, stride) if "avg" in pooling_type else nn.MaxPool2d(kernel, stride)
+
+
+class SqueezeExcite(nn.Module):
+    """Channel attention: (B, C, H, W) -> the same shape, each channel scaled by a gate.
+
+    Source: Hu et al., "Squeeze-and-Excitation Networks", 2018.
+    """
+
+    def __init__(self, channels: int, reduction: int, *, fixed_size: int, starts_open: bool) -> None:
+        super().__init__()
+        self.pool: nn.Module = nn.AvgPool2d(fixed_size) if fixed_size else nn.AdaptiveAvgPool2d(1)
+        self.reduce = nn.Linear(channels, channels // reduction, bias=False)
+        self.expand = nn.Linear(channels // reduction, channels, bias=False)
+        self.gain = 2.0 if starts_open else 1.0
+        if starts_open:  # gates of 2 x sigmoid(0) = 1: the module starts as the identity and learns from there
+            nn.init.zeros_(self.expand.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        squeezed = self.pool(x).flatten(1)  # (B, C, H, W) -> (B, C)
+        gates = self.gain * torch.sigmoid(self.expand(F.relu(self.reduce(squeezed))))
+        return x * gates[:, :, None, None]
+
+
+class SeparableStage(nn.Sequential):
+    """Versions 1.0-2.1: 3x3 depthwise - BN - ReLU - 1x1 pointwise - BN - ReLU."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels_in, channels_in, 3, stride, padding=1, groups=channels_in, bias=False),
+            nn.BatchNorm2d(channels_in),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels_in, channels_out, 1, bias=False),
+            nn.BatchNorm2d(channels_out),
+            nn.ReLU(inplace=True),
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Version 3.0: 3x3 depthwise - BN - 1x1 pointwise - BN, added to the input where shapes allow, then ReLU."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels_in, channels_in, 3, stride, padding=1, groups=channels_in, bias=False),
+            nn.BatchNorm2d(channels_in),
+            nn.Conv2d(channels_in, channels_out, 1, bias=False),
+            nn.BatchNorm2d(channels_out),
+        )
+        self.is_residual = stride == 1 and channels_in == channels_out
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.layers(x)
+        return F.relu(x + out if self.is_residual else out)
+
+
+class LightweightKanjiNet(nn.Module):
+    """Scores of the 3,036 classes for pictures of single characters.
+
+    Input: (batch, 1, size, size) or flattened (batch, size * size) floats, ink 1 on paper 0.
+    Output: (batch, 3036) scores before the softmax, in class order (kanjinet.classes).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stages = self._make_stages()  # (B, 1, size, size) -> (B, C, size / 16, size / 16)
+        features = config.channels[-1]
+        if config.learns_pooling:
+            side = config.feature_size
+            self.cell_weights = nn.Parameter(torch.ones(features, side, side))
+        self.pool = make_global_pooling(config.pooling_type, config.feature_size)
+        self.classifier = self._make_classifier(features * config.pooled_size**2)
+
+    def _make_stages(self) -> nn.Sequential:
+        config = self.config
+        stages: list[nn.Module] = []
+        channels_in, side = 1, config.image_size
+        for index, (channels, depth, reduction) in enumerate(
+            zip(config.channels, config.depths, config.se_reductions, strict=True)
+        ):
+            stride = 2 if index < 4 else 1
+            side //= stride
+            layers: list[nn.Module] = []
+            for block in range(depth):
+                layers.append(self._make_block(index, channels_in, channels, stride if block == 0 else 1))
+                channels_in = channels
+            if reduction:
+                fixed_size = side if config.is_fixed else 0
+                layers.append(
+                    SqueezeExcite(channels, reduction, fixed_size=fixed_size, starts_open=config.learns_pooling)
+                )
+            stages.append(nn.Sequential(*layers))
+        return nn.Sequential(*stages)
+
+    def _make_block(self, stage: int, channels_in: int, channels: int, stride: int) -> nn.Module:
+        if not self.config.learns_pooling:
+            return SeparableStage(channels_in, channels, stride)
+        if stage == 0:  # a depthwise kernel on a single channel would see almost nothing
+            return nn.Sequential(
+                nn.Conv2d(channels_in, channels, 5, stride, padding=2, bias=False),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(inplace=True),
+            )
+        return ResidualBlock(channels_in, channels, stride)
+
+    def _make_classifier(self, features: int) -> nn.Sequential:
+        config = self.config
+        if not config.hidden_features:
+            return nn.Sequential(nn.BatchNorm1d(features), nn.Linear(features, config.num_classes))
+        return nn.Sequential(
+            nn.Dropout(0.3),
+            nn.Linear(features, config.hidden_features),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.2),
+            nn.Linear(config.hidden_features, config.num_classes),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.ndim == 2:
+            x = x.unflatten(1, (1, self.config.image_size, self.config.image_size))  # (B, s * s) -> (B, 1, s, s)
+        x = self.stages(x)
+        if self.config.learns_pooling:
+            x = x * self.cell_weights
+        x = self.pool(x).flatten(1)  # (B, C, s/16, s/16) -> (B, C) or (B, 4C)
+        scores: torch.Tensor = self.classifier(x)
+        return scores
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of weights: 1,735,527 / 3,818,599 / 3,863,655 / 2,241,436 for versions 1.0 / 2.0 / 2.1 / 3.0 at 64."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def change_pooling(model: LightweightKanjiNet, pooling_type: str) -> LightweightKanjiNet:
+    """A copy of a trained network, in evaluation mode, that pools in another way.
+
+    `adaptive_*` <-> `fixed_*` computes the same numbers. Average pooling -> `avg_2x2` spreads each classifier weight
+    over the four cells, which is exact where the four windows tile the map (every size but 48). Any other change
+    makes another network than the trained one: measure it.
+    """
+    changed = LightweightKanjiNet(replace(model.config, pooling_type=pooling_type))
+    state = dict(model.state_dict())
+    cells_before, cells_after = model.config.pooled_size**2, changed.config.pooled_size**2
+    if cells_before != cells_after:
+        first = next(index for index, layer in enumerate(model.classifier) if isinstance(layer, nn.Linear))
+        for name in list(state):
+            layer, _, kind = name.removeprefix("classifier.").partition(".")
+            if not name.startswith("classifier.") or int(layer) > first or kind == "num_batches_tracked":
+                continue
+            if int(layer) == first:
+                if kind == "weight":
+                    state[name] = _spread(state[name], cells_before, cells_after) * cells_before / cells_after
+            else:  # batch norm before the linear layer: one value a feature
+                state[name] = _spread(state[name][None], cells_before, cells_after)[0]
+    changed.load_state_dict(state)
+    return changed.eval()
+
+
+def _spread(weights: torch.Tensor, cells_before: int, cells_after: int) -> torch.Tensor:
+    """(n, C * cells_before) -> (n, C * cells_after): the mean over a feature's cells, in each of its new cells."""
+    per_feature = weights.unflatten(1, (-1, cells_before)).mean(dim=2)  # (n, C)
+    return per_feature.repeat_interleave(cells_after, dim=1)

@@ -1,0 +1,214 @@
+"""Is an ONNX file what its name says, and does it compute in real engines what PyTorch computes?"""
+
+import importlib.metadata
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from kanjinet.errors import KanjinetError
+
+FloatArray = npt.NDArray[np.float32]
+Engine = Callable[[FloatArray], FloatArray]
+
+ABSOLUTE_BOUND = 1e-3  # on a score; 1e-5 is usual, because float32 sums differ in order
+RELATIVE_BOUND = 1e-5  # of the largest score, for networks whose scores run into hundreds
+BATCHES = (1, 5)
+
+# All that a network needs. No Shape, Gather or Reshape: engines for small devices stumble over them.
+OPERATORS = {
+    *("Conv", "Relu", "Add", "Mul", "Sigmoid", "Flatten", "Gemm"),
+    *("AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"),
+}
+ADAPTIVE_OPERATORS = {"GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"}
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What the name of an export's backend promises.
+
+    Attributes:
+        opset: version of the operator set that the file declares and keeps to.
+        dynamic_batch: whether the first dimension is free, or 1.
+        fixed_pooling: whether every pooling has a kernel of fixed size.
+    """
+
+    opset: int
+    dynamic_batch: bool
+    fixed_pooling: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One engine against PyTorch.
+
+    Attributes:
+        engine: name and version.
+        batch: pictures at a time, as text.
+        pictures: how many in all.
+        difference: largest absolute difference of a score.
+        agreement: share of pictures with the same best class, 0-1.
+    """
+
+    engine: str
+    batch: str
+    pictures: int
+    difference: float
+    agreement: float
+
+
+def check_structure(model: onnx.ModelProto, promise: Promise, image_size: int, num_classes: int) -> None:
+    """Check that a model keeps its promise: every operator, attribute and input form of the declared opset.
+
+    Raises:
+        KanjinetError: with all that is wrong.
+    """
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise KanjinetError(f"the exported graph is not valid ONNX: {error}") from error
+    problems = list(_find_problems(model, promise))
+    batch = 0 if promise.dynamic_batch else 1
+    for value, name, shape in (
+        (model.graph.input, "input", [batch, 1, image_size, image_size]),
+        (model.graph.output, "output", [batch, num_classes]),
+    ):
+        # dim_value is 0 where a dimension has a name instead
+        found = [(each.name, [dim.dim_value for dim in each.type.tensor_type.shape.dim]) for each in value]
+        if found != [(name, shape)]:
+            problems.append(f"{name}: {found}, expected {[(name, shape)]} (0: dynamic)")
+    if problems:
+        raise KanjinetError(f"the exported graph does not keep to opset {promise.opset}: {'; '.join(problems)}")
+
+
+def _find_problems(model: onnx.ModelProto, promise: Promise) -> Iterator[str]:
+    declared = [(entry.domain, entry.version) for entry in model.opset_import]
+    if declared != [("", promise.opset)]:
+        yield f"operator sets {declared}"
+    if model.ir_version != onnx.helper.find_min_ir_version_for(list(model.opset_import)):
+        yield f"IR version {model.ir_version} is newer than the opset needs"
+    if model.functions or model.graph.sparse_initializer:
+        yield "functions or sparse tensors"
+    for tensor in model.graph.initializer:
+        if tensor.external_data or tensor.data_location != onnx.TensorProto.DEFAULT:
+            yield f"{tensor.name} lies in another file"
+    for node in model.graph.node:
+        yield from _find_node_problems(node, promise)
+
+
+def _find_node_problems(node: onnx.NodeProto, promise: Promise) -> Iterator[str]:
+    if node.op_type not in OPERATORS or (promise.fixed_pooling and node.op_type in ADAPTIVE_OPERATORS):
+        yield f"operator {node.op_type}"
+    try:
+        schema = onnx.defs.get_schema(node.op_type, promise.opset, node.domain)
+    except onnx.defs.SchemaError:
+        yield f"{node.op_type} is not in the opset"
+        return
+    if schema.deprecated or not schema.min_input <= len(node.input) <= schema.max_input:
+        yield f"{node.op_type} with {len(node.input)} inputs"
+    for attribute in node.attribute:
+        known = schema.attributes.get(attribute.name)
+        if known is None or known.type.value != attribute.type:
+            yield f"{node.op_type} with attribute {attribute.name}"
+
+
+def compare_engines(
+    content: bytes, reference: FloatArray, inputs: FloatArray, *, dynamic_batch: bool
+) -> tuple[list[Comparison], list[str]]:
+    """Run an ONNX file in onnxruntime, and in tract where it is installed, against PyTorch's scores.
+
+    Args:
+        content: the file's bytes.
+        reference: (n, classes) scores of PyTorch.
+        inputs: (n, 1, size, size), 0-1.
+        dynamic_batch: whether to run batches of 5 too.
+
+    Returns:
+        The comparisons, and the names of the engines that are not installed.
+
+    Raises:
+        KanjinetError: an engine refuses the file, or differs by more than the bound or in a clear best class.
+    """
+    comparisons = [
+        _compare(engine, reference, inputs, batch)
+        for batch in (BATCHES if dynamic_batch else (1,))
+        for engine in [_load_onnxruntime(content)]
+    ]
+    try:
+        import tract
+    except ImportError:
+        return comparisons, ["tract"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(content)
+        shape = ",".join(str(side) for side in inputs.shape[1:])
+        try:
+            pinned = _load_tract(path, f"1,{shape},f32")
+            comparisons.append(_compare(pinned, reference, inputs, 1))
+            if dynamic_batch:
+                comparisons.append(_compare(_load_tract(path, None), reference, inputs, BATCHES[-1], dynamic=True))
+        except tract.TractError as error:
+            raise KanjinetError(f"tract refuses the exported graph: {error}") from error
+    return comparisons, []
+
+
+@dataclass(frozen=True)
+class _LoadedEngine:
+    name: str
+    run: Engine
+
+
+def _load_onnxruntime(content: bytes) -> _LoadedEngine:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise KanjinetError(
+            "onnxruntime, which checks every export, is missing: python -m pip install onnxruntime"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return _LoadedEngine(
+        f"onnxruntime {onnxruntime.__version__}", lambda batch: session.run(["output"], {"input": batch})[0]
+    )
+
+
+def _load_tract(path: Path, fact: str | None) -> _LoadedEngine:
+    import tract
+
+    model = tract.onnx().load(path)
+    if fact:
+        model.set_input_fact(0, fact)
+    runnable = model.into_model().into_runnable()
+    return _LoadedEngine(
+        f"tract {importlib.metadata.version('tract')}", lambda batch: runnable.run([batch])[0].to_numpy()
+    )
+
+
+def _compare(
+    engine: _LoadedEngine, reference: FloatArray, inputs: FloatArray, batch: int, *, dynamic: bool = False
+) -> Comparison:
+    scores = np.concatenate([engine.run(inputs[start : start + batch]) for start in range(0, len(inputs), batch)])
+    comparison = compare_scores(engine.name, f"{batch}, dynamic" if dynamic else str(batch), reference, scores)
+    bound = ABSOLUTE_BOUND + RELATIVE_BOUND * float(np.abs(reference).max())
+    best_two = np.sort(reference, axis=1)[:, -2:]
+    clear = best_two[:, 1] - best_two[:, 0] > 2 * bound
+    differs = bool(np.any((scores.argmax(axis=1) != reference.argmax(axis=1)) & clear))
+    if differs or not comparison.difference <= bound:  # "not <=" also catches NaN
+        raise KanjinetError(
+            f"{engine.name}, batch {comparison.batch}: scores differ from PyTorch's by up to "
+            f"{comparison.difference:.2g}, {comparison.agreement:.1%} equal best classes; the bound is {bound:.2g}"
+        )
+    return comparison
+
+
+def compare_scores(engine: str, batch: str, reference: FloatArray, scores: FloatArray) -> Comparison:
+    """The figures of a comparison, whatever they are."""
+    difference = float(np.abs(scores - reference).max()) if scores.shape == reference.shape else math.inf
+    same = scores.argmax(axis=1) == reference.argmax(axis=1)
+    return Comparison(engine, batch, len(reference), difference, float(same.mean()))

@@ -1,0 +1,83 @@
+"""Which samples are used, and which of them for training, validation and test."""
+
+import numpy as np
+import numpy.typing as npt
+
+from kanjinet.dataset import Labels
+from kanjinet.errors import KanjinetError
+
+SPLITS = ("random", "writers")
+PARTS = ("train", "validation", "test")
+TRAIN_SHARE, VALIDATION_SHARE, TEST_SHARE = 0.70, 0.15, 0.15
+
+# 14 : 3 : 3 of 20, spread so that a class with as few as five samples still has three for training
+_VALIDATION_SLOTS, _TEST_SLOTS = (3, 10, 16), (6, 13, 19)
+
+Indices = npt.NDArray[np.int64]
+
+
+def choose_samples(classes: npt.NDArray[np.uint16], limit: int | None, seed: int) -> Indices:
+    """Sample indices, ascending: all, or `limit` of them, as even over the classes as the number allows.
+
+    Raises:
+        KanjinetError: more samples are asked for than there are.
+    """
+    if limit is None:
+        return np.arange(len(classes))
+    if limit > len(classes):
+        raise KanjinetError(f"--sample-limit {limit:,}: the dataset has {len(classes):,} samples: choose fewer, or all")
+    shuffled = np.random.default_rng(seed).permutation(len(classes))
+    by_class = shuffled[np.argsort(classes[shuffled], kind="stable")]
+    sorted_classes = classes[by_class]
+    starts = np.flatnonzero(np.r_[True, sorted_classes[1:] != sorted_classes[:-1]])
+    rank_in_class = np.arange(len(by_class)) - np.repeat(starts, np.diff(np.r_[starts, len(by_class)]))
+    # Take everybody's first sample, then everybody's second, ...; classes in random order within a round.
+    class_order = np.random.default_rng([seed, 1]).permutation(int(classes.max()) + 1)
+    rounds = np.lexsort((class_order[sorted_classes], rank_in_class))
+    return np.sort(by_class[rounds[:limit]])
+
+
+def split_samples(labels: Labels, chosen: Indices, split: str, seed: int) -> dict[str, Indices]:
+    """Divide the chosen samples, 70 / 15 / 15, into disjoint index arrays for "train", "validation" and "test".
+
+    Args:
+        labels: of the whole dataset.
+        chosen: indices into it.
+        split: "random": stratified by class, so that a writer's other characters may be in training;
+            "writers": whole data sets, so that the writers of validation and test are never seen in training.
+        seed: of the shuffle.
+
+    Raises:
+        KanjinetError: too few samples or data sets to fill all three parts.
+    """
+    rng = np.random.default_rng([seed, 2])
+    slots = _slots_of_data_sets(labels.data_sets[chosen], rng) if split == "writers" else None
+    if slots is None:
+        shuffled = rng.permutation(chosen)
+        chosen = shuffled[np.argsort(labels.classes[shuffled], kind="stable")]
+        pattern = np.array([1 if s in _VALIDATION_SLOTS else 2 if s in _TEST_SLOTS else 0 for s in range(20)])
+        slots = pattern[(np.arange(len(chosen)) + rng.integers(20)) % 20]
+    parts = {name: np.sort(chosen[slots == number]) for number, name in enumerate(PARTS)}
+    for name, indices in parts.items():
+        if len(indices) < 2:
+            raise KanjinetError(
+                f"{len(chosen)} samples leave {len(indices)} for {name}: use a larger --sample-limit, or none"
+            )
+    return parts
+
+
+def _slots_of_data_sets(data_sets: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """0, 1 or 2 (train, validation, test) for each sample, by its data set."""
+    present = np.unique(data_sets)
+    if len(present) < 3:
+        raise KanjinetError(
+            f"--split writers needs at least 3 data sets, the dataset has {len(present)}: "
+            "prepare more ETL9G files, or use --split random"
+        )
+    num_validation = max(1, round(len(present) * VALIDATION_SHARE))
+    num_test = max(1, round(len(present) * TEST_SHARE))
+    slot_of_set = np.zeros(256, dtype=np.int64)
+    shuffled = rng.permutation(present)
+    slot_of_set[shuffled[:num_validation]] = 1
+    slot_of_set[shuffled[num_validation : num_validation + num_test]] = 2
+    return slot_of_set[data_sets]

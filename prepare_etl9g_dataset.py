@@ -1,0 +1,225 @@
+"""Prepare the dataset: ETL9G files -> one compressed NPZ chunk each, with every picture preprocessed.
+
+Reads:  ETL9G/ETL9G_01 ... ETL9G_50 (any number of them)
+Writes: dataset/etl9g_dataset_chunk_*.npz, metadata.json, character_mapping.json, chunk_info.json
+Run:    python prepare_etl9g_dataset.py --etl-dir ETL9G --output-dir dataset --size 64
+
+A second run does only what is missing or changed, so an interrupted run is continued by the same command.
+"""
+
+import argparse
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from kanjinet import etl9g
+from kanjinet.classes import describe_classes
+from kanjinet.cli import IMAGE_SIZES, SAMPLE_NOTE, make_parser, positive_int, run_script, show_path
+from kanjinet.dataset import (
+    CHUNK_INFO_NAME,
+    CHUNK_NAME,
+    MAPPING_NAME,
+    METADATA_NAME,
+    ChunkInfo,
+    DatasetInfo,
+    Labels,
+    chunk_name,
+    describe_dataset,
+    read_chunk_infos,
+    read_dataset_info,
+    read_labels,
+    write_chunk,
+)
+from kanjinet.errors import KanjinetError
+from kanjinet.files import make_folder, replace_on_success, sha256_of_file, write_json
+from kanjinet.locks import lock_folder
+from kanjinet.preprocess import CONTRACTS, PREPROCESSINGS, preprocess
+
+BLOCK_RECORDS = 256  # 4 MB of unpacked cells at a time: stays in the processor's cache
+INK_SCALE = 255 // etl9g.MAX_INK  # 17: ink level 15 becomes 255
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(__doc__, "python prepare_etl9g_dataset.py --etl-dir ETL9G --output-dir dataset --size 64")
+    parser.add_argument("--etl-dir", type=Path, default=Path("ETL9G"), help="folder of the ETL9G files")
+    parser.add_argument("--output-dir", type=Path, default=Path("dataset"), help="folder for the dataset")
+    parser.add_argument("--size", type=int, default=64, choices=IMAGE_SIZES, help="side of the pictures, pixels")
+    parser.add_argument("--workers", type=positive_int, help="processes (default: one a core)")
+    parser.add_argument(
+        "--preprocess",
+        choices=PREPROCESSINGS,
+        default="normalize",
+        help="normalize: stretched, cropped to the ink, centred; plain: the whole cell resized, for comparison",
+    )
+    parser.add_argument(
+        "--allow-partial", action="store_true", help="accept files that do not hold whole data sets of 3,036 records"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Prepare every file, then describe the dataset."""
+    args = parse_args()
+    start = time.perf_counter()
+    files = etl9g.find_etl9g_files(args.etl_dir)
+    for file in files:
+        etl9g.check_file_size(file.path, file.path.stat().st_size, allow_partial=args.allow_partial)
+    folder = make_folder(args.output_dir)
+    preprocessing = PREPROCESSINGS[args.preprocess]
+    with lock_folder(folder, "prepare_etl9g_dataset.py"):
+        refuse_foreign_chunks(folder, files)
+        chunks, written = prepare_chunks(
+            files,
+            folder,
+            size=args.size,
+            preprocessing=preprocessing,
+            allow_partial=args.allow_partial,
+            workers=args.workers or os.cpu_count() or 1,
+        )
+        describe_chunks(folder, chunks, args.size, preprocessing)
+    print_summary(folder, read_dataset_info(folder), written, time.perf_counter() - start)
+
+
+def refuse_foreign_chunks(folder: Path, files: list[etl9g.Etl9gFile]) -> None:
+    """Stop before a dataset of other files is mixed with, or replaced by, this one."""
+    expected = {chunk_name(file.number) for file in files}
+    present = {path.name for path in folder.iterdir() if CHUNK_NAME.fullmatch(path.name)}
+    if foreign := sorted(present - expected):
+        raise KanjinetError(
+            f"{folder}: holds {foreign[0]}, which is made from none of the files given now: "
+            "remove it, or choose another --output-dir"
+        )
+
+
+def prepare_chunks(
+    files: list[etl9g.Etl9gFile], folder: Path, *, size: int, preprocessing: str, allow_partial: bool, workers: int
+) -> tuple[tuple[ChunkInfo, ...], int]:
+    """Write the chunks that are missing or out of date; returns all chunks, and how many were written.
+
+    chunk_info.json is brought up to date after every chunk. While anything is missing there is no metadata.json, so
+    that no later stage takes half a dataset for a whole one.
+    """
+    settings = {"image_size": size, "preprocessing": preprocessing}
+    known = read_finished_chunks(folder, settings)
+    finished: dict[str, ChunkInfo] = {}
+    written = 0
+    make_one = partial(
+        make_chunk, folder=folder, size=size, preprocessing=preprocessing, allow_partial=allow_partial
+    )
+    context = multiprocessing.get_context("spawn")  # the same on every platform
+    pool = ProcessPoolExecutor(min(workers, len(files)), mp_context=context, initializer=use_one_thread)
+    try:
+        tasks = {pool.submit(make_one, file, known=known.get(chunk_name(file.number))): file for file in files}
+        for task in tqdm(as_completed(tasks), total=len(tasks), unit="file", disable=None):
+            chunk = task.result()
+            finished[chunk.name] = chunk
+            if known.get(chunk.name) == chunk:
+                continue
+            written += 1
+            (folder / METADATA_NAME).unlink(missing_ok=True)
+            known[chunk.name] = chunk
+            write_chunk_info(folder, known, settings)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return tuple(finished[name] for name in sorted(finished)), written
+
+
+def read_finished_chunks(folder: Path, settings: dict[str, object]) -> dict[str, ChunkInfo]:
+    """What an earlier run with the same settings has finished, by chunk name."""
+    path = folder / CHUNK_INFO_NAME
+    if not path.is_file():
+        return {}
+    try:
+        chunks, earlier = read_chunk_infos(folder)
+    except KanjinetError as error:
+        print(f"{error}; starting over")
+        return {}
+    return {chunk.name: chunk for chunk in chunks} if earlier == settings else {}
+
+
+def write_chunk_info(folder: Path, chunks: dict[str, ChunkInfo], settings: dict[str, object]) -> None:
+    """Write chunk_info.json: the settings, then each finished chunk with the checksums of source and result."""
+    entries = [asdict(chunks[name]) for name in sorted(chunks)]
+    write_json(folder / CHUNK_INFO_NAME, {"settings": settings, "chunks": entries})
+
+
+def use_one_thread() -> None:
+    """Keep OpenCV to the worker's own core."""
+    cv2.setNumThreads(1)
+
+
+def make_chunk(
+    file: etl9g.Etl9gFile,
+    *,
+    folder: Path,
+    size: int,
+    preprocessing: str,
+    allow_partial: bool,
+    known: ChunkInfo | None,
+) -> ChunkInfo:
+    """Write the chunk of one ETL9G file, unless `known` says that it stands already; runs in a worker process."""
+    path = folder / chunk_name(file.number)
+    source_sha256 = sha256_of_file(file.path)
+    if known and known.source_sha256 == source_sha256 and path.is_file() and sha256_of_file(path) == known.sha256:
+        return known
+    records = etl9g.open_records(file.path, allow_partial=allow_partial)
+    labels = Labels(
+        etl9g.read_labels(file.path, records).astype(np.uint16),
+        etl9g.read_data_sets(file, records),
+        records["sheet"].astype(np.uint8),
+    )
+    with replace_on_success(path) as chunk:
+        write_chunk(chunk, labels, size, preprocess_blocks(records, size, preprocessing))
+    return ChunkInfo(
+        name=path.name,
+        records=len(records),
+        sha256=sha256_of_file(path),
+        source_name=file.path.name,
+        source_bytes=file.path.stat().st_size,
+        source_sha256=source_sha256,
+        synthetic=etl9g.is_synthetic(file.path.parent, records),
+    )
+
+
+def preprocess_blocks(
+    records: npt.NDArray[np.void], size: int, preprocessing: str
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Preprocess the cells of one file, block by block: (BLOCK_RECORDS, size, size) uint8 each."""
+    for first in range(0, len(records), BLOCK_RECORDS):
+        cells = etl9g.unpack_pixels(records["pixels"][first : first + BLOCK_RECORDS]) * np.uint8(INK_SCALE)
+        yield preprocess(cells, size, preprocessing, cells=True)
+
+
+def describe_chunks(folder: Path, chunks: tuple[ChunkInfo, ...], size: int, preprocessing: str) -> None:
+    """Write character_mapping.json and, last of all because it marks the dataset as finished, metadata.json."""
+    labels = read_labels(folder, chunks)
+    write_json(folder / MAPPING_NAME, describe_classes())
+    description = describe_dataset(chunks, labels, size, preprocessing, CONTRACTS[preprocessing])
+    write_json(folder / METADATA_NAME, description)
+
+
+def print_summary(folder: Path, info: DatasetInfo, written: int, elapsed_s: float) -> None:
+    """What now lies in the folder, and how long it took."""
+    size_mb = sum((folder / chunk.name).stat().st_size for chunk in info.chunks) / 1e6
+    print(f"source      {len(info.chunks)} ETL9G files{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")
+    print(f"dataset     {show_path(folder)}: {info.num_samples:,} pictures of {info.image_size} x {info.image_size}")
+    print(f"chunks      {written} written, {len(info.chunks) - written} already there, {size_mb:,.1f} MB")
+    if written:
+        records = sum(chunk.records for chunk in info.chunks) * written / len(info.chunks)
+        print(f"time        {elapsed_s:.1f} s, {records / elapsed_s:,.0f} records/s")
+    print(f"next        python test_etl9g_setup.py --data-dir {show_path(folder)} --test-model")
+
+
+if __name__ == "__main__":
+    run_script(main)

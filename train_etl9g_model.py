@@ -1,0 +1,309 @@
+"""Train a LightweightKanjiNet on the prepared dataset.
+
+Reads:  dataset/ (from prepare_etl9g_dataset.py)
+Writes: best_kanji_model.pth, training_progress.json (after every epoch), best_model_info.json, training_state.pth
+Run:    python train_etl9g_model.py --data-dir dataset --epochs 30 --batch-size 64
+        python train_etl9g_model.py --epochs 2 --batch-size 32 --sample-limit 15000     (a quick smoke run)
+
+Ctrl-C or a crash loses at most the epoch at work: the same command with --resume goes on.
+"""
+
+import argparse
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from tqdm import tqdm
+
+from kanjinet.allocator import keep_freed_memory
+from kanjinet.augment import Augmentation
+from kanjinet.checkpoint import CHECKPOINT_NAME, Checkpoint, load_checkpoint, save_checkpoint
+from kanjinet.cli import (
+    IMAGE_SIZES,
+    SAMPLE_NOTE,
+    make_parser,
+    non_negative_int,
+    positive_float,
+    positive_int,
+    run_script,
+    show_path,
+)
+from kanjinet.dataset import DatasetInfo, read_dataset_info, read_images, read_labels
+from kanjinet.errors import KanjinetError
+from kanjinet.files import make_folder, write_json
+from kanjinet.model import (
+    DEFAULT_VERSION,
+    MODEL_VERSIONS,
+    POOLING_TYPES,
+    LightweightKanjiNet,
+    ModelConfig,
+    count_parameters,
+)
+from kanjinet.splits import PARTS, SPLITS, choose_samples, split_samples
+from kanjinet.training import (
+    LABEL_SMOOTHING,
+    STATE_NAME,
+    EpochResult,
+    Evaluation,
+    Samples,
+    Trainer,
+    choose_device,
+    evaluate,
+    load_state,
+    peak_learning_rate,
+    save_state,
+)
+
+__all__ = ["LightweightKanjiNet", "main"]
+
+PROGRESS_NAME = "training_progress.json"
+INFO_NAME = "best_model_info.json"
+PREVIOUS_NAME = "best_kanji_model_previous.pth"
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(__doc__, "python train_etl9g_model.py --epochs 2 --batch-size 32 --sample-limit 15000")
+    parser.add_argument("--data-dir", type=Path, default=Path("dataset"), help="the prepared dataset")
+    parser.add_argument("--output-dir", type=Path, default=Path("."), help="folder for the files this stage writes")
+    parser.add_argument("--epochs", type=positive_int, default=30, help="passes over the training pictures")
+    parser.add_argument("--batch-size", type=positive_int, default=64, help="pictures a step")
+    parser.add_argument(
+        "--learning-rate",
+        type=positive_float,
+        default=0.001,
+        help="base rate; the schedule's peak is 4 times it, scaled by sqrt(batch size / 64)",
+    )
+    parser.add_argument("--sample-limit", type=positive_int, help="use only so many pictures, even over the classes")
+    parser.add_argument("--image-size", type=int, choices=IMAGE_SIZES, help="must be the dataset's (default: it is)")
+    parser.add_argument("--model-version", choices=MODEL_VERSIONS, default=DEFAULT_VERSION, help="network")
+    parser.add_argument("--pooling-type", choices=POOLING_TYPES, default="adaptive_avg", help="global pooling")
+    parser.add_argument(
+        "--split", choices=SPLITS, default="random", help="random: 70/15/15 by class; writers: by data set, unseen writers"
+    )
+    parser.add_argument("--seed", type=non_negative_int, default=0, help="of subset, split, weights, order, variation")
+    parser.add_argument("--patience", type=positive_int, default=10, help="epochs without progress before it stops")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run with the same options")
+    args = parser.parse_args()
+    if args.batch_size < 2:
+        parser.error("argument --batch-size: 1: expected at least 2, batch normalisation needs a batch")
+    return args
+
+
+@dataclass
+class Run:
+    """What a run remembers from epoch to epoch: the history and the best validation accuracy so far."""
+
+    history: list[dict[str, Any]]
+    best_accuracy: float = -1.0  # so that the first epoch is kept even when it reads nothing
+    best_epoch: int = 0
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs in the history."""
+        return len(self.history)
+
+    def is_stuck(self, patience: int) -> bool:
+        """Whether the last `patience` epochs brought no better validation accuracy."""
+        return self.epochs_done - self.best_epoch >= patience
+
+
+def main() -> None:
+    """Load, train epoch by epoch, then test the best weights."""
+    keep_freed_memory()
+    args = parse_args()
+    device = choose_device()
+    info = read_dataset_info(args.data_dir)
+    check_image_size(args.image_size, info)
+    parts = load_parts(info, device, limit=args.sample_limit, split=args.split, seed=args.seed)
+    if args.batch_size > len(parts["train"]):
+        raise KanjinetError(f"--batch-size {args.batch_size}: only {len(parts['train'])} training pictures: use fewer")
+    output_dir = make_folder(args.output_dir)
+    options = collect_options(args, info)
+
+    torch.manual_seed(args.seed)
+    model = LightweightKanjiNet(ModelConfig.preset(args.model_version, info.image_size, args.pooling_type))
+    trainer = Trainer(
+        model=model.to(device, memory_format=torch.channels_last),
+        samples=parts["train"],
+        batch_size=args.batch_size,
+        epochs=args.epochs,
+        peak_rate=peak_learning_rate(args.learning_rate, args.batch_size),
+        seed=args.seed,
+        augmentation=Augmentation(),
+    )
+    print_plan(trainer, parts, info, args.split)
+    run = start_or_resume(trainer, output_dir, options, resume=args.resume)
+
+    while run.epochs_done < args.epochs and not run.is_stuck(args.patience):
+        train_one_epoch(trainer, parts["validation"], run, info, output_dir, options)
+    if run.epochs_done < args.epochs:
+        print(f"stopped    no better validation accuracy for {args.patience} epochs")
+    report_best(output_dir, parts["test"], run, device)
+
+
+def check_image_size(image_size: int | None, info: DatasetInfo) -> None:
+    """Refuse an --image-size that the dataset does not have."""
+    if image_size not in (None, info.image_size):
+        raise KanjinetError(
+            f"--image-size {image_size}: {info.folder} holds pictures of {info.image_size} x {info.image_size}: "
+            f"run prepare_etl9g_dataset.py --size {image_size} --output-dir another_folder first"
+        )
+
+
+def load_parts(
+    info: DatasetInfo, device: torch.device, *, limit: int | None, split: str, seed: int
+) -> dict[str, Samples]:
+    """Training, validation and test samples, on the device as uint8."""
+    labels = read_labels(info.folder, info.chunks)
+    indices = split_samples(labels, choose_samples(labels.classes, limit, seed), split, seed)
+    everything = np.concatenate([indices[name] for name in PARTS])
+    images = torch.from_numpy(read_images(info, everything)).to(device)
+    classes = torch.from_numpy(labels.classes[everything].astype(np.int64)).to(device)
+    sizes = [len(indices[name]) for name in PARTS]
+    return {
+        name: Samples(part_images, part_classes)
+        for name, part_images, part_classes in zip(PARTS, images.split(sizes), classes.split(sizes), strict=True)
+    }
+
+
+def collect_options(args: argparse.Namespace, info: DatasetInfo) -> dict[str, Any]:
+    """What determines the weights: stored with them, and compared on --resume."""
+    return {
+        "epochs": args.epochs,
+        "batch_size": args.batch_size,
+        "learning_rate": args.learning_rate,
+        "sample_limit": args.sample_limit,
+        "model_version": args.model_version,
+        "image_size": info.image_size,
+        "pooling_type": args.pooling_type,
+        "split": args.split,
+        "seed": args.seed,
+        "dataset_sha256": info.sha256,
+    }
+
+
+def print_plan(trainer: Trainer, parts: dict[str, Samples], info: DatasetInfo, split: str) -> None:
+    """What is about to be trained, on what, and where."""
+    config = trainer.model.config
+    name = torch.cuda.get_device_name(trainer.device) if trainer.device.type == "cuda" else f"{os.cpu_count()} cores"
+    counts = ", ".join(f"{len(parts[part]):,} {part}" for part in PARTS)
+    print(f"data       {info.folder}: {counts} pictures, split {split}{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")
+    print(
+        f"network    version {config.version}, {count_parameters(trainer.model):,} parameters, "
+        f"{config.image_size} x {config.image_size}, {config.pooling_type}"
+    )
+    print(
+        f"recipe     {trainer.epochs} epochs of {trainer.steps_per_epoch} steps of {trainer.batch_size}, AdamW, "
+        f"peak learning rate {trainer.peak_rate:.2e}, label smoothing {LABEL_SMOOTHING}"
+    )
+    print(f"device     {trainer.device.type} ({name})", flush=True)
+
+
+def start_or_resume(trainer: Trainer, output_dir: Path, options: dict[str, Any], *, resume: bool) -> Run:
+    """A new run, or the interrupted one with its weights, optimiser and history."""
+    path = output_dir / STATE_NAME
+    if resume and path.is_file():
+        state = load_state(path, options)
+        trainer.load_state(state["trainer"])
+        run = Run(**state["run"])
+        print(f"resumed    after epoch {run.epochs_done}, best so far {run.best_accuracy:.2%} in epoch {run.best_epoch}")
+        return run
+    if resume:
+        print(f"resumed    no {show_path(path)} of an earlier run: starting at the beginning")
+    path.unlink(missing_ok=True)
+    best = output_dir / CHECKPOINT_NAME
+    if best.is_file():
+        best.replace(output_dir / PREVIOUS_NAME)
+        print(f"kept       the earlier {CHECKPOINT_NAME} as {PREVIOUS_NAME}")
+    return Run(history=[])
+
+
+def train_one_epoch(
+    trainer: Trainer, validation: Samples, run: Run, info: DatasetInfo, output_dir: Path, options: dict[str, Any]
+) -> None:
+    """Train and validate; keep the weights if they are the best; write history and state."""
+    start = time.perf_counter()
+    epoch = run.epochs_done
+    with tqdm(total=trainer.steps_per_epoch, desc=f"epoch {epoch + 1}", leave=False, disable=None) as bar:
+
+        def report(steps: int, loss: float, accuracy: float, rate: float) -> None:
+            bar.set_postfix(loss=f"{loss:.3f}", acc=f"{accuracy:.2%}", lr=f"{rate:.1e}", refresh=False)
+            bar.update(steps - bar.n)
+
+        result = trainer.train_epoch(epoch, report)
+    validated = evaluate(trainer.model, validation)
+    elapsed_s = time.perf_counter() - start
+    is_best = validated.top[1] > run.best_accuracy
+    run.history.append(describe_epoch(epoch + 1, result, validated, elapsed_s))
+    if is_best:
+        run.best_accuracy, run.best_epoch = validated.top[1], epoch + 1
+        training = {**options, "best_epoch": run.best_epoch, "validation": validated.to_dict()}
+        save_checkpoint(
+            output_dir / CHECKPOINT_NAME,
+            Checkpoint(trainer.model, info.preprocessing, info.synthetic, training, info.sha256),
+        )
+    write_json(
+        output_dir / PROGRESS_NAME, {"options": options, "synthetic": info.synthetic, "epochs": run.history}
+    )
+    save_state(output_dir / STATE_NAME, {"options": options, "trainer": trainer.state(), "run": vars(run)})
+    print(
+        f"epoch {epoch + 1:3d}/{trainer.epochs}  loss {result.loss:6.3f}  train {result.accuracy:7.2%}  "
+        f"val loss {validated.loss:6.3f}  val {validated.top[1]:7.2%}  lr {result.learning_rate:.1e}  "
+        f"{elapsed_s:6.1f} s  {len(trainer.samples) / elapsed_s:7,.0f} pictures/s  "
+        f"{psutil.Process().memory_info().rss / 2**30:4.1f} GiB{'  best' if is_best else ''}",
+        flush=True,
+    )
+
+
+def describe_epoch(epoch: int, result: EpochResult, validated: Evaluation, elapsed_s: float) -> dict[str, Any]:
+    """One entry of training_progress.json; accuracies are shares, 0-1."""
+    return {
+        "epoch": epoch,
+        "train_loss": result.loss,
+        "train_accuracy": result.accuracy,
+        "validation_loss": validated.loss,
+        "validation_accuracy": validated.top[1],
+        "learning_rate": result.learning_rate,
+        "elapsed_s": round(elapsed_s, 3),
+    }
+
+
+def report_best(output_dir: Path, test: Samples, run: Run, device: torch.device) -> None:
+    """Test the best weights, read back from their file, and write the result beside and into it."""
+    path = output_dir / CHECKPOINT_NAME
+    checkpoint = load_checkpoint(path)
+    tested = evaluate(checkpoint.model.to(device, memory_format=torch.channels_last), test)
+    checkpoint.training["test"] = tested.to_dict()
+    save_checkpoint(path, checkpoint)
+    write_json(
+        output_dir / INFO_NAME,
+        {
+            "model_version": checkpoint.config.version,
+            "parameters": count_parameters(checkpoint.model),
+            "image_size": checkpoint.config.image_size,
+            "pooling_type": checkpoint.config.pooling_type,
+            "num_classes": checkpoint.config.num_classes,
+            "preprocessing": checkpoint.preprocessing,
+            "synthetic": checkpoint.synthetic,
+            "best_epoch": run.best_epoch,
+            "validation_accuracy": run.best_accuracy,
+            "test": tested.to_dict(),
+            "training": checkpoint.training,
+            "environment": checkpoint.environment,
+        },
+    )
+    note = f" ({SAMPLE_NOTE})" if checkpoint.synthetic else ""
+    shares = "  ".join(f"top-{k} {share:.2%}" for k, share in tested.top.items())
+    print(f"test       {shares}  of {tested.samples:,} pictures, weights of epoch {run.best_epoch}{note}")
+    print(f"written    {show_path(path)}, {PROGRESS_NAME}, {INFO_NAME}")
+    print(f"next       python convert_to_onnx.py --model-path {show_path(path)}")
+
+
+if __name__ == "__main__":
+    run_script(main)
