@@ -114,17 +114,15 @@ def prepare_chunks(
     known = read_finished_chunks(folder, settings)
     finished: dict[str, ChunkInfo] = {}
     written = 0
-    make_one = partial(
-        make_chunk, folder=folder, size=size, preprocessing=preprocessing, allow_partial=allow_partial
-    )
+    make_one = partial(make_chunk, folder=folder, size=size, preprocessing=preprocessing, allow_partial=allow_partial)
     context = multiprocessing.get_context("spawn")  # the same on every platform
     pool = ProcessPoolExecutor(min(workers, len(files)), mp_context=context, initializer=use_one_thread)
     try:
         tasks = {pool.submit(make_one, file, known=known.get(chunk_name(file.number))): file for file in files}
         for task in tqdm(as_completed(tasks), total=len(tasks), unit="file", disable=None):
-            chunk = task.result()
+            chunk, is_new = task.result()
             finished[chunk.name] = chunk
-            if known.get(chunk.name) == chunk:
+            if not is_new:
                 continue
             written += 1
             (folder / METADATA_NAME).unlink(missing_ok=True)
@@ -167,12 +165,16 @@ def make_chunk(
     preprocessing: str,
     allow_partial: bool,
     known: ChunkInfo | None,
-) -> ChunkInfo:
-    """Write the chunk of one ETL9G file, unless `known` says that it stands already; runs in a worker process."""
+) -> tuple[ChunkInfo, bool]:
+    """Write the chunk of one ETL9G file, unless `known` says that it stands already; runs in a worker process.
+
+    Returns:
+        What chunk_info.json says of it, and whether it was written now.
+    """
     path = folder / chunk_name(file.number)
     source_sha256 = sha256_of_file(file.path)
     if known and known.source_sha256 == source_sha256 and path.is_file() and sha256_of_file(path) == known.sha256:
-        return known
+        return known, False
     records = etl9g.open_records(file.path, allow_partial=allow_partial)
     labels = Labels(
         etl9g.read_labels(file.path, records).astype(np.uint16),
@@ -181,7 +183,7 @@ def make_chunk(
     )
     with replace_on_success(path) as chunk:
         write_chunk(chunk, labels, size, preprocess_blocks(records, size, preprocessing))
-    return ChunkInfo(
+    info = ChunkInfo(
         name=path.name,
         records=len(records),
         sha256=sha256_of_file(path),
@@ -190,11 +192,10 @@ def make_chunk(
         source_sha256=source_sha256,
         synthetic=etl9g.is_synthetic(file.path.parent, records),
     )
+    return info, True
 
 
-def preprocess_blocks(
-    records: npt.NDArray[np.void], size: int, preprocessing: str
-) -> Iterator[npt.NDArray[np.uint8]]:
+def preprocess_blocks(records: npt.NDArray[np.void], size: int, preprocessing: str) -> Iterator[npt.NDArray[np.uint8]]:
     """Preprocess the cells of one file, block by block: (BLOCK_RECORDS, size, size) uint8 each."""
     for first in range(0, len(records), BLOCK_RECORDS):
         cells = etl9g.unpack_pixels(records["pixels"][first : first + BLOCK_RECORDS]) * np.uint8(INK_SCALE)

@@ -41,17 +41,17 @@ function Test-Python {
     }
     $ErrorActionPreference = 'Continue'  # Windows PowerShell turns redirected messages into errors
     $options = @($Command | Select-Object -Skip 1)
-    $isSupported = 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))'
-    & $Command[0] @options -c $isSupported 2>$null | Out-Null
+    $check = 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))'
+    & $Command[0] @options -c $check 2>$null | Out-Null
     return $LASTEXITCODE -eq 0
 }
 
 function Find-Python {
     # The command, as an array of words, of the first Python that the packages support.
     $commands = @(
-        @(, 'python'), @(, 'python3'),
+        @('python'), @('python3'),
         @('py', '-3.13'), @('py', '-3.12'), @('py', '-3.11'), @('py', '-3.10'),
-        @(, 'python3.13'), @(, 'python3.12'), @(, 'python3.11'), @(, 'python3.10')
+        @('python3.13'), @('python3.12'), @('python3.11'), @('python3.10')
     )
     foreach ($command in $commands) {
         if (Test-Python -Command $command) {

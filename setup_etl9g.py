@@ -50,7 +50,7 @@ DEMO_STAGES = (
     "prepare_etl9g_dataset.py --etl-dir demo/ETL9G --output-dir demo/dataset",
     "test_etl9g_setup.py --data-dir demo/dataset --test-model",
     f"train_etl9g_model.py --data-dir demo/dataset --output-dir demo --epochs {DEMO_EPOCHS} --split writers",
-    "convert_to_onnx.py --model-path demo/best_kanji_model.pth",
+    "convert_to_onnx.py --model-path demo/best_kanji_model.pth --data-dir demo/dataset",
     "convert_to_safetensors.py --model-path demo/best_kanji_model.pth --verify",
     "generate_enhanced_mapping.py --output-path demo/kanji_etl9g_enhanced_mapping.json",
     "evaluate_model.py --model demo/kanji_model_etl9g_64x64_3036classes_tract.onnx --data-dir demo/dataset"
@@ -191,7 +191,7 @@ def install_packages(venv_dir: Path, python: Path, requirement_files: Sequence[s
 
     unfinished_path.touch()
     try:
-        if not is_torch_right(python, stamp, wanted["device"]):
+        if "torch" in package_names(requirement_files) and not is_torch_right(python, stamp, wanted["device"]):
             install_torch(python, gpu, is_replacement=stamp.get("device", wanted["device"]) != wanted["device"])
             write_stamp(stamp_path, {**wanted, "files": {}})
         say(f"installing {' and '.join(requirement_files)}")
@@ -256,8 +256,13 @@ def installed_versions(python: Path, packages: Sequence[str]) -> dict[str, str]:
 
 def are_packages_present(python: Path, requirement_files: Sequence[str]) -> bool:
     """Whether the environment still has every package of the files."""
-    names = [item.name for file in requirement_files for item in read_requirements(ROOT / file)]
+    names = package_names(requirement_files)
     return len(installed_versions(python, names)) == len(set(names))
+
+
+def package_names(requirement_files: Sequence[str]) -> list[str]:
+    """The packages that the files name."""
+    return [requirement.name for file in requirement_files for requirement in read_requirements(ROOT / file)]
 
 
 def run_pip(python: Path, arguments: Sequence[str]) -> None:
@@ -267,7 +272,7 @@ def run_pip(python: Path, arguments: Sequence[str]) -> None:
     status = subprocess.run(command, cwd=ROOT).returncode
     if status != 0:
         raise SetupError(
-            f"pip failed with exit status {status}; its messages are above. The command was:\n"
+            f"pip failed with {describe_status(status)}; its messages are above. The command was:\n"
             f"  {format_command(command)}\n"
             "Check the network connection and the free disk space, then run this script again"
         )
@@ -315,7 +320,7 @@ def tested_torch_version() -> str:
 
 def index_has_torch(index_url: str) -> bool:
     """Whether the index answers within seconds and lists the tested PyTorch for this Python and machine."""
-    version, tag = re.escape(tested_torch_version()), f"cp{sys.version_info.major}{sys.version_info.minor}"
+    version, tag = re.escape(tested_torch_version()), python_tag()
     system = {"Windows": "win", "Linux": "linux"}.get(platform.system(), "")
     wheel = rf"torch-{version}(?:\+|%2B)\w+-{tag}-{tag}-\w*{system}\w*{platform.machine().lower()}\.whl"
     try:
@@ -324,6 +329,11 @@ def index_has_torch(index_url: str) -> bool:
     except (OSError, ValueError):  # URLError is an OSError
         return False
     return re.search(wheel, page) is not None
+
+
+def python_tag() -> str:
+    """What wheels call this Python, such as cp312."""
+    return f"cp{sys.version_info.major}{sys.version_info.minor}"
 
 
 def is_torch_right(python: Path, stamp: dict[str, Any], device: str) -> bool:
@@ -358,9 +368,9 @@ def run_demo(venv_dir: Path) -> None:
         status = subprocess.run([str(python), *stage.split()], cwd=ROOT).returncode
         if status != 0:
             raise SetupError(
-                f"demo: stage {number} of {len(DEMO_STAGES)} failed with exit status {status}; its messages are above. "
-                f"The command was:\n  python {stage}",
-                status=status if status > 0 else 1,
+                f"demo: stage {number} of {len(DEMO_STAGES)} failed with {describe_status(status)}; its messages are "
+                f"above. The command was:\n  python {stage}",
+                status=abs(status),
             )
     print_demo_report(ROOT / DEMO_DIR, elapsed_s=time.monotonic() - started)
     print("\nwith the real data (ETL9G_01 ... ETL9G_50 in the folder ETL9G):")
@@ -393,9 +403,7 @@ def run_tests(python: Path, pytest_args: Sequence[str]) -> None:
     print(f"> {format_command(command)}", flush=True)
     status = subprocess.run(command, cwd=ROOT).returncode
     if status != 0:
-        raise SetupError(
-            f"the tests failed: pytest ended with exit status {status}", status=status if status > 0 else 1
-        )
+        raise SetupError(f"the tests failed: pytest ended with {describe_status(status)}", status=abs(status))
 
 
 # Messages
@@ -416,6 +424,11 @@ def format_command(command: Sequence[str]) -> str:
     if os.name == "nt":
         return subprocess.list2cmdline(command)
     return " ".join(map(shlex.quote, command))
+
+
+def describe_status(status: int) -> str:
+    """An exit status in words; below 0 it is a signal's number, such as -9 where memory ran out."""
+    return f"exit status {status}" if status >= 0 else f"signal {-status}"
 
 
 def print_activation(venv_dir: Path) -> None:

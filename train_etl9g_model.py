@@ -84,7 +84,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--model-version", choices=MODEL_VERSIONS, default=DEFAULT_VERSION, help="network")
     parser.add_argument("--pooling-type", choices=POOLING_TYPES, default="adaptive_avg", help="global pooling")
     parser.add_argument(
-        "--split", choices=SPLITS, default="random", help="random: 70/15/15 by class; writers: by data set, unseen writers"
+        "--split",
+        choices=SPLITS,
+        default="random",
+        help="random: 70/15/15 by class; writers: by data set, unseen writers",
     )
     parser.add_argument("--seed", type=non_negative_int, default=0, help="of subset, split, weights, order, variation")
     parser.add_argument("--patience", type=positive_int, default=10, help="epochs without progress before it stops")
@@ -212,7 +215,9 @@ def start_or_resume(trainer: Trainer, output_dir: Path, options: dict[str, Any],
         state = load_state(path, options)
         trainer.load_state(state["trainer"])
         run = Run(**state["run"])
-        print(f"resumed    after epoch {run.epochs_done}, best so far {run.best_accuracy:.2%} in epoch {run.best_epoch}")
+        print(
+            f"resumed    after epoch {run.epochs_done}, best so far {run.best_accuracy:.2%} in epoch {run.best_epoch}"
+        )
         return run
     if resume:
         print(f"resumed    no {show_path(path)} of an earlier run: starting at the beginning")
@@ -248,9 +253,7 @@ def train_one_epoch(
             output_dir / CHECKPOINT_NAME,
             Checkpoint(trainer.model, info.preprocessing, info.synthetic, training, info.sha256),
         )
-    write_json(
-        output_dir / PROGRESS_NAME, {"options": options, "synthetic": info.synthetic, "epochs": run.history}
-    )
+    write_json(output_dir / PROGRESS_NAME, {"options": options, "synthetic": info.synthetic, "epochs": run.history})
     save_state(output_dir / STATE_NAME, {"options": options, "trainer": trainer.state(), "run": vars(run)})
     print(
         f"epoch {epoch + 1:3d}/{trainer.epochs}  loss {result.loss:6.3f}  train {result.accuracy:7.2%}  "

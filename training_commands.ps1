@@ -27,6 +27,10 @@ The learning rate.
 .PARAMETER SampleLimit
 Trains on this many samples, spread evenly over the characters; 0 takes all.
 
+.PARAMETER Split
+How validation and test samples are held back: random keeps some of each character; writers keeps whole writers, so
+that the accuracy is that on hands never seen.
+
 .PARAMETER ImageSize
 The side of the prepared pictures, in pixels.
 
@@ -74,6 +78,9 @@ param(
     [ValidateRange(0, 607200)]
     [int] $SampleLimit = 0,
 
+    [ValidateSet('random', 'writers')]
+    [string] $Split = 'random',
+
     [ValidateSet(32, 48, 64, 96, 128)]
     [int] $ImageSize = 64,
 
@@ -107,7 +114,7 @@ function Invoke-Stage {
     $name = $args[0]
     $options = @($args | Select-Object -Skip 1)
     Write-Host ''
-    Write-Host "> python $name $options"
+    Write-Host "> python $($args | ForEach-Object { if ("$_" -match '\s') { "'$_'" } else { $_ } })"
     & $Python (Join-Path -Path $PSScriptRoot -ChildPath $name) @options
     if ($LASTEXITCODE -ne 0) {
         throw "$name failed with exit status $LASTEXITCODE; its messages are above."
@@ -134,10 +141,10 @@ Invoke-Stage prepare_etl9g_dataset.py --etl-dir $EtlDir --output-dir $DataDir --
 Invoke-Stage test_etl9g_setup.py --data-dir $DataDir --test-model
 
 # dataset -> best_kanji_model.pth
-Invoke-Stage train_etl9g_model.py --data-dir $DataDir --output-dir $OutputDir --epochs $Epochs --batch-size $BatchSize --learning-rate $rate --model-version $ModelVersion @limit
+Invoke-Stage train_etl9g_model.py --data-dir $DataDir --output-dir $OutputDir --epochs $Epochs --batch-size $BatchSize --learning-rate $rate --model-version $ModelVersion --split $Split @limit
 
 # best_kanji_model.pth -> ONNX, SafeTensors; and the characters of the classes
-Invoke-Stage convert_to_onnx.py --model-path $checkpoint --target-backend $Backend
+Invoke-Stage convert_to_onnx.py --model-path $checkpoint --target-backend $Backend --data-dir $DataDir
 Invoke-Stage convert_to_safetensors.py --model-path $checkpoint --verify
 Invoke-Stage generate_enhanced_mapping.py --output-path $mapping
 

@@ -64,4 +64,4 @@ def draw_character(character: str) -> npt.NDArray[np.uint8]:
 
 
 def _to_inputs(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    return images[:, None].astype(np.float32) / 255
+    return images[:, None].astype(np.float32) / np.float32(255)

@@ -1,39 +1,47 @@
 """All forms of the 3,036 characters as arrays of evenly spaced points, ready to be written by simulated writers."""
 
+import functools
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import CHARACTERS
-from kanjinet.kanjivg import VIEW_BOX, Glyph, find_kanjivg_folder, list_forms, read_svg
+from kanjinet.classes import CHARACTERS, NUM_CLASSES
+from kanjinet.kanjivg import VIEW_BOX, Glyph, file_name, find_kanjivg_folder, list_forms, read_svg
 
 POINTS_PER_STROKE = 32
 FORMS = ("", "Kaisho", "Hyougai", "HyougaiKaisho", "Jinmei", "JinmeiKaisho", "Insatsu", "InsatsuKaisho", "JIS78")
 JIS78 = FORMS.index("JIS78")
 
-# JIS C 6226-1978, in force when ETL9G was written, had the older form at these level-1 codes; JIS X 0208-1983
-# exchanged it with the simpler one (source: JIS X 0208:1997, appendix 2, table 1 and 2).
-_JIS78_FORMS = dict(
-    pair
-    for pair in (
-        "鯵鰺 鴬鶯 蛎蠣 撹攪 竃竈 潅灌 諌諫 頚頸 砿礦 蕊蘂 靭靱 賎賤 壷壺 砺礪 梼檮 涛濤 迩邇 蝿蠅 桧檜 侭儘 薮藪 篭籠 尭堯 槙槇 遥遙"
-    ).split()
+# JIS C 6226-1978, in force when ETL9G was written, had the older form at these level-1 codes; the revision of 1983
+# put the simpler one there (22 pairs changed places; 堯, 槇 and 遙 moved behind level 2).
+_JIS78_FORMS: dict[str, str] = dict(
+    zip(
+        "鯵鴬蛎撹竃潅諌頚砿蕊靭賎壷砺梼涛迩蝿桧侭薮篭尭槙遥",
+        "鰺鶯蠣攪竈灌諫頸礦蘂靱賤壺礪檮濤邇蠅檜儘藪籠堯槇遙",
+        strict=True,
+    )
 )
 
 NO_COMPONENT = -1
+NOTHING = np.iinfo(np.int32).min
 PLAIN, SWEEP, SPREADING_SWEEP, DOT, HOOKED = range(5)  # how a stroke ends
 _ENDING_OF_KIND = {"㇒": SWEEP, "㇓": SWEEP, "㇀": SWEEP, "㇏": SPREADING_SWEEP, "㇔": DOT}
+_KINDS_WITH_HOOK = "㇂㇃㇄㇆㇈㇉㇌㇖㇙㇚㇟㇡"
 _HOOK_TURN = np.deg2rad(60)
+_LONGEST_HOOK = 0.25  # of the stroke
+_TOUCH_UNITS = 3.5  # an end that is nearer than this to another stroke touches it
 
 
 @dataclass(frozen=True)
 class Copybook:
-    """Strokes of every form of every class; f counts forms, s strokes.
+    """Strokes of every form of c classes; f counts forms, s strokes.
 
     Attributes:
-        form_of_class: (3037,) int, the first form of each class, and the number of forms at the end.
+        form_of_class: (c + 1,) int, the first form of each class, and the number of forms at the end.
         form_kind: (f,) int8, index into FORMS; each class begins with its main form.
         stroke_of_form: (f + 1,) int, the first stroke of each form.
         points: (s, 32, 2) float64, evenly spaced along the stroke; x right and y down, -54.5 ... 54.5.
@@ -41,6 +49,8 @@ class Copybook:
             form; NO_COMPONENT where there is none.
         ending: (s,) int8, PLAIN, SWEEP, SPREADING_SWEEP, DOT or HOOKED.
         hook_from: (s,) float64, where along the stroke, 0-1, its final hook begins; 1 where there is none.
+        touches: (s, 2) int32, what the start and the end of each stroke touch in the copybook: a point of another
+            stroke, as 32 * (that stroke - this stroke) + point; NOTHING where an end stands free.
         voicing: (s,) int8, 1 for the two dots of ば, 2 for the ring of ぱ, else 0.
     """
 
@@ -51,30 +61,60 @@ class Copybook:
     components: npt.NDArray[np.int16]
     ending: npt.NDArray[np.int8]
     hook_from: npt.NDArray[np.float64]
+    touches: npt.NDArray[np.int32]
     voicing: npt.NDArray[np.int8]
 
 
-def load_copybook() -> Copybook:
-    """Read all forms from the package `kanjivg`; takes about two seconds.
+def read_copybook(first_class: int = 0, last_class: int = NUM_CLASSES) -> Copybook:
+    """Read all forms of the classes first_class <= class < last_class; about three seconds of work for all.
 
     Raises:
-        KanjinetError: the package is missing or damaged.
+        KanjinetError: the package `kanjivg` is missing or damaged.
     """
     folder = find_kanjivg_folder()
-    forms = list_forms(CHARACTERS)
+    characters = CHARACTERS[first_class:last_class]
+    forms = list_forms(characters)
     glyphs: list[Glyph] = []
     form_kinds: list[int] = []
     form_of_class = [0]
-    for character in CHARACTERS:
+    for character in characters:
         for form in ("", *(form for form in forms[character] if form in FORMS[1:])):
-            name = f"{ord(character):05x}-{form}.svg" if form else f"{ord(character):05x}.svg"
-            glyphs.append(read_svg(folder / name))
+            glyphs.append(read_svg(folder / file_name(character, form)))
             form_kinds.append(FORMS.index(form))
         if character in _JIS78_FORMS:
-            glyphs.append(read_svg(folder / f"{ord(_JIS78_FORMS[character]):05x}.svg"))
+            glyphs.append(read_svg(folder / file_name(_JIS78_FORMS[character])))
             form_kinds.append(JIS78)
         form_of_class.append(len(glyphs))
     return _arrange(glyphs, form_kinds, form_of_class)
+
+
+def join_copybooks(parts: Sequence[Copybook]) -> Copybook:
+    """One copybook from those of successive classes."""
+    num_forms = np.cumsum([0, *(part.form_of_class[-1] for part in parts)])
+    num_strokes = np.cumsum([0, *(part.stroke_of_form[-1] for part in parts)])
+    joined = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("form_kind", "points", "components", "ending", "hook_from", "touches", "voicing")
+    }
+    joined["form_of_class"] = np.concatenate(
+        [[0], *(part.form_of_class[1:] + shift for part, shift in zip(parts, num_forms[:-1], strict=True))]
+    )
+    joined["stroke_of_form"] = np.concatenate(
+        [[0], *(part.stroke_of_form[1:] + shift for part, shift in zip(parts, num_strokes[:-1], strict=True))]
+    )
+    return Copybook(**joined)
+
+
+def save_copybook(path: Path, copybook: Copybook) -> None:
+    """Write a copybook for other processes of the same run."""
+    np.savez(path, **vars(copybook))
+
+
+@functools.lru_cache(maxsize=1)
+def load_copybook(path: Path) -> Copybook:
+    """Read what `save_copybook` wrote, once a process."""
+    with np.load(path) as arrays:
+        return Copybook(**arrays)
 
 
 def _arrange(glyphs: list[Glyph], form_kinds: list[int], form_of_class: list[int]) -> Copybook:
@@ -84,24 +124,26 @@ def _arrange(glyphs: list[Glyph], form_kinds: list[int], form_of_class: list[int
         [(*stroke.components[:2], NO_COMPONENT, NO_COMPONENT)[:2] for stroke in strokes], dtype=np.int16
     )
     ending = np.array([_ENDING_OF_KIND.get(stroke.kind[:1], PLAIN) for stroke in strokes], dtype=np.int8)
-    is_typed = np.array([bool(stroke.kind) for stroke in strokes])
+    may_hook = np.array([stroke.kind[:1] in _KINDS_WITH_HOOK and stroke.kind != "" for stroke in strokes])
     hook_from = _find_hooks(points)
-    hook_from[~is_typed | (ending != PLAIN)] = 1.0  # the hooks of kana tell them apart and stay
+    hook_from[~may_hook] = 1.0  # those of kana, which have no kind, tell them apart and stay
     ending[hook_from < 1] = HOOKED
+    counts = np.array([len(glyph.strokes) for glyph in glyphs])
     return Copybook(
         form_of_class=np.array(form_of_class),
         form_kind=np.array(form_kinds, dtype=np.int8),
-        stroke_of_form=np.cumsum([0, *(len(glyph.strokes) for glyph in glyphs)]),
+        stroke_of_form=np.cumsum([0, *counts]),
         points=points,
         components=components,
         ending=ending,
         hook_from=hook_from,
+        touches=_find_touches(points, counts),
         voicing=np.concatenate([_mark_voicing(glyph) for glyph in glyphs]),
     )
 
 
 def sample_evenly(
-    strokes: list[npt.NDArray[np.float64]], points_per_stroke: int, pieces_per_curve: int = 12
+    strokes: list[npt.NDArray[np.float64]], points_per_stroke: int, pieces_per_curve: int = 8
 ) -> npt.NDArray[np.float64]:
     """Points at equal distances along each stroke.
 
@@ -116,16 +158,19 @@ def sample_evenly(
     curves = np.concatenate(strokes)  # (c, 4, 2)
     t = np.linspace(0, 1, pieces_per_curve + 1)[:, None]
     weights = np.concatenate([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], axis=1)
-    line = np.einsum("pk,ckd->cpd", weights, curves).reshape(-1, 2)  # (c, 4, 2) -> (c * 13, 2)
-    steps = np.zeros(len(line))
-    steps[1:] = np.hypot(*np.diff(line, axis=0).T)
+    line = np.zeros((len(curves), len(t), 2))  # (c, 4, 2) -> (c, 9, 2)
+    for k in range(4):
+        line += weights[:, k, None] * curves[:, None, k]
+    x, y = line.reshape(-1, 2).T
+    steps = np.zeros(len(x))
+    steps[1:] = np.hypot(np.diff(x), np.diff(y))
     curves_per_stroke = np.array([len(stroke) for stroke in strokes])
     lasts = np.cumsum(curves_per_stroke) * (pieces_per_curve + 1) - 1
     firsts = np.concatenate([[0], lasts[:-1] + 1])
     steps[firsts] = 1.0  # the pen in the air: keeps the strokes apart on the common ruler
     ruler = np.cumsum(steps)
     wanted = np.linspace(ruler[firsts], ruler[lasts], points_per_stroke, axis=1)
-    return np.stack([np.interp(wanted, ruler, line[:, 0]), np.interp(wanted, ruler, line[:, 1])], axis=-1)
+    return np.stack([np.interp(wanted, ruler, x), np.interp(wanted, ruler, y)], axis=-1)
 
 
 def _find_hooks(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -133,11 +178,36 @@ def _find_hooks(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     steps = np.diff(points, axis=1)
     heading = np.arctan2(steps[..., 1], steps[..., 0])  # (s, 31)
     last = points.shape[1] - 1
-    tail = round(last * 0.72)  # a hook is at most the last 28 % of its stroke
+    tail = round(last * (1 - _LONGEST_HOOK))
     turn = np.abs((heading[:, tail:] - heading[:, tail - 3 : -3] + np.pi) % (2 * np.pi) - np.pi)
     sharpest = np.argmax(turn, axis=1)
     is_hooked = turn.max(axis=1) > _HOOK_TURN
     return np.where(is_hooked, (sharpest + tail - 1) / last, 1.0)
+
+
+def _find_touches(points: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    """The nearest point of another stroke of the form to each end of each stroke, where it is near enough.
+
+    Of two strokes that meet end to end, only the later one touches the earlier, so that a correction moves one.
+    """
+    touches = np.full((len(points), 2), NOTHING, dtype=np.int32)
+    firsts = np.cumsum(counts) - counts
+    last = POINTS_PER_STROKE - 1
+    is_end = np.isin(np.arange(POINTS_PER_STROKE), [0, 1, last - 1, last])
+    for count in np.unique(counts[counts > 1]):  # all forms with as many strokes at once
+        rows = firsts[counts == count][:, None] + np.arange(count)  # (f, n)
+        lines = points[rows].astype(np.float32)  # (f, n, 32, 2)
+        ends = lines[:, :, [0, last]]  # (f, n, 2, 2)
+        apart = ends[:, :, :, None, None] - lines[:, None, None]  # (f, n, 2, n, 32, 2)
+        distance = np.hypot(apart[..., 0], apart[..., 1])
+        this, other = np.arange(count)[:, None, None], np.arange(count)[:, None]
+        forbidden = (this == other) | ((other > this) & is_end)  # (n, n, 32)
+        distance[np.broadcast_to(forbidden[:, None], distance.shape[1:])[None].repeat(len(rows), 0)] = np.inf
+        nearest = distance.reshape(len(rows), count, 2, -1).argmin(axis=3)
+        smallest = distance.reshape(len(rows), count, 2, -1).min(axis=3)
+        relative = nearest - POINTS_PER_STROKE * np.arange(count)[:, None]
+        touches[rows] = np.where(smallest < _TOUCH_UNITS, relative, NOTHING)
+    return touches
 
 
 def _mark_voicing(glyph: Glyph) -> npt.NDArray[np.int8]:

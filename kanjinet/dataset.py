@@ -78,9 +78,7 @@ class Labels:
         return len(self.classes)
 
 
-def write_chunk(
-    file: IO[bytes], labels: Labels, size: int, image_blocks: Iterable[npt.NDArray[np.uint8]]
-) -> None:
+def write_chunk(file: IO[bytes], labels: Labels, size: int, image_blocks: Iterable[npt.NDArray[np.uint8]]) -> None:
     """Write one chunk to an open file; the pictures arrive in blocks, so that a chunk is never held as a whole."""
     with zipfile.ZipFile(file, "w") as archive:
         for name, values in (("y", labels.classes), ("data_set", labels.data_sets), ("sheet", labels.sheets)):
@@ -137,7 +135,9 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
         raise KanjinetError(f"{folder}: no such folder: {_REMEDY} --output-dir {folder} first")
     path = folder / METADATA_NAME
     if not path.is_file():
-        raise KanjinetError(f"{folder}: no {METADATA_NAME}, so no finished dataset: {_REMEDY} --output-dir {folder} first")
+        raise KanjinetError(
+            f"{folder}: no {METADATA_NAME}, so no finished dataset: {_REMEDY} --output-dir {folder} first"
+        )
     metadata = read_json(path, _REMEDY)
     chunks, _ = read_chunk_infos(folder)
     try:
@@ -160,7 +160,9 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
     return info
 
 
-def read_chunk(folder: Path, chunk: ChunkInfo, names: tuple[str, ...] = ("X", "y", "data_set", "sheet")) -> dict[str, Any]:
+def read_chunk(
+    folder: Path, chunk: ChunkInfo, names: tuple[str, ...] = ("X", "y", "data_set", "sheet")
+) -> dict[str, Any]:
     """Read arrays of one chunk after a check of the file's checksum.
 
     Raises:

@@ -12,6 +12,7 @@ from kanjinet.preprocess import CONTRACTS, check_preprocessing
 
 LICENSE_SYNTHETIC = "MIT (toolkit); trained on synthetic characters drawn from KanjiVG, CC BY-SA 3.0"
 LICENSE_ETL9G = "MIT (toolkit); trained on the ETL Character Database (ETL9G, AIST), whose terms of use apply"
+ACCURACIES = ("validation", "test")  # of what a checkpoint remembers of its training
 
 
 def default_export_path(model_path: Path, image_size: int, ending: str) -> Path:
@@ -48,7 +49,7 @@ def describe_model(checkpoint: Checkpoint, where: Path) -> dict[str, str]:
         "class_table_sha256": CLASS_TABLE_SHA256,
         "preprocessing": checkpoint.preprocessing,
         "preprocessing_contract": CONTRACTS[checkpoint.preprocessing],
-        "accuracy": _to_json({name: value for name, value in checkpoint.training.items() if "accuracy" in name}),
+        "accuracy": _to_json({name: checkpoint.training[name] for name in ACCURACIES if name in checkpoint.training}),
         "training": _to_json(checkpoint.training),
         "synthetic": _to_json(checkpoint.synthetic),
         "dataset_sha256": checkpoint.dataset_sha256,

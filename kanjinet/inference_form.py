@@ -38,12 +38,12 @@ def make_inference_form(model: LightweightKanjiNet, *, fixed_pooling: bool) -> L
     """
     form = copy.deepcopy(model).eval().double()  # folded in double precision, so that folding itself rounds nothing
     side = form.config.image_size
-    for index, stage in enumerate(form.stages):
+    for stage in form.stages:
         side = max(side // 2, form.config.image_size // DOWNSAMPLING)
         assert isinstance(stage, nn.Sequential)
-        if isinstance(stage[-1], SqueezeExcite):
-            pool = nn.AvgPool2d(side) if fixed_pooling else stage[-1].pool
-            form.stages[index][-1] = ConvSqueezeExcite(stage[-1], pool)  # type: ignore[index]
+        attention = stage[-1]
+        if isinstance(attention, SqueezeExcite):
+            stage[-1] = ConvSqueezeExcite(attention, nn.AvgPool2d(side) if fixed_pooling else attention.pool)
     for layers in [module for module in form.modules() if isinstance(module, nn.Sequential)]:
         _fold_batch_norm(layers)
     return form.float()

@@ -21,8 +21,9 @@ INSTALL_REMEDY = "install it with: python -m pip install kanjivg"
 _FILE_NAME = re.compile(r"([0-9a-f]{5})(?:-([0-9A-Za-z]+))?\.svg")
 _TAG = re.compile(r"<(g|path)\b([^>]*)>|</g>")
 _ATTRIBUTE = re.compile(r'([\w:]+)\s*=\s*"([^"]*)"')
-_PATH_TOKEN = re.compile(r"[A-Za-z]|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-_PATH_DATA = re.compile(r"(?:[\s,]|" + _PATH_TOKEN.pattern + r")*")
+_COMMAND = re.compile(r"([A-DF-Za-df-z])([^A-DF-Za-df-z]*)")  # E belongs to numbers
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_NUMBERS = re.compile(r"(?:[\s,]|" + _NUMBER.pattern + r")*")
 _VALUES_PER_STEP = {"M": 2, "L": 2, "H": 1, "V": 1, "C": 6, "S": 4, "Q": 4, "T": 2, "Z": 0}
 
 
@@ -90,12 +91,12 @@ def stroke_counts() -> list[int]:
         KanjinetError: the package `kanjivg` is missing or incomplete.
     """
     folder = find_kanjivg_folder()
-    return [_read_svg(folder / main_file_name(character)).count("<path ") for character in CHARACTERS]
+    return [_read_svg(folder / file_name(character)).count("<path ") for character in CHARACTERS]
 
 
-def main_file_name(character: str) -> str:
-    """The name of a character's main file: 田 -> "07530.svg"."""
-    return f"{ord(character):05x}.svg"
+def file_name(character: str, form: str = "") -> str:
+    """The name of a form's file: 田 -> "07530.svg", 辻, "Kaisho" -> "08fbb-Kaisho.svg"."""
+    return f"{ord(character):05x}{'-' if form else ''}{form}.svg"
 
 
 def list_forms(characters: Iterable[str]) -> dict[str, list[str]]:
@@ -115,8 +116,7 @@ def read_glyph(character: str, form: str = "") -> Glyph:
     Raises:
         KanjinetError: KanjiVG does not have it, or its file is damaged.
     """
-    suffix = f"-{form}" if form else ""
-    return read_svg(find_kanjivg_folder() / main_file_name(character).replace(".svg", f"{suffix}.svg"))
+    return read_svg(find_kanjivg_folder() / file_name(character, form))
 
 
 def read_svg(path: Path) -> Glyph:
@@ -166,80 +166,74 @@ def parse_path(data: str) -> npt.NDArray[np.float64]:
     Raises:
         ValueError: an arc, an unknown letter, or values missing.
     """
-    if not _PATH_DATA.fullmatch(data):
-        raise ValueError(f"path data {data!r} has something else than letters and numbers")
-    tokens = _PATH_TOKEN.findall(data)
+    commands = _COMMAND.findall(data)
+    if not commands or commands[0][0] not in "Mm" or data.lstrip()[0] not in "Mm":
+        raise ValueError(f"path data {data!r} does not begin with M")
     curves: list[tuple[float, ...]] = []
     x = y = start_x = start_y = 0.0
     control_x = control_y = 0.0  # the last control point, which S and T mirror
-    command = previous = ""
-    at = 0
-    while at < len(tokens):
-        if tokens[at].isalpha():
-            command = tokens[at]
-            at += 1
-        elif command in "Zz":  # also when nothing came before
-            raise ValueError(f"path data {data!r}: a number where a letter is due")
+    previous = ""
+    for command, text in commands:
         letter = command.upper()
-        if letter not in _VALUES_PER_STEP or (not previous and letter != "M"):
-            raise ValueError(f"path data {data!r}: {command!r} is not understood there")
-        needed = _VALUES_PER_STEP[letter]
-        try:
-            values = [float(token) for token in tokens[at : at + needed]]
-        except ValueError as error:
-            raise ValueError(f"path data {data!r}: too few values for {command!r}") from error
-        if len(values) < needed:
-            raise ValueError(f"path data {data!r}: too few values for {command!r}")
-        at += needed
-        dx, dy = (x, y) if command.islower() else (0.0, 0.0)
-        mirror_x, mirror_y = 2 * x - control_x, 2 * y - control_y
-        if letter == "C":
-            x1, y1, x2, y2, end_x, end_y = values
-            curve = (x, y, x1 + dx, y1 + dy, x2 + dx, y2 + dy, end_x + dx, end_y + dy)
-        elif letter == "M":
-            x = start_x = control_x = values[0] + dx
-            y = start_y = control_y = values[1] + dy
-            command = "l" if command == "m" else "L"  # further pairs are lines
-            previous = letter
-            continue
-        elif letter == "S":
-            x1, y1 = (mirror_x, mirror_y) if previous in "CS" else (x, y)
-            curve = (x, y, x1, y1, values[0] + dx, values[1] + dy, values[2] + dx, values[3] + dy)
-        elif letter in "QT":
-            if letter == "Q":
-                middle_x, middle_y = values[0] + dx, values[1] + dy
+        values = _parse_numbers(text, data)
+        needed = _VALUES_PER_STEP.get(letter, -1)
+        if needed < 0 or (len(values) % needed or not values if needed else values):
+            raise ValueError(f"path data {data!r}: {command!r} with {len(values)} values is not understood")
+        if letter == "M":
+            dx, dy = (x, y) if command == "m" else (0.0, 0.0)
+            start_x, start_y = x, y = values[0] + dx, values[1] + dy
+            letter, needed, values = "L", 2, values[2:]  # further pairs are lines
+            previous, control_x, control_y = "M", x, y
+        for at in range(0, len(values), needed) if needed else (0,):
+            dx, dy = (x, y) if command.islower() else (0.0, 0.0)
+            if letter == "C":
+                x1, y1, control_x, control_y, end_x, end_y = values[at : at + 6]
+                control_x += dx
+                control_y += dy
+                end_x += dx
+                end_y += dy
+                curves.append((x, y, x1 + dx, y1 + dy, control_x, control_y, end_x, end_y))
+            elif letter == "S":
+                x1, y1 = (2 * x - control_x, 2 * y - control_y) if previous in "CS" else (x, y)
+                control_x, control_y, end_x, end_y = values[at : at + 4]
+                control_x += dx
+                control_y += dy
+                end_x += dx
+                end_y += dy
+                curves.append((x, y, x1, y1, control_x, control_y, end_x, end_y))
+            elif letter in "QT":
+                if letter == "Q":
+                    control_x, control_y = values[at] + dx, values[at + 1] + dy
+                else:
+                    mirrored = 2 * x - control_x, 2 * y - control_y
+                    control_x, control_y = mirrored if previous in "QT" else (x, y)
+                end_x, end_y = values[at + needed - 2] + dx, values[at + needed - 1] + dy
+                curves.append(_raise_quadratic(x, y, control_x, control_y, end_x, end_y))
             else:
-                middle_x, middle_y = (mirror_x, mirror_y) if previous in "QT" else (x, y)
-            end_x, end_y = values[-2] + dx, values[-1] + dy
-            curve = (
-                x,
-                y,
-                x + (middle_x - x) * 2 / 3,
-                y + (middle_y - y) * 2 / 3,
-                end_x + (middle_x - end_x) * 2 / 3,
-                end_y + (middle_y - end_y) * 2 / 3,
-                end_x,
-                end_y,
-            )
-        else:
-            end_x, end_y = {
-                "L": lambda: (values[0] + dx, values[1] + dy),
-                "H": lambda: (values[0] + dx, y),
-                "V": lambda: (x, values[0] + dy),
-                "Z": lambda: (start_x, start_y),
-            }[letter]()
-            thirds = ((end_x - x) / 3, (end_y - y) / 3)
-            curve = (x, y, x + thirds[0], y + thirds[1], end_x - thirds[0], end_y - thirds[1], end_x, end_y)
-        curves.append(curve)
-        x, y = curve[6], curve[7]
-        if letter in "CS":
-            control_x, control_y = curve[4], curve[5]
-        elif letter in "QT":
-            control_x, control_y = middle_x, middle_y
-        else:
-            control_x, control_y = x, y
-        previous = letter
+                end_x = start_x if letter == "Z" else x if letter == "V" else values[at] + dx
+                end_y = start_y if letter == "Z" else y if letter == "H" else values[at + needed - 1] + dy
+                curves.append(_raise_quadratic(x, y, (x + end_x) / 2, (y + end_y) / 2, end_x, end_y))
+            x, y = end_x, end_y
+            previous = letter
     return np.array(curves, dtype=np.float64).reshape(-1, 4, 2)
+
+
+def _parse_numbers(text: str, data: str) -> list[float]:
+    try:
+        return [float(word) for word in text.replace("-", " -").replace(",", " ").split()]
+    except ValueError as error:  # rarer spellings, such as 1e-5 and .5.5
+        if not _NUMBERS.fullmatch(text):
+            raise ValueError(f"path data {data!r} has something else than letters and numbers") from error
+        return [float(word) for word in _NUMBER.findall(text)]
+
+
+def _raise_quadratic(
+    x: float, y: float, middle_x: float, middle_y: float, end_x: float, end_y: float
+) -> tuple[float, ...]:
+    """The cubic curve that is the same as a quadratic one."""
+    first = x + (middle_x - x) * 2 / 3, y + (middle_y - y) * 2 / 3
+    second = end_x + (middle_x - end_x) * 2 / 3, end_y + (middle_y - end_y) * 2 / 3
+    return (x, y, *first, *second, end_x, end_y)
 
 
 def _read_svg(path: Path) -> str:
@@ -247,6 +241,5 @@ def _read_svg(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise KanjinetError(
-            f"{path}: not found, so the package kanjivg is incomplete: "
-            "python -m pip install --force-reinstall kanjivg"
+            f"{path}: not found, so the package kanjivg is incomplete: python -m pip install --force-reinstall kanjivg"
         ) from error

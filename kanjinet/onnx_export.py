@@ -1,5 +1,6 @@
 """A trained network as one ONNX file that is what its backend's name says."""
 
+import io
 import warnings
 from dataclasses import dataclass
 
@@ -99,15 +100,13 @@ def _export_dynamo(form: LightweightKanjiNet, promise: Promise) -> onnx.ModelPro
 
 
 def _export_torchscript(form: LightweightKanjiNet, promise: Promise) -> onnx.ModelProto:
-    import io
-
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch calls this exporter old; opset 11 needs it
         torch.onnx.export(
             form,
             (_make_example(form, _TRACED_BATCH if promise.dynamic_batch else 1),),
-            file,
+            file,  # type: ignore[arg-type]  # this exporter takes one; the annotation is the other's
             dynamo=False,
             opset_version=promise.opset,
             input_names=["input"],
@@ -134,7 +133,9 @@ def _finish(exported: onnx.ModelProto, form: LightweightKanjiNet, promise: Promi
             tensors[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
             continue
         attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
-        nodes.append(helper.make_node(node.op_type, node.input, node.output, node.name, domain=node.domain, **attributes))
+        nodes.append(
+            helper.make_node(node.op_type, node.input, node.output, node.name, domain=node.domain, **attributes)
+        )
     used = {name for node in nodes for name in node.input}
     batch = "batch" if promise.dynamic_batch else 1
     side = form.config.image_size
@@ -144,7 +145,11 @@ def _finish(exported: onnx.ModelProto, form: LightweightKanjiNet, promise: Promi
         "LightweightKanjiNet",
         [values("input", onnx.TensorProto.FLOAT, [batch, 1, side, side], "pictures: ink 1 on paper 0")],
         [values("output", onnx.TensorProto.FLOAT, [batch, NUM_CLASSES], "scores before the softmax, in class order")],
-        [numpy_helper.from_array(np.ascontiguousarray(tensor), name) for name, tensor in tensors.items() if name in used],
+        [
+            numpy_helper.from_array(np.ascontiguousarray(tensor), name)
+            for name, tensor in tensors.items()
+            if name in used
+        ],
     )
     opsets = [helper.make_opsetid("", promise.opset)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets))

@@ -18,8 +18,6 @@ from typing import Any
 
 _IMPORT_NAMES = {
     "opencv-python-headless": "cv2",
-    "Pillow": "PIL",
-    "scikit-learn": "sklearn",
     "kanjivg": "",  # data files only
 }
 _IMPORT_TIMEOUT_S = 300  # the first import of torch on a slow disk takes a minute
@@ -90,7 +88,7 @@ def try_imports(requirements: Iterable[Requirement], root: Path) -> dict[str, Im
 
 
 def report_imports(names: list[str]) -> None:
-    """In the other process: import each package of ["Pillow=PIL", ...] and print a line of JSON about it."""
+    """In the other process: import each package of ["numpy=numpy", ...] and print a line of JSON about it."""
     for item in names:
         name, _, import_name = item.partition("=")
         report: dict[str, Any] = {"name": name, "version": None, "error": None}

@@ -115,9 +115,7 @@ def _resize(picture: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDAr
     # INTER_AREA shrinks only where both axes do, so a picture of mixed axes takes one step an axis.
     for target in ((width, source_height), (width, height)):
         grows = target[0] > picture.shape[1] or target[1] > picture.shape[0]
-        picture = _as_uint8(
-            cv2.resize(picture, target, interpolation=cv2.INTER_LINEAR if grows else cv2.INTER_AREA)
-        )
+        picture = _as_uint8(cv2.resize(picture, target, interpolation=cv2.INTER_LINEAR if grows else cv2.INTER_AREA))
     return picture
 
 

@@ -1,0 +1,209 @@
+"""Convert a checkpoint to ONNX for one kind of engine, and check the file in real engines before it is kept.
+
+Reads:  best_kanji_model.pth; pictures of dataset/ for the comparison, where it exists
+Writes: kanji_model_etl9g_64x64_3036classes_tract.onnx and ..._tract_mapping.json
+Run:    python convert_to_onnx.py --model-path best_kanji_model.pth --target-backend tract
+
+Backends: tract (opset 12, any batch), ort-tract (opset 11, any batch, pooling kernels of fixed size),
+strict (opset 11, batch 1, pooling kernels of fixed size).
+"""
+
+import argparse
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from kanjinet.check_pictures import CheckPictures, load_check_pictures, make_noise
+from kanjinet.checkpoint import CHECKPOINT_NAME, Checkpoint, load_checkpoint
+from kanjinet.cli import IMAGE_SIZES, SAMPLE_NOTE, make_parser, run_script, show_path
+from kanjinet.errors import KanjinetError
+from kanjinet.exports import check_export_path, default_export_path, describe_model
+from kanjinet.files import make_folder, replace_on_success, write_json
+from kanjinet.mapping import build_mapping
+from kanjinet.model import (
+    DEFAULT_VERSION,
+    POOLING_TYPES,
+    LightweightKanjiNet,
+    ModelConfig,
+    change_pooling,
+    count_parameters,
+)
+from kanjinet.onnx_check import ABSOLUTE_BOUND, RELATIVE_BOUND, Comparison, compare_engines, compare_scores
+from kanjinet.onnx_export import BACKENDS, PROMISES, Export, add_metadata, export_network, pooling_of_backend
+
+NUM_NOISE = 16  # random pictures beside the real or drawn ones
+
+
+@dataclass(frozen=True)
+class PoolingChange:
+    """What pooling in another way than the trained one does, in one sentence, and what would put it right."""
+
+    sentence: str
+    remedy: str = ""
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(__doc__, "python convert_to_onnx.py --target-backend ort-tract")
+    parser.add_argument("--model-path", type=Path, default=Path(CHECKPOINT_NAME), help="the checkpoint")
+    parser.add_argument("--onnx-path", type=Path, help="the file to write (default: beside the checkpoint)")
+    parser.add_argument("--image-size", type=int, choices=IMAGE_SIZES, help="must be the checkpoint's, if given")
+    parser.add_argument("--pooling-type", choices=POOLING_TYPES, help="global pooling (default: the checkpoint's)")
+    parser.add_argument("--target-backend", choices=BACKENDS, default="tract", help="kind of engine")
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("dataset"), help="dataset whose pictures are compared, where it exists"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Export the network, check the file, and only then give it its name."""
+    args = parse_args()
+    checkpoint = load_checkpoint(args.model_path)
+    config, backend = checkpoint.config, args.target_backend
+    check_image_size(args.image_size, config, args.model_path)
+    path = args.onnx_path or default_export_path(args.model_path, config.image_size, f"_{backend}.onnx")
+    check_export_path(path, ".onnx", "--onnx-path")
+    make_folder(path.parent)
+
+    pooling_type = pooling_of_backend(args.pooling_type or config.pooling_type, backend)
+    network = change_pooling(checkpoint.model, pooling_type)
+    pictures = load_check_pictures(args.data_dir, config.image_size, checkpoint.preprocessing)
+    pooling = measure_pooling(checkpoint.model, network, pictures)
+    print_network(checkpoint, args.model_path, pooling)
+
+    export = export_network(network, backend)
+    properties = {
+        **describe_model(replace(checkpoint, model=network), args.model_path),
+        "trained_pooling_type": config.pooling_type,
+        "pooling_change": pooling.sentence,
+        **({"accuracy": "{}"} if pooling.remedy else {}),  # the checkpoint's accuracy is not this network's
+        "target_backend": backend,
+        "exporter": export.exporter + (f" ({export.fallback_reason})" if export.fallback_reason else ""),
+    }
+    add_metadata(export.model, properties)
+    content = export.model.SerializeToString()
+    onnx.checker.check_model(content, full_check=True)
+    print_export(export, backend, len(content))
+
+    inputs = np.concatenate([pictures.inputs, make_noise(NUM_NOISE, config.image_size)])
+    reference = compute_scores(network, inputs)
+    comparisons, missing = compare_engines(content, reference, inputs, dynamic_batch=PROMISES[backend].dynamic_batch)
+    print_comparisons(comparisons, missing, pictures.origin)
+
+    mapping_path = path.with_name(f"{path.stem}_mapping.json")
+    mapping = build_mapping(describe_file(path.name, content, backend, properties))
+    with replace_on_success(path) as file:
+        file.write(content)
+        write_json(mapping_path, mapping)
+    print(f"written      {show_path(path)}\n             {show_path(mapping_path)}")
+
+
+def check_image_size(image_size: int | None, config: ModelConfig, model_path: Path) -> None:
+    if image_size not in (None, config.image_size):
+        raise KanjinetError(
+            f"--image-size {image_size}: {model_path} was trained on {config.image_size} pixels and knows no other "
+            f"size: train one with python train_etl9g_model.py --image-size {image_size}"
+        )
+
+
+def compute_scores(network: LightweightKanjiNet, inputs: np.ndarray) -> np.ndarray:
+    """(n, 1, size, size) -> (n, 3036), on the CPU."""
+    with torch.inference_mode():
+        return np.concatenate([network(part).numpy() for part in torch.from_numpy(inputs).split(64)])
+
+
+def measure_pooling(
+    trained: LightweightKanjiNet, network: LightweightKanjiNet, pictures: CheckPictures
+) -> PoolingChange:
+    """Compare a network with the trained one, which pools in another way."""
+    before, after = trained.config.pooling_type, network.config.pooling_type
+    if before == after:
+        return PoolingChange(f"{after}, as trained")
+    change = compare_scores(
+        after, "", compute_scores(trained, pictures.inputs), compute_scores(network, pictures.inputs)
+    )
+    if change.difference <= ABSOLUTE_BOUND:
+        return PoolingChange(
+            f"{after} for the trained {before} computes the same (largest difference {change.difference:.1e})"
+        )
+    return PoolingChange(
+        f"{after} for the trained {before} is another network: the best class changes for "
+        f"{1 - change.agreement:.1%} of {pictures.origin}, scores by up to {change.difference:.3g}",
+        f"to train for it: {name_training_command(network.config)}",
+    )
+
+
+def name_training_command(config: ModelConfig) -> str:
+    """The command that trains a network with this pooling."""
+    version = "" if config.version == DEFAULT_VERSION else f" --model-version {config.version}"
+    return f"python train_etl9g_model.py --image-size {config.image_size} --pooling-type {config.pooling_type}{version}"
+
+
+def describe_file(name: str, content: bytes, backend: str, properties: dict[str, str]) -> dict[str, Any]:
+    """What the mapping's `model_info` says about the file that it belongs to."""
+    promise, size = PROMISES[backend], int(properties["image_size"])
+    batch = "batch" if promise.dynamic_batch else 1
+    return {
+        "model_file": name,
+        "model_sha256": hashlib.sha256(content).hexdigest(),
+        "model_version": properties["model_version"],
+        "target_backend": backend,
+        "opset": promise.opset,
+        "image_size": size,
+        "pooling_type": properties["pooling_type"],
+        "pooling_change": properties["pooling_change"],
+        "input": {"name": "input", "type": "float32", "shape": [batch, 1, size, size]},
+        "output": {"name": "output", "type": "float32", "shape": [batch, int(properties["num_classes"])]},
+        "preprocessing": properties["preprocessing"],
+        "preprocessing_contract": properties["preprocessing_contract"],
+        "accuracy": json.loads(properties["accuracy"]),
+        "synthetic": json.loads(properties["synthetic"]),
+        "license": properties["license"],
+    }
+
+
+def print_network(checkpoint: Checkpoint, model_path: Path, pooling: PoolingChange) -> None:
+    config = checkpoint.config
+    note = f" ({SAMPLE_NOTE})" if checkpoint.synthetic else ""
+    print(
+        f"network      {config.version}, {config.image_size} x {config.image_size}, "
+        f"{count_parameters(checkpoint.model):,} parameters, of {show_path(model_path)}{note}"
+    )
+    print(f"pooling      {pooling.sentence}")
+    if pooling.remedy:
+        print(f"             {pooling.remedy}")
+
+
+def print_export(export: Export, backend: str, size_bytes: int) -> None:
+    promise = PROMISES[backend]
+    if export.fallback_reason:
+        print(
+            f"note         torch.export cannot write this network in opset {promise.opset} "
+            f"({export.fallback_reason}): TorchScript writes it instead"
+        )
+    batch = "any batch" if promise.dynamic_batch else "batch 1"
+    print(
+        f"format       {backend}: opset {promise.opset}, {batch}, one file of {size_bytes / 1e6:.2f} MB, "
+        f"by {export.exporter}"
+    )
+
+
+def print_comparisons(comparisons: list[Comparison], missing: list[str], origin: str) -> None:
+    print(f"checked      against PyTorch on {origin} and {NUM_NOISE} random ones")
+    print(f"             bound {ABSOLUTE_BOUND:g} + {RELATIVE_BOUND:g} of the largest score")
+    print("             engine               batch        largest difference   equal best class")
+    for each in comparisons:
+        print(f"             {each.engine:<20} {each.batch:<12} {each.difference:<20.2g} {each.agreement:.2%}")
+    for engine in missing:
+        print(f"not checked  in {engine}, which is not installed: python -m pip install {engine}")
+
+
+if __name__ == "__main__":
+    run_script(main)

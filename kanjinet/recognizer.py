@@ -1,0 +1,117 @@
+"""One way to run a trained network, whichever file it comes from: .pth, .safetensors or .onnx."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kanjinet.classes import CLASS_TABLE_SHA256
+from kanjinet.errors import KanjinetError
+from kanjinet.preprocess import check_preprocessing
+
+MODEL_SUFFIXES = (".pth", ".safetensors", ".onnx")
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Recognizer:
+    """A trained network that is ready to read.
+
+    Attributes:
+        path: the file that it comes from.
+        run: (n, 1, S, S) float32, 0-1 -> (n, 3036) float32 scores.
+        max_batch: pictures that `run` takes at a time.
+        image_size: S, pixels.
+        preprocessing: version of the preprocessing that its pictures must go through.
+        synthetic: whether it was trained on synthetic sample writers.
+        training: options and results of its training.
+    """
+
+    path: Path
+    run: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+    max_batch: int
+    image_size: int
+    preprocessing: str
+    synthetic: bool
+    training: dict[str, Any]
+
+    def compute_scores(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Scores (n, 3036) of preprocessed pictures (n, S, S) uint8."""
+        batches = [
+            self.run(images[first : first + self.max_batch, None].astype(np.float32) / 255)
+            for first in range(0, len(images), self.max_batch)
+        ]
+        return np.concatenate(batches)
+
+
+def load_recognizer(path: Path) -> Recognizer:
+    """Load a trained network.
+
+    Raises:
+        KanjinetError: no such file, another kind of file, a damaged one, or one of another class table.
+    """
+    if path.suffix not in MODEL_SUFFIXES:
+        raise KanjinetError(f"{path}: not a model: choose a file that ends in {', '.join(MODEL_SUFFIXES)}")
+    if not path.is_file():
+        raise KanjinetError(f"{path}: not found: train_etl9g_model.py and the convert scripts write models")
+    return _load_onnx(path) if path.suffix == ".onnx" else _load_torch(path)
+
+
+def _load_torch(path: Path) -> Recognizer:
+    import torch
+
+    from kanjinet.checkpoint import load_checkpoint
+    from kanjinet.safetensors_io import load_safetensors
+
+    checkpoint = load_checkpoint(path) if path.suffix == ".pth" else load_safetensors(path)
+    check_preprocessing(checkpoint.preprocessing, str(path))
+
+    @torch.inference_mode()
+    def run(inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        scores: npt.NDArray[np.float32] = checkpoint.model(torch.from_numpy(inputs)).numpy()
+        return scores
+
+    return Recognizer(
+        path=path,
+        run=run,
+        max_batch=_BATCH,
+        image_size=checkpoint.config.image_size,
+        preprocessing=checkpoint.preprocessing,
+        synthetic=checkpoint.synthetic,
+        training=checkpoint.training,
+    )
+
+
+def _load_onnx(path: Path) -> Recognizer:
+    import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NotImplemented
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    remedy = "write it again with convert_to_onnx.py"
+    try:
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except (Fail, InvalidGraph, InvalidProtobuf, NotImplemented) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise KanjinetError(f"{path}: onnxruntime does not take it ({first_line}): {remedy}") from error
+    properties = session.get_modelmeta().custom_metadata_map
+    source = session.get_inputs()[0]
+    try:
+        if properties["class_table_sha256"] != CLASS_TABLE_SHA256:
+            raise KanjinetError(f"{path}: another class table: {remedy}")
+        check_preprocessing(properties["preprocessing"], str(path))
+        return Recognizer(
+            path=path,
+            run=lambda inputs: session.run(None, {source.name: inputs})[0],
+            max_batch=source.shape[0] if isinstance(source.shape[0], int) else _BATCH,
+            image_size=int(properties["image_size"]),
+            preprocessing=properties["preprocessing"],
+            synthetic=bool(json.loads(properties["synthetic"])),
+            training=json.loads(properties["training"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise KanjinetError(f"{path}: not a model of this toolkit ({error!r}): {remedy}") from error

@@ -1,0 +1,119 @@
+"""A trained network as a SafeTensors file whose header says all that is needed to use it without this toolkit.
+
+Source of the format: https://huggingface.co/docs/safetensors (8 bytes of header length, JSON header, raw tensors).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kanjinet.checkpoint import Checkpoint
+from kanjinet.classes import CHARACTERS
+from kanjinet.errors import KanjinetError
+from kanjinet.exports import describe_model
+from kanjinet.model import LightweightKanjiNet, ModelConfig
+from kanjinet.preprocess import check_preprocessing
+
+SAFETENSORS_FORMAT = "kanjinet-safetensors-1"
+INSTALL_REMEDY = "python -m pip install safetensors"
+_REMEDY = "use a .safetensors file that convert_to_safetensors.py wrote, or convert the checkpoint again"
+
+
+def serialize_checkpoint(checkpoint: Checkpoint, where: Path) -> bytes:
+    """The bytes of a SafeTensors file: every tensor of the state dictionary, and a header of strings.
+
+    Args:
+        checkpoint: the network and its provenance.
+        where: the checkpoint's file, for messages.
+
+    Raises:
+        KanjinetError: the package safetensors is missing, or the checkpoint's preprocessing is not known.
+    """
+    try:
+        from safetensors.torch import save
+    except ImportError as error:
+        raise KanjinetError(f"the package safetensors is missing: {INSTALL_REMEDY}") from error
+    tensors = {
+        name: tensor.detach().cpu().contiguous().clone()  # no two names may share memory
+        for name, tensor in checkpoint.model.state_dict().items()
+    }
+    header = {"format": "pt", "kanjinet_format": SAFETENSORS_FORMAT, **describe_model(checkpoint, where)}
+    return bytes(save(tensors, metadata=header))
+
+
+def load_safetensors(path: Path) -> Checkpoint:
+    """Rebuild a trained network from a SafeTensors file alone.
+
+    Raises:
+        KanjinetError: no such file, a damaged one, or one of another format, network or class table.
+    """
+    header, tensors = _read(path)
+    if header.get("kanjinet_format") != SAFETENSORS_FORMAT:
+        found = header.get("kanjinet_format")
+        raise KanjinetError(f"{path}: format {found!r}, expected {SAFETENSORS_FORMAT!r}: {_REMEDY}")
+    if header.get("class_table") != CHARACTERS:
+        raise KanjinetError(f"{path}: another class table: {_REMEDY}")
+    try:
+        check_preprocessing(header["preprocessing"], str(path))
+        return Checkpoint(
+            model=_rebuild_model(ModelConfig(**json.loads(header["config"])), tensors),
+            preprocessing=header["preprocessing"],
+            synthetic=bool(json.loads(header["synthetic"])),
+            training=dict(json.loads(header["training"])),
+            dataset_sha256=header["dataset_sha256"],
+            environment=dict(json.loads(header["environment"])),
+        )
+    except KeyError as error:
+        raise KanjinetError(f"{path}: no {error} in its header: {_REMEDY}") from error
+    except (TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise KanjinetError(f"{path}: its tensors do not fit its header ({first_line}): {_REMEDY}") from error
+
+
+def compare_tensors(before: LightweightKanjiNet, after: LightweightKanjiNet) -> int:
+    """Compare every tensor of two networks bit by bit.
+
+    Returns:
+        How many tensors were compared.
+
+    Raises:
+        KanjinetError: names, shapes, types or bytes differ.
+    """
+    expected, found = before.state_dict(), after.state_dict()
+    if expected.keys() != found.keys():
+        raise KanjinetError(f"tensors differ: {', '.join(sorted(expected.keys() ^ found.keys()))}")
+    for name, tensor in expected.items():
+        other = found[name]
+        if (tensor.shape, tensor.dtype) != (other.shape, other.dtype) or _to_bytes(tensor) != _to_bytes(other):
+            raise KanjinetError(f"tensor {name} differs after reloading")
+    return len(expected)
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise KanjinetError(f"the package safetensors is missing: {INSTALL_REMEDY}") from error
+    if not path.is_file():
+        raise KanjinetError(f"{path}: not found: {_REMEDY}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError) as error:
+        raise KanjinetError(f"{path}: not a SafeTensors file, or a damaged one ({error}): {_REMEDY}") from error
+
+
+def _rebuild_model(config: ModelConfig, tensors: dict[str, Any]) -> LightweightKanjiNet:
+    with torch.device("meta"):  # shapes only: an absurd configuration in a header takes no memory
+        model = LightweightKanjiNet(config)
+    for name, tensor in model.state_dict().items():
+        if name in tensors and tensor.dtype != tensors[name].dtype:
+            raise ValueError(f"{name} is {tensors[name].dtype}")
+    model.load_state_dict(tensors, assign=True)
+    return model.eval()
+
+
+def _to_bytes(tensor: torch.Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().numpy().tobytes()

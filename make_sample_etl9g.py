@@ -1,0 +1,253 @@
+"""Write sample files in the ETL9G format, drawn stroke by stroke from KanjiVG by simulated writers.
+
+Reads:  the package kanjivg (stroke data by Ulrich Apel, CC BY-SA 3.0).
+Writes: ETL9G/ETL9G_01, ETL9G_02, ... and ETL9G/ETL9INFO, which says that they are synthetic.
+Run:    python make_sample_etl9g.py --files 2
+"""
+
+import argparse
+import itertools
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from kanjinet.classes import NUM_CLASSES
+from kanjinet.cli import make_parser, non_negative_int, positive_int, run_script, show_path
+from kanjinet.copybook import join_copybooks, load_copybook, read_copybook, save_copybook
+from kanjinet.errors import KanjinetError
+from kanjinet.etl9g import (
+    INFO_FILE_NAME,
+    NUM_FILES,
+    RECORD_BYTES,
+    SETS_PER_FILE,
+    SHEETS_PER_SET,
+    SYNTHETIC_MARK,
+    etl9g_file_name,
+    find_etl9g_files,
+    write_records,
+)
+from kanjinet.files import make_folder, replace_on_success
+from kanjinet.handwriting import DEFAULT_DIFFICULTY
+from kanjinet.kanjivg import kanjivg_version
+from kanjinet.sample_sheets import draw_contact_sheet, make_sheet_records
+
+NUM_SETS = NUM_FILES * SETS_PER_FILE  # 200
+SHEETS = range(1, SHEETS_PER_SET + 1)
+SheetJob = tuple[Path, int, int, int, float]  # copybook, data set, sheet, seed, difficulty
+SHEETS_AHEAD_PER_WORKER = 4  # sheets made before they can be written; bounds the memory
+
+
+def main() -> None:
+    args = parse_args()
+    started = time.perf_counter()
+    folder = prepare_folder(args.output_dir)
+    num_sets = args.sets or args.files * SETS_PER_FILE
+    workers = args.workers or usable_cores()
+    plan = {
+        number: list(itertools.islice(range((number - 1) * SETS_PER_FILE + 1, num_sets + 1), SETS_PER_FILE))
+        for number in range(1, -(-num_sets // SETS_PER_FILE) + 1)
+    }
+    write_info(folder, num_sets, args.seed, args.difficulty)  # first: data files without it could pass for real ones
+    paths = write_files(folder, plan, args.seed, args.difficulty, workers, args.contact_sheet)
+    remove_surplus_files(folder, paths)
+    report(folder, paths, num_sets, workers, time.perf_counter() - started)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = make_parser(__doc__, "python make_sample_etl9g.py --files 2 --output-dir ETL9G")
+    parser.add_argument("--output-dir", type=Path, default=Path("ETL9G"), help="folder for the files")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--files", type=file_count, default=2, help="files of 12,144 characters, 1-50; ETL9G has 50")
+    size.add_argument(
+        "--sets", type=set_count, help="data sets of 3,036 characters, 1-200, four to a file, for less than whole files"
+    )
+    parser.add_argument("--seed", type=non_negative_int, default=0, help="the same seed and options, the same bytes")
+    parser.add_argument("--workers", type=positive_int, help="processes (default: one a usable core)")
+    parser.add_argument("--difficulty", type=difficulty, default=DEFAULT_DIFFICULTY, help="0 = copybook ... 1 = hasty")
+    parser.add_argument("--contact-sheet", type=Path, metavar="PICTURE.PNG", help="also draw many hands in one picture")
+    return parser.parse_args()
+
+
+def file_count(text: str) -> int:
+    """An argparse type: 1-50."""
+    return _bounded(text, NUM_FILES)
+
+
+def set_count(text: str) -> int:
+    """An argparse type: 1-200."""
+    return _bounded(text, NUM_SETS)
+
+
+def _bounded(text: str, most: int) -> int:
+    value = positive_int(text)
+    if value > most:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected at most {most}, as many as ETL9G has")
+    return value
+
+
+def difficulty(text: str) -> float:
+    """An argparse type: 0-1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0 (copybook) to 1 (hasty)")
+    return value
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def prepare_folder(folder: Path) -> Path:
+    """Make the output folder, or make sure that nothing but an earlier sample is in it.
+
+    Raises:
+        KanjinetError: the folder holds ETL9G files that do not say that they are synthetic, or is a file.
+    """
+    make_folder(folder)
+    remedy = "this may be the real ETL9G, which is never overwritten: choose another --output-dir"
+    info = folder / INFO_FILE_NAME
+    if info.exists() and SYNTHETIC_MARK not in info.read_bytes():
+        raise KanjinetError(f"{info}: does not say that it belongs to a sample; {remedy}")
+    for path in list_data_files(folder):
+        if not is_sample_file(path):
+            raise KanjinetError(f"{path}: its first record does not say that it belongs to a sample; {remedy}")
+    return folder
+
+
+def list_data_files(folder: Path) -> list[Path]:
+    """The ETL9G files of a folder; none is fine."""
+    try:
+        return [file.path for file in find_etl9g_files(folder)]
+    except KanjinetError:
+        return []
+
+
+def is_sample_file(path: Path) -> bool:
+    """Whether the first record carries the mark of a sample."""
+    with open(path, "rb") as file:
+        return SYNTHETIC_MARK in file.read(RECORD_BYTES)[30:64]
+
+
+def write_files(
+    folder: Path,
+    plan: dict[int, list[int]],
+    seed: int,
+    difficulty: float,
+    workers: int,
+    contact_sheet: Path | None = None,
+) -> list[Path]:
+    """Write every file of the plan (file number -> its data sets), and the contact sheet, each whole or not at all."""
+    num_sheets = SHEETS_PER_SET * sum(map(len, plan.values()))
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker) as pool,
+        tqdm(total=num_sheets, unit="sheet", disable=not sys.stderr.isatty()) as bar,
+    ):
+        try:
+            copybook = Path(scratch, "copybook.npz")
+            borders = [round(NUM_CLASSES * part / workers) for part in range(workers + 1)]
+            save_copybook(copybook, join_copybooks(list(pool.map(read_copybook, borders[:-1], borders[1:]))))
+            if contact_sheet:
+                pool.submit(write_contact_sheet, contact_sheet, copybook, seed, difficulty).result()
+            paths = []
+            for number, data_sets in plan.items():
+                path = folder / etl9g_file_name(number)
+                jobs = [(copybook, *job, seed, difficulty) for job in itertools.product(data_sets, SHEETS)]
+                write_records(path, make_sheets(pool, jobs, workers * SHEETS_AHEAD_PER_WORKER, bar))
+                paths.append(path)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return paths
+
+
+def start_worker() -> None:
+    """Leave the parallelism to the processes."""
+    cv2.setNumThreads(1)
+
+
+def make_sheets(
+    pool: ProcessPoolExecutor, jobs: list[SheetJob], most_waiting: int, bar: "tqdm[None]"
+) -> Iterator[npt.NDArray[np.void]]:
+    """The sheets of jobs, in order; at most `most_waiting` are begun before they are taken."""
+    waiting: deque[Future[npt.NDArray[np.void]]] = deque()
+    for job in jobs:
+        waiting.append(pool.submit(make_sheet, job))
+        if len(waiting) >= most_waiting:
+            yield waiting.popleft().result()
+            bar.update()
+    while waiting:
+        yield waiting.popleft().result()
+        bar.update()
+
+
+def make_sheet(job: SheetJob) -> npt.NDArray[np.void]:
+    """One sheet, in a worker process."""
+    copybook, data_set, sheet, seed, difficulty = job
+    return make_sheet_records(load_copybook(copybook), data_set, sheet, seed, difficulty)
+
+
+def write_contact_sheet(path: Path, copybook: Path, seed: int, difficulty: float) -> None:
+    """A picture of many hands, in a worker process."""
+    picture = draw_contact_sheet(load_copybook(copybook), seed, difficulty)
+    make_folder(path.parent)
+    with replace_on_success(path) as file:
+        file.write(cv2.imencode(".png", picture)[1].tobytes())
+
+
+def remove_surplus_files(folder: Path, written: list[Path]) -> None:
+    """Remove files of an earlier, larger sample: one folder holds one sample."""
+    for path in list_data_files(folder):
+        if path not in written:
+            path.unlink()
+
+
+def write_info(folder: Path, num_sets: int, seed: int, difficulty: float) -> None:
+    """Write ETL9INFO."""
+    text = f"""{SYNTHETIC_MARK.decode()}
+
+These files are synthetic. They have the format of ETL9G (AIST), but no person wrote the characters:
+make_sample_etl9g.py drew them, stroke by stroke, as simulated writers.
+An accuracy measured on them says nothing certain about real handwriting.
+
+Strokes:    KanjiVG, Copyright (C) Ulrich Apel, https://kanjivg.tagaini.net, package kanjivg {kanjivg_version()},
+            Creative Commons Attribution-Share Alike 3.0 (https://creativecommons.org/licenses/by-sa/3.0/);
+            these files are derived from it and are under the same licence
+Data sets:  {num_sets} ({NUM_CLASSES:,} characters each, 20 sheets, one simulated writer a sheet)
+Seed:       {seed}
+Difficulty: {difficulty} (0 = copybook, 1 = hasty)
+Readings:   not given; the field holds each character's Unicode code point
+"""
+    with replace_on_success(folder / INFO_FILE_NAME) as file:
+        file.write(text.encode("ascii"))
+
+
+def report(folder: Path, paths: list[Path], num_sets: int, workers: int, elapsed_s: float) -> None:
+    """Say what was written, how fast, and what to do next."""
+    count = num_sets * NUM_CLASSES
+    size_mb = count * RECORD_BYTES / 1e6
+    names = paths[0].name if len(paths) == 1 else f"{paths[0].name} ... {paths[-1].name}"
+    print(f"wrote {names} and {INFO_FILE_NAME} in {show_path(folder)}")
+    print(f"{num_sets} data sets, {count:,} characters, {size_mb:.0f} MB")
+    print(f"{elapsed_s:.1f} s, {count / elapsed_s:,.0f} characters/s with {workers} processes")
+    print("synthetic sample, not real handwriting; strokes: KanjiVG, Ulrich Apel, CC BY-SA 3.0")
+    print(f"next: python prepare_etl9g_dataset.py --etl-dir {show_path(folder)}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,123 @@
+"""Look at the prepared dataset before training: statistics, a picture of samples, the mapping, the network.
+
+Reads:  dataset/ (from prepare_etl9g_dataset.py)
+Writes: dataset_samples.png (a picture of random samples; no window opens)
+Run:    python test_etl9g_setup.py --data-dir dataset --test-model
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from kanjinet.classes import CHARACTERS, CLASS_OF_CHARACTER, JIS_CODES, NUM_CLASSES, NUM_HIRAGANA
+from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
+from kanjinet.contact_sheet import draw_sheet, write_png
+from kanjinet.dataset import MAPPING_NAME, DatasetInfo, Labels, read_dataset_info, read_images, read_labels
+from kanjinet.errors import KanjinetError
+from kanjinet.files import read_json
+
+PICTURE_NAME = "dataset_samples.png"
+PICTURES, COLUMNS = 96, 16
+CHECK_CHARACTER, CHECK_CLASS, CHECK_JIS = "田", 2080, "4544"
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(__doc__, "python test_etl9g_setup.py --data-dir dataset --test-model")
+    parser.add_argument("--data-dir", type=Path, default=Path("dataset"), help="the prepared dataset")
+    parser.add_argument(
+        "--picture", type=Path, help=f"where to write the picture (default: {PICTURE_NAME} in --data-dir)"
+    )
+    parser.add_argument(
+        "--test-model", action="store_true", help="also build each network and run a picture through it"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Show what a user should see before spending hours of training."""
+    args = parse_args()
+    info = read_dataset_info(args.data_dir)
+    labels = read_labels(info.folder, info.chunks)
+    print_statistics(info, labels)
+    check_mapping(info)
+    draw_samples(info, labels, args.picture or info.folder / PICTURE_NAME)
+    if args.test_model:
+        check_networks(info)
+    print(f"next       python train_etl9g_model.py --data-dir {show_path(info.folder)}")
+
+
+def print_statistics(info: DatasetInfo, labels: Labels) -> None:
+    """Counts of pictures, classes and writers."""
+    per_class = np.bincount(labels.classes, minlength=NUM_CLASSES)
+    hiragana = int(per_class[:NUM_HIRAGANA].sum())
+    missing = int(np.count_nonzero(per_class == 0))
+    print(f"dataset    {show_path(info.folder)}{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")
+    print(
+        f"pictures   {len(labels):,} of {info.image_size} x {info.image_size}, uint8, preprocessing {info.preprocessing}"
+    )
+    print(f"           {hiragana:,} hiragana, {len(labels) - hiragana:,} kanji")
+    print(
+        f"classes    {NUM_CLASSES - missing:,} of {NUM_CLASSES:,}, {per_class.min()} to {per_class.max()} pictures each"
+    )
+    print(f"data sets  {len(np.unique(labels.data_sets))} of 200, in {len(info.chunks)} chunks")
+
+
+def check_mapping(info: DatasetInfo) -> None:
+    """Compare character_mapping.json with the class table; show one class that everybody can look up.
+
+    Raises:
+        KanjinetError: the mapping is missing or differs.
+    """
+    path = info.folder / MAPPING_NAME
+    remedy = "run prepare_etl9g_dataset.py again"
+    mapping = read_json(path, remedy)
+    for index, (character, code) in enumerate(zip(CHARACTERS, JIS_CODES, strict=True)):
+        if mapping.get(str(index)) != {"character": character, "jis_code": f"{code:04X}"}:
+            raise KanjinetError(
+                f"{path}: class {index} is {mapping.get(str(index))}, expected {character} (JIS {code:04X}): {remedy}"
+            )
+    found = CLASS_OF_CHARACTER[CHECK_CHARACTER], f"{JIS_CODES[CHECK_CLASS]:04X}"
+    if found != (CHECK_CLASS, CHECK_JIS):
+        raise KanjinetError(
+            f"{CHECK_CHARACTER} is class {found[0]}, JIS {found[1]}: this copy of the toolkit is damaged"
+        )
+    print(f"mapping    {len(mapping):,} characters; {CHECK_CHARACTER} is class {found[0]:,}, JIS {found[1]}")
+
+
+def draw_samples(info: DatasetInfo, labels: Labels, path: Path) -> None:
+    """Write a picture of random samples, in class order."""
+    random = np.random.default_rng(0)
+    chosen = random.choice(len(labels), min(PICTURES, len(labels)), replace=False)
+    chosen = chosen[np.argsort(labels.classes[chosen], kind="stable")]
+    write_png(path, draw_sheet(list(read_images(info, chosen)), COLUMNS))
+    print(f"picture    {show_path(path)}: {len(chosen)} samples")
+
+
+def check_networks(info: DatasetInfo) -> None:
+    """Build every version for this dataset's pictures and run one through it.
+
+    Raises:
+        KanjinetError: a network's output is not one finite score a class.
+    """
+    import torch
+
+    from kanjinet.model import DEFAULT_VERSION, MODEL_VERSIONS, LightweightKanjiNet, ModelConfig, count_parameters
+    from kanjinet.training import compute_scores
+
+    picture = torch.from_numpy(read_images(info, np.zeros(1, dtype=np.int64)))
+    for version in MODEL_VERSIONS:
+        network = LightweightKanjiNet(ModelConfig.preset(version, info.image_size))
+        scores = compute_scores(network, picture)
+        if scores.shape != (1, NUM_CLASSES) or not bool(torch.isfinite(scores).all()):
+            raise KanjinetError(
+                f"network {version} gives {tuple(scores.shape)}, expected (1, {NUM_CLASSES}) finite scores"
+            )
+        parameters = count_parameters(network)
+        default = "  (default)" if version == DEFAULT_VERSION else ""
+        print(f"network    {version}: {parameters:9,} parameters, {parameters * 4 / 1e6:5.1f} MB as float32{default}")
+
+
+if __name__ == "__main__":
+    run_script(main)

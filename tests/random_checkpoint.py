@@ -1,0 +1,89 @@
+"""A checkpoint with random weights, for tests of exports: no layer is neutral, and pictures get different answers."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from kanjinet.check_pictures import load_check_pictures
+from kanjinet.checkpoint import Checkpoint, save_checkpoint
+from kanjinet.model import LightweightKanjiNet, ModelConfig, SqueezeExcite
+
+TRAINING = {
+    "epochs": 2,
+    "validation": {"samples": 8, "top1": 0.5},
+    "test": {"samples": 8, "top1": 0.5, "top3": 0.625, "top5": 0.75},
+}
+
+
+@lru_cache
+def draw_pictures(image_size: int) -> torch.Tensor:
+    """(48, 1, image_size, image_size) float32, 0-1: characters, each another one."""
+    return torch.from_numpy(load_check_pictures(Path("no dataset"), image_size, "ink-box-1").inputs[::6].copy())
+
+
+@torch.no_grad()
+def make_network(
+    version: str = "3.0", image_size: int = 64, pooling_type: str = "adaptive_avg", seed: int = 0
+) -> LightweightKanjiNet:
+    torch.manual_seed(seed)
+    model = LightweightKanjiNet(ModelConfig.preset(version, image_size, pooling_type))
+    norms = [each for each in model.modules() if isinstance(each, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    for name, parameter in model.named_parameters():
+        if name.startswith("stages") and parameter.ndim > 1:
+            nn.init.kaiming_normal_(parameter)
+    if model.config.learns_pooling:
+        nn.init.normal_(model.cell_weights, 1, 0.5)
+    for norm in norms:
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias, 0, 0.3)
+        norm.momentum = None  # statistics of all that it sees
+    pictures = draw_pictures(image_size)
+    model.train()(pictures)
+    for norm in norms:  # off the true statistics, so that none of them is without effect
+        norm.momentum = 0.1
+        norm.running_mean += torch.randn(norm.num_features) * norm.running_var.sqrt() * 0.1
+        norm.running_var *= torch.empty(norm.num_features).uniform_(0.8, 1.25)
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, SqueezeExcite):
+            nn.init.normal_(module.expand.weight)
+            _rescale(module.expand, model, pictures, spread=2.0)  # gates from 0.1 to 0.9
+    last = model.classifier[-1]
+    _rescale(last, model, pictures, spread=5.0)
+    last.bias -= model(pictures).mean(dim=0)  # else one class wins everywhere
+    return model
+
+
+def _rescale(linear: nn.Linear, model: nn.Module, pictures: torch.Tensor, spread: float) -> None:
+    """Scale a layer so that its outputs have this standard deviation."""
+    outputs: list[torch.Tensor] = []
+    handle = linear.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    model(pictures)
+    handle.remove()
+    linear.weight *= spread / outputs[0].std()
+
+
+def make_checkpoint(
+    version: str = "3.0", image_size: int = 64, pooling_type: str = "adaptive_avg", seed: int = 0
+) -> Checkpoint:
+    return Checkpoint(
+        model=make_network(version, image_size, pooling_type, seed),
+        preprocessing="ink-box-1",
+        synthetic=True,
+        training=TRAINING,
+        dataset_sha256="ab" * 32,
+        environment={"kanjinet": "1.0.0", "python": "3.11.7", "torch": "2.14.1", "git_revision": "unknown"},
+    )
+
+
+def write_checkpoint(path: Path, *args: object, **options: object) -> Path:
+    save_checkpoint(path, make_checkpoint(*args, **options))
+    return path
+
+
+@torch.no_grad()
+def compute_scores(model: LightweightKanjiNet, inputs: torch.Tensor) -> np.ndarray:
+    return model(inputs).numpy()

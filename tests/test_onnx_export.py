@@ -1,0 +1,342 @@
+"""Every export in two real engines, and its file read by the tests' own code."""
+
+import collections
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+import tract
+from onnx import TensorProto, helper, numpy_helper
+from random_checkpoint import TRAINING, compute_scores, draw_pictures, make_network, write_checkpoint
+
+import convert_to_onnx
+from kanjinet import onnx_export
+from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256
+from kanjinet.errors import KanjinetError
+from kanjinet.model import POOLING_TYPES, change_pooling
+from kanjinet.onnx_check import Promise, check_structure, compare_engines
+from kanjinet.onnx_export import BACKENDS, PROMISES, export_network, pooling_of_backend
+from kanjinet.preprocess import CONTRACTS
+
+ROOT = Path(__file__).parent.parent
+OPSETS = {"tract": 12, "ort-tract": 11, "strict": 11}
+BOUND = 1e-3
+BACKENDS_OF_TEST = ["tract", "ort-tract", "strict"]
+
+# torch.export takes seconds each, so the older version tries it on fewer pooling types, one of each kind
+CASES = [
+    (version, backend, pooling_type, 64)
+    for version in ("3.0", "2.1")
+    for backend in BACKENDS_OF_TEST
+    for pooling_type in POOLING_TYPES
+    if backend != "tract" or version == "3.0" or pooling_type in ("adaptive_avg", "adaptive_max", "avg_2x2")
+] + [
+    ("3.0", "tract", "avg_2x2", 48),
+    ("1.0", "tract", "adaptive_avg", 32),
+    ("1.0", "strict", "fixed_max", 32),
+    ("2.0", "ort-tract", "max_2x2", 48),
+    ("3.0", "strict", "adaptive_avg", 32),
+    ("3.0", "ort-tract", "adaptive_max", 96),
+    ("2.1", "strict", "avg_2x2", 128),
+    ("3.0", "ort-tract", "fixed_avg", 128),
+]
+
+
+def run_onnxruntime(content: bytes, inputs: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: inputs})[0]
+
+
+def run_tract(path: Path, inputs: np.ndarray, *, pin_batch: bool) -> np.ndarray:
+    model = tract.onnx().load(path)
+    if pin_batch:
+        model.set_input_fact(0, ",".join(map(str, inputs.shape)) + ",f32")
+    return model.into_model().into_runnable().run([inputs])[0].to_numpy()
+
+
+def list_dims(value: onnx.ValueInfoProto) -> list[int | str]:
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+
+
+def assert_opset_is_true(model: onnx.ModelProto, opset: int) -> None:
+    """Each node against the newest definition of its operator that `opset` has."""
+    onnx.checker.check_model(model, full_check=True)
+    assert [(each.domain, each.version) for each in model.opset_import] == [("", opset)]
+    assert model.ir_version <= {11: 6, 12: 7}[opset]  # what came out with that opset
+    for node in model.graph.node:
+        assert node.domain == ""
+        schema = onnx.defs.get_schema(node.op_type, opset)
+        assert schema.since_version <= opset
+        assert schema.min_input <= len(node.input) <= schema.max_input, node
+        assert {each.name for each in node.attribute} <= set(schema.attributes), node
+
+
+@pytest.mark.parametrize(("version", "backend", "pooling_type", "image_size"), CASES)
+def test_export_is_what_its_name_says(
+    tmp_path: Path, version: str, backend: str, pooling_type: str, image_size: int
+) -> None:
+    network = make_network(version, image_size, pooling_type)
+    inputs = draw_pictures(image_size)[:15]
+    expected = compute_scores(network, inputs)
+    assert len(set(expected.argmax(axis=1))) > 5  # else the comparison would mean little
+
+    export = export_network(change_pooling(network, pooling_of_backend(pooling_type, backend)), backend)
+    content = export.model.SerializeToString()
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+
+    assert ("torch.export" in export.exporter) == (backend == "tract")
+    assert not export.fallback_reason
+    model = onnx.load(path, load_external_data=False)
+    assert_opset_is_true(model, OPSETS[backend])
+    assert [each.data_location for each in model.graph.initializer] == [0] * len(model.graph.initializer)
+    batch = 1 if backend == "strict" else "batch"
+    assert list_dims(model.graph.input[0]) == [batch, 1, image_size, image_size]
+    assert list_dims(model.graph.output[0]) == [batch, 3036]
+    assert (model.graph.input[0].name, model.graph.output[0].name) == ("input", "output")
+    operators = {node.op_type for node in model.graph.node}
+    assert not operators & {"Shape", "Gather", "Reshape", "BatchNormalization", "Constant", "Identity"}
+    if backend != "tract":
+        assert not operators & {"GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"}
+
+    x = inputs.numpy()
+    for batch_size in (1,) if backend == "strict" else (1, 5):
+        parts = np.split(x, len(x) // batch_size)
+        for run in (
+            lambda part: run_onnxruntime(content, part),
+            lambda part: run_tract(path, part, pin_batch=True),
+            lambda part: run_tract(path, part, pin_batch=False),
+        ):
+            found = np.concatenate([run(part) for part in parts[:3]])
+            assert np.abs(found - expected[: len(found)]).max() < BOUND
+            assert (found.argmax(axis=1) == expected[: len(found)].argmax(axis=1)).all()
+
+
+def test_promises_are_those_of_the_readme() -> None:
+    assert list(BACKENDS) == BACKENDS_OF_TEST
+    assert {name: promise.opset for name, promise in PROMISES.items()} == OPSETS
+
+
+def test_strict_file_refuses_another_batch() -> None:
+    content = export_network(make_network(pooling_type="fixed_avg"), "strict").model.SerializeToString()
+    with pytest.raises(Exception, match="INVALID_ARGUMENT"):
+        run_onnxruntime(content, np.zeros((2, 1, 64, 64), dtype=np.float32))
+
+
+def test_falls_back_to_torchscript_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object) -> None:
+        raise KanjinetError("no opset-12 form of operator Hardmax is known")
+
+    monkeypatch.setattr(onnx_export, "_export_dynamo", refuse)
+    network = make_network()
+    export = export_network(network, "tract")
+    assert "TorchScript" in export.exporter
+    assert "Hardmax" in export.fallback_reason
+    assert_opset_is_true(export.model, 12)
+    inputs = draw_pictures(64)[:5]
+    found = run_onnxruntime(export.model.SerializeToString(), inputs.numpy())
+    assert np.abs(found - compute_scores(network, inputs)).max() < BOUND
+
+
+def make_model(nodes: list[onnx.NodeProto], opset: int, tensors: dict[str, np.ndarray]) -> onnx.ModelProto:
+    values = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [values("input", TensorProto.FLOAT, ["batch", 1, 32, 32])],
+        [values("output", TensorProto.FLOAT, ["batch", 1024])],
+        [numpy_helper.from_array(tensor, name) for name, tensor in tensors.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=7)
+
+
+FLATTEN = helper.make_node("Flatten", ["input"], ["output"], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "opset", "message"),
+    [
+        ([FLATTEN], 18, "operator sets"),
+        ([helper.make_node("HardSwish", ["input"], ["x"]), helper.make_node("Flatten", ["x"], ["output"])], 12, "Hard"),
+        ([helper.make_node("Relu", ["input"], ["x"], alpha=1.0), FLATTEN], 12, "alpha"),
+        ([helper.make_node("ReduceMean", ["input", "axes"], ["x"]), FLATTEN], 12, "ReduceMean"),
+        ([helper.make_node("Reshape", ["input", "shape"], ["output"], allowzero=1)], 12, "Reshape|allowzero"),
+    ],
+)
+def test_structure_check_refuses_what_the_opset_does_not_have(
+    nodes: list[onnx.NodeProto], opset: int, message: str
+) -> None:
+    tensors = {"axes": np.array([2, 3]), "shape": np.array([-1, 1024])}
+    with pytest.raises(KanjinetError, match=message):
+        check_structure(make_model(nodes, opset, tensors), Promise(12, True, False), 32, 1024)
+
+
+def test_structure_check_accepts_and_refuses_batch_and_side_file() -> None:
+    model = make_model([FLATTEN], 12, {})
+    check_structure(model, Promise(12, True, False), 32, 1024)
+    with pytest.raises(KanjinetError, match="expected"):
+        check_structure(model, Promise(12, False, False), 32, 1024)
+    with pytest.raises(KanjinetError, match="expected"):
+        check_structure(model, Promise(12, True, False), 48, 1024)
+
+
+@pytest.mark.parametrize("damage", ["classifier.0.bias", "nan"])
+def test_engine_check_refuses_other_scores(damage: str) -> None:
+    network = make_network("1.0", 32)
+    inputs = draw_pictures(32)[:5].numpy()
+    content = export_network(change_pooling(network, "fixed_avg"), "strict").model.SerializeToString()
+    reference = compute_scores(network, torch.from_numpy(inputs))
+    compare_engines(content, reference, inputs, dynamic_batch=False)
+    reference[2, 7] = np.nan if damage == "nan" else reference[2, 7] + 0.01
+    with pytest.raises(KanjinetError, match="differ from PyTorch"):
+        compare_engines(content, reference, inputs, dynamic_batch=False)
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *options: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["convert_to_onnx.py", *map(str, options)])
+    convert_to_onnx.main()
+
+
+def read_properties(path: Path) -> dict[str, str]:
+    return {each.key: each.value for each in onnx.load(path).metadata_props}
+
+
+def test_script_writes_file_mapping_and_metadata(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "best_kanji_model.pth", "3.0", 64)
+    result = subprocess.run(
+        [sys.executable, ROOT / "convert_to_onnx.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    stem = "kanji_model_etl9g_64x64_3036classes_tract"
+    assert {each.name for each in tmp_path.iterdir()} == {
+        "best_kanji_model.pth",
+        f"{stem}.onnx",
+        f"{stem}_mapping.json",
+    }
+    path = tmp_path / f"{stem}.onnx"
+    properties = read_properties(path)
+    assert properties["class_table"] == CHARACTERS
+    assert properties["class_table_sha256"] == CLASS_TABLE_SHA256
+    assert properties["preprocessing_contract"] == CONTRACTS["ink-box-1"]
+    assert (properties["model_version"], properties["image_size"]) == ("3.0", "64")
+    assert (properties["pooling_type"], properties["synthetic"]) == ("adaptive_avg", "true")
+    assert json.loads(properties["accuracy"])["test"]["top1"] == 0.5
+    assert json.loads(properties["training"]) == TRAINING
+    assert properties["license"]
+    assert "torch.export" in properties["exporter"]
+    model = onnx.load(path)
+    assert (model.producer_name, model.producer_version) == ("kanjinet", "1.0.0")
+    assert str(ROOT).encode() not in path.read_bytes()  # no trace of where it was made
+    mapping = json.loads((tmp_path / f"{stem}_mapping.json").read_text(encoding="utf-8"))
+    assert "".join(each["character"] for each in mapping["characters"].values()) == CHARACTERS
+    info = mapping["model_info"]
+    assert (info["model_file"], info["opset"], info["image_size"]) == (f"{stem}.onnx", 12, 64)
+    assert info["input"]["shape"] == ["batch", 1, 64, 64]
+    assert "synthetic sample" in result.stdout
+    assert "tract 0." in result.stdout
+
+
+def test_pooling_that_changes_the_network_is_measured_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "m.pth", "2.1", 32)
+    options = ("--model-path", checkpoint, "--target-backend", "strict", "--data-dir", tmp_path)
+    run_main(monkeypatch, *options, "--pooling-type", "adaptive_max", "--onnx-path", tmp_path / "max.onnx")
+    out = capsys.readouterr().out
+    assert "train_etl9g_model.py --image-size 32 --pooling-type fixed_max --model-version 2.1" in out
+    assert "the best class changes for" in out
+    properties = read_properties(tmp_path / "max.onnx")
+    assert properties["accuracy"] == "{}"  # it belongs to the network with average pooling
+    assert properties["trained_pooling_type"] == "adaptive_avg"
+
+    run_main(monkeypatch, *options, "--pooling-type", "avg_2x2", "--onnx-path", tmp_path / "spread.onnx")
+    assert "computes the same" in capsys.readouterr().out
+    network = make_network("2.1", 32)
+    inputs = draw_pictures(32)[:1]
+    found = run_onnxruntime((tmp_path / "spread.onnx").read_bytes(), inputs.numpy())
+    assert np.abs(found - compute_scores(network, inputs)).max() < BOUND
+    assert (tmp_path / "spread_mapping.json").is_file()
+
+
+class RunsCode:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (os.environ["KANJINET_TEST_TRAP"],)
+
+
+@pytest.mark.parametrize("kind", ["missing", "random", "pickle"])
+def test_bad_checkpoints_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    path, trap = tmp_path / "m.pth", tmp_path / "trap"
+    monkeypatch.setenv("KANJINET_TEST_TRAP", str(trap))
+    if kind == "random":
+        path.write_bytes(np.random.default_rng(0).bytes(5000))
+    elif kind == "pickle":
+        torch.save({"format": RunsCode()}, path)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(KanjinetError, match=r"m\.pth.*train_etl9g_model\.py"):
+        run_main(monkeypatch, "--model-path", path)
+    assert not trap.exists()
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (["--image-size", "96"], KanjinetError, r"32 pixels.*train_etl9g_model\.py --image-size 96"),
+        (["--onnx-path", "m.pth"], KanjinetError, r"ends in \.onnx"),
+        (["--onnx-path", "m.pth/x.onnx"], (KanjinetError, OSError), r"m\.pth"),
+        (["--image-size", "-1"], SystemExit, "2"),
+        (["--pooling-type", "mean"], SystemExit, "2"),
+        (["--target-backend", "tensorrt"], SystemExit, "2"),
+    ],
+)
+def test_silly_options_are_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    error: type[BaseException] | tuple[type[BaseException], ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_checkpoint(Path("m.pth"), "1.0", 32)
+    before = (tmp_path / "m.pth").read_bytes()
+    with pytest.raises(error, match=message):
+        run_main(monkeypatch, "--model-path", "m.pth", *options)
+    assert [each.name for each in tmp_path.iterdir()] == ["m.pth"]
+    assert (tmp_path / "m.pth").read_bytes() == before
+
+
+def test_failed_check_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = write_checkpoint(tmp_path / "m.pth", "1.0", 32)
+    export_as_is = convert_to_onnx.export_network
+
+    def export_damaged(*args: object) -> onnx_export.Export:
+        export = export_as_is(*args)
+        tensor = next(each for each in export.model.graph.initializer if each.dims == [3036])
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(0.01), tensor.name))
+        return export
+
+    monkeypatch.setattr(convert_to_onnx, "export_network", export_damaged)
+    with pytest.raises(KanjinetError, match="differ from PyTorch"):
+        run_main(monkeypatch, "--model-path", checkpoint, "--target-backend", "strict", "--data-dir", tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["m.pth"]
+
+
+def test_batch_norm_is_folded_and_no_weight_is_stored_twice() -> None:
+    network = make_network("3.0", 64, "fixed_avg")
+    model = export_network(network, "ort-tract").model
+    stored = sum(int(np.prod(each.dims)) for each in model.graph.initializer)
+    assert stored < sum(each.numel() for each in network.parameters())
+    assert collections.Counter(node.op_type for node in model.graph.node)["Gemm"] == 1

@@ -1,0 +1,185 @@
+"""Preparation through the real script, on files that an independent writer made, read by numpy and json alone."""
+
+import errno
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.sample_files import list_jis_codes, write_data_sets, write_file
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_prepare(etl_dir: Path, output_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "prepare_etl9g_dataset.py"), "--etl-dir", str(etl_dir)]
+    return subprocess.run(
+        [*command, "--output-dir", str(output_dir), *options], capture_output=True, text=True, check=False
+    )
+
+
+def folder_bytes(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def etl_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "ETL 9G 字"  # spaces and Japanese are fine
+    write_data_sets(folder, 1, 1)
+    write_data_sets(folder, 7, 2, shuffle_seed=1)  # no order may be assumed
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(etl_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("out") / "dataset"
+    result = run_prepare(etl_dir, folder, "--workers", "2")
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_chunks_hold_what_the_files_hold(dataset: Path) -> None:
+    first = np.load(dataset / "etl9g_dataset_chunk_01.npz", allow_pickle=False)
+    second = np.load(dataset / "etl9g_dataset_chunk_07.npz", allow_pickle=False)
+    assert first["X"].shape == (3036, 64, 64)
+    assert first["X"].dtype == np.uint8
+    assert first["y"].tolist() == list(range(3036))
+    assert set(first["data_set"].tolist()) == {1}
+    assert set(second["data_set"].tolist()) == {25, 26}
+    assert np.bincount(second["y"]).tolist() == [2] * 3036
+    assert second["sheet"].min() == 1
+    assert second["sheet"].max() == 40
+    assert np.median(first["X"].max(axis=(1, 2))) == 255  # faint ink, at most 9 of 15, is stretched
+    same_class = second["y"] == 2080
+    np.testing.assert_array_equal(second["X"][same_class][0], first["X"][2080])  # a shift in the cell is normalised
+
+
+def test_descriptions_agree_with_the_chunks(dataset: Path) -> None:
+    metadata = json.loads((dataset / "metadata.json").read_text(encoding="utf-8"))
+    mapping = json.loads((dataset / "character_mapping.json").read_text(encoding="utf-8"))
+    chunks = json.loads((dataset / "chunk_info.json").read_text(encoding="utf-8"))["chunks"]
+    assert metadata["total_samples"] == 9108 == sum(chunk["records"] for chunk in chunks)
+    assert metadata["samples_per_class"] == [3] * 3036
+    assert metadata["synthetic"] is False
+    assert mapping["2080"] == {"character": "田", "jis_code": "4544"}
+    for chunk in chunks:
+        assert hashlib.sha256((dataset / chunk["name"]).read_bytes()).hexdigest() == chunk["sha256"]
+    assert list(dataset.glob("*.part")) == []
+
+
+def test_bytes_do_not_depend_on_the_number_of_workers(etl_dir: Path, dataset: Path, tmp_path: Path) -> None:
+    assert run_prepare(etl_dir, tmp_path / "one", "--workers", "1").returncode == 0
+    assert folder_bytes(tmp_path / "one") == folder_bytes(dataset)
+
+
+def test_a_second_run_does_only_what_is_missing_or_damaged(etl_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    assert run_prepare(etl_dir, folder).returncode == 0
+    before = folder_bytes(folder)
+    assert "0 written, 2 already there" in run_prepare(etl_dir, folder).stdout
+    damaged = folder / "etl9g_dataset_chunk_07.npz"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    assert "1 written, 1 already there" in run_prepare(etl_dir, folder).stdout
+    (folder / "etl9g_dataset_chunk_01.npz").unlink()
+    (folder / "metadata.json").unlink()
+    assert "1 written, 1 already there" in run_prepare(etl_dir, folder).stdout
+    assert folder_bytes(folder) == before
+
+
+def test_other_settings_replace_the_whole_dataset(etl_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    assert run_prepare(etl_dir, folder, "--size", "32").returncode == 0
+    result = run_prepare(etl_dir, folder, "--size", "48", "--preprocess", "plain")
+    assert "2 written" in result.stdout
+    assert np.load(folder / "etl9g_dataset_chunk_01.npz")["X"].shape == (3036, 48, 48)
+    assert json.loads((folder / "metadata.json").read_text())["preprocessing"]["version"] == "plain-1"
+
+
+@pytest.fixture
+def small_folder(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "ETL9G"
+    folder.mkdir()
+    codes = list_jis_codes()
+    write_file(folder / "ETL9G_01", [1] * 3036, codes)
+    yield folder
+
+
+def assert_refused(result: subprocess.CompletedProcess[str], *messages: str) -> None:
+    assert result.returncode == 1, result.stdout
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1, result.stderr
+    for message in messages:
+        assert message in result.stderr
+
+
+def test_missing_and_empty_folders(tmp_path: Path) -> None:
+    assert_refused(run_prepare(tmp_path / "none", tmp_path / "out"), "no such folder", "make_sample_etl9g.py")
+    (tmp_path / "empty").mkdir()
+    assert_refused(run_prepare(tmp_path / "empty", tmp_path / "out"), "no ETL9G files in it")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("cut_bytes", "message"), [(1000, "truncated or damaged"), (8199, "no whole number of data sets")])
+def test_truncated_files_are_refused_before_anything_is_written(
+    small_folder: Path, tmp_path: Path, cut_bytes: int, message: str
+) -> None:
+    path = small_folder / "ETL9G_01"
+    os.truncate(path, path.stat().st_size - cut_bytes)
+    assert_refused(run_prepare(small_folder, tmp_path / "out"), "ETL9G_01", message, "99,568,656")
+    assert not (tmp_path / "out").exists()
+
+
+def test_partial_files_are_taken_on_request(tmp_path: Path) -> None:
+    folder = tmp_path / "ETL9G"
+    folder.mkdir()
+    write_file(folder / "ETL9G_03", [1, 2, 80], [0x2422, 0x4544, 0x4F53])
+    assert run_prepare(folder, tmp_path / "out", "--allow-partial").returncode == 0
+    chunk = np.load(tmp_path / "out" / "etl9g_dataset_chunk_03.npz")
+    assert chunk["y"].tolist() == [0, 2080, 3035]
+    assert chunk["data_set"].tolist() == [9, 9, 12]
+
+
+def test_unknown_jis_code_names_file_and_record(small_folder: Path, tmp_path: Path) -> None:
+    path = small_folder / "ETL9G_01"
+    content = bytearray(path.read_bytes())
+    content[8199 * 5 + 2 : 8199 * 5 + 4] = b"\x50\x21"
+    path.write_bytes(content)
+    assert_refused(run_prepare(small_folder, tmp_path / "out"), "ETL9G_01: record 6 has JIS code 5021")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == [".kanjinet.lock"]
+
+
+def test_chunks_of_other_files_are_not_mixed_in(small_folder: Path, dataset: Path) -> None:
+    before = folder_bytes(dataset)
+    assert_refused(run_prepare(small_folder, dataset), "etl9g_dataset_chunk_07.npz", "choose another --output-dir")
+    assert folder_bytes(dataset) == before
+
+
+def test_output_folder_that_is_a_file(small_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    assert_refused(run_prepare(small_folder, tmp_path / "out"), "out: is a file where a folder is needed")
+
+
+@pytest.mark.parametrize("options", [("--size", "50"), ("--workers", "0"), ("--workers", "-3"), ("--size", "-64")])
+def test_silly_options(small_folder: Path, tmp_path: Path, options: tuple[str, str]) -> None:
+    result = run_prepare(small_folder, tmp_path / "out", *options)
+    assert result.returncode == 2
+    assert options[0] in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits a process's file size, which Windows cannot")
+def test_a_full_disk_leaves_no_half_chunk(etl_dir: Path, tmp_path: Path) -> None:
+    limit = "import resource, signal, sys, runpy; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); sys.argv = sys.argv[1:]; "
+    limit += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    script = str(ROOT / "prepare_etl9g_dataset.py")
+    command = [sys.executable, "-c", limit, script, "--etl-dir", str(etl_dir), "--output-dir", str(tmp_path / "out")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert_refused(result, "etl9g_dataset_chunk_", os.strerror(errno.EFBIG))
+    assert [p.name for p in (tmp_path / "out").iterdir()] == [".kanjinet.lock"]

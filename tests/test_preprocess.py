@@ -1,0 +1,119 @@
+"""The preprocessing against its written contract, by a slow second implementation that follows the words."""
+
+import math
+
+import numpy as np
+import pytest
+
+from kanjinet.preprocess import NORMALIZE, PLAIN, preprocess
+
+
+def shrink_or_grow(length_in: int, length_out: int) -> np.ndarray:
+    """(length_out, length_in) weights: mean over the footprint, or linear interpolation between pixel centres."""
+    weights = np.zeros((length_out, length_in))
+    step = length_in / length_out
+    for i in range(length_out):
+        if step >= 1:
+            for j in range(length_in):
+                weights[i, j] = max(0.0, min((i + 1) * step, j + 1) - max(i * step, j)) / step
+        else:
+            centre = (i + 0.5) * step - 0.5
+            left = math.floor(centre)
+            for j, share in ((left, left + 1 - centre), (left + 1, centre - left)):
+                weights[i, min(max(j, 0), length_in - 1)] += share
+    return weights
+
+
+def follow_contract(ink: np.ndarray, size: int) -> np.ndarray:
+    stretched = np.floor(ink * (255 / ink.max()) + 0.5)
+    rows, columns = np.nonzero(stretched >= 64)
+    box = stretched[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    target = round(size * 52 / 64)
+    height, width = (max(1, math.floor(side * target / max(box.shape) + 0.5)) for side in box.shape)
+    scaled = shrink_or_grow(box.shape[0], height) @ box @ shrink_or_grow(box.shape[1], width).T
+    out = np.zeros((size, size))
+    top, left = (size - height) // 2, (size - width) // 2
+    out[top : top + height, left : left + width] = np.floor(scaled + 0.5)
+    return out
+
+
+def draw_blob(seed: int, height: int = 127, width: int = 128) -> np.ndarray:
+    """A patch of random ink levels somewhere inside an empty picture."""
+    rng = np.random.default_rng(seed)
+    picture = np.zeros((height, width), dtype=np.uint8)
+    box_height, box_width = rng.integers(3, height // 2), rng.integers(3, width // 2)
+    top, left = rng.integers(5, height - box_height - 5), rng.integers(5, width - box_width - 5)
+    smooth = rng.integers(0, 200, (box_height, box_width))
+    picture[top : top + box_height, left : left + box_width] = smooth
+    return picture
+
+
+@pytest.mark.parametrize("size", [32, 48, 64, 96, 128])
+def test_pictures_follow_the_written_contract(size: int) -> None:
+    pictures = np.stack([draw_blob(seed) for seed in range(12)])
+    results = preprocess(pictures, size, NORMALIZE, cells=False)
+    for picture, result in zip(pictures, results, strict=True):
+        assert np.abs(result.astype(float) - follow_contract(picture, size)).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(300, 300), (20, 500), (9, 7)])
+def test_pictures_of_any_shape(shape: tuple[int, int]) -> None:
+    picture = np.zeros(shape, dtype=np.uint8)
+    picture[2:-2, 2:-2] = np.random.default_rng(0).integers(1, 255, (shape[0] - 4, shape[1] - 4))
+    result = preprocess(picture[None], 64, NORMALIZE, cells=False)[0]
+    assert np.abs(result.astype(float) - follow_contract(picture, 64)).max() <= 1
+
+
+def test_faint_and_shifted_ink_comes_out_the_same() -> None:
+    picture = np.zeros((127, 128), dtype=np.uint8)
+    picture[40:80, 50:60] = 60
+    picture[40:50, 50:90] = 60
+    strong_elsewhere = np.roll(picture * 4, (20, 15), axis=(0, 1))
+    first, second = preprocess(np.stack([picture, strong_elsewhere]), 64, NORMALIZE, cells=True)
+    assert first.max() == 255
+    np.testing.assert_array_equal(first, second)
+
+
+def test_longer_side_fills_52_of_64_and_the_aspect_stays() -> None:
+    picture = np.zeros((127, 128), dtype=np.uint8)
+    picture[60:66, 20:98] = 100  # 78 x 6, like 一
+    rows, columns = np.nonzero(preprocess(picture[None], 64, NORMALIZE, cells=True)[0])
+    assert (columns.min(), columns.max()) == (6, 57)
+    assert (rows.min(), rows.max()) == (30, 33)
+
+
+def test_fragments_of_neighbours_are_dropped_from_cells_only() -> None:
+    picture = np.zeros((127, 128), dtype=np.uint8)
+    picture[50:90, 50:80] = 100
+    with_fragment = picture.copy()
+    with_fragment[0:14, 100:118] = 120
+    alone, cell = preprocess(np.stack([picture, with_fragment]), 64, NORMALIZE, cells=True)
+    np.testing.assert_array_equal(alone, cell)
+    assert not np.array_equal(preprocess(with_fragment[None], 64, NORMALIZE, cells=False)[0], alone)
+
+
+def test_strokes_at_the_edge_with_much_of_the_ink_are_kept() -> None:
+    picture = np.zeros((127, 128), dtype=np.uint8)
+    picture[60:66, 0:120] = 100  # like 二, written so high and wide that both strokes touch an edge
+    picture[0:6, 20:110] = 100
+    rows, _ = np.nonzero(preprocess(picture[None], 64, NORMALIZE, cells=True)[0])
+    assert rows.max() - rows.min() > 20
+
+
+def test_empty_pictures_stay_empty() -> None:
+    assert not preprocess(np.zeros((2, 127, 128), dtype=np.uint8), 64, NORMALIZE, cells=True).any()
+
+
+def test_plain_is_the_whole_cell_resized() -> None:
+    cell = np.zeros((1, 128, 128), dtype=np.uint8)
+    cell[0, 32:64, 64:96] = 136
+    expected = np.zeros((64, 64), dtype=np.uint8)
+    expected[16:32, 32:48] = 136
+    np.testing.assert_array_equal(preprocess(cell, 64, PLAIN, cells=True)[0], expected)
+
+
+def test_a_batch_is_its_pictures_one_by_one() -> None:
+    pictures = np.stack([draw_blob(seed) for seed in range(6)])
+    together = preprocess(pictures, 48, NORMALIZE, cells=True)
+    for index in range(6):
+        np.testing.assert_array_equal(preprocess(pictures[index : index + 1], 48, NORMALIZE, cells=True)[0], together[index])
