@@ -92,8 +92,9 @@ def check_fit(recognizer: Recognizer, info: DatasetInfo) -> None:
     wanted = recognizer.image_size, recognizer.preprocessing
     if (info.image_size, info.preprocessing) != wanted:
         raise KanjinetError(
-            f"{info.folder}: pictures of {info.image_size} pixels, preprocessing {info.preprocessing}; {recognizer.path} "
-            f"needs {wanted[0]} pixels, {wanted[1]}: run prepare_etl9g_dataset.py --size {wanted[0]} into another folder"
+            f"{info.folder}: pictures of {info.image_size} pixels, preprocessing {info.preprocessing}; "
+            f"{recognizer.path} needs {wanted[0]} pixels, {wanted[1]}: "
+            f"run prepare_etl9g_dataset.py --size {wanted[0]} into another folder"
         )
 
 

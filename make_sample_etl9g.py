@@ -9,6 +9,7 @@ import argparse
 import itertools
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -39,12 +40,13 @@ from kanjinet.etl9g import (
 )
 from kanjinet.files import make_folder, replace_on_success
 from kanjinet.handwriting import DEFAULT_DIFFICULTY
-from kanjinet.kanjivg import kanjivg_version
+from kanjinet.kanjivg import find_kanjivg_folder, kanjivg_version
 from kanjinet.sample_sheets import draw_contact_sheet, make_sheet_records
 
 NUM_SETS = NUM_FILES * SETS_PER_FILE  # 200
 SHEETS = range(1, SHEETS_PER_SET + 1)
 SheetJob = tuple[Path, int, int, int, float]  # copybook, data set, sheet, seed, difficulty
+MOST_WORKERS = 61  # more processes than that ProcessPoolExecutor refuses on Windows
 SHEETS_AHEAD_PER_WORKER = 4  # sheets made before they can be written; bounds the memory
 
 
@@ -52,15 +54,16 @@ def main() -> None:
     args = parse_args()
     started = time.perf_counter()
     folder = prepare_folder(args.output_dir)
+    find_kanjivg_folder()  # or say at once what is missing
     num_sets = args.sets or args.files * SETS_PER_FILE
-    workers = args.workers or usable_cores()
+    workers = min(args.workers or usable_cores(), SHEETS_PER_SET * num_sets, MOST_WORKERS)
     plan = {
         number: list(itertools.islice(range((number - 1) * SETS_PER_FILE + 1, num_sets + 1), SETS_PER_FILE))
         for number in range(1, -(-num_sets // SETS_PER_FILE) + 1)
     }
+    remove_earlier_sample(folder)
     write_info(folder, num_sets, args.seed, args.difficulty)  # first: data files without it could pass for real ones
     paths = write_files(folder, plan, args.seed, args.difficulty, workers, args.contact_sheet)
-    remove_surplus_files(folder, paths)
     report(folder, paths, num_sets, workers, time.perf_counter() - started)
 
 
@@ -177,8 +180,9 @@ def write_files(
 
 
 def start_worker() -> None:
-    """Leave the parallelism to the processes."""
+    """Leave the parallelism to the processes, and Ctrl-C to the one that started them."""
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def make_sheets(
@@ -210,11 +214,10 @@ def write_contact_sheet(path: Path, copybook: Path, seed: int, difficulty: float
         file.write(cv2.imencode(".png", picture)[1].tobytes())
 
 
-def remove_surplus_files(folder: Path, written: list[Path]) -> None:
-    """Remove files of an earlier, larger sample: one folder holds one sample."""
+def remove_earlier_sample(folder: Path) -> None:
+    """Remove the data files of an earlier sample: a folder holds one sample, also after an interruption."""
     for path in list_data_files(folder):
-        if path not in written:
-            path.unlink()
+        path.unlink()
 
 
 def write_info(folder: Path, num_sets: int, seed: int, difficulty: float) -> None:

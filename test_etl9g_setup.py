@@ -55,7 +55,8 @@ def print_statistics(info: DatasetInfo, labels: Labels) -> None:
     missing = int(np.count_nonzero(per_class == 0))
     print(f"dataset    {show_path(info.folder)}{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")
     print(
-        f"pictures   {len(labels):,} of {info.image_size} x {info.image_size}, uint8, preprocessing {info.preprocessing}"
+        f"pictures   {len(labels):,} of {info.image_size} x {info.image_size}, uint8, "
+        f"preprocessing {info.preprocessing}"
     )
     print(f"           {hiragana:,} hiragana, {len(labels) - hiragana:,} kanji")
     print(

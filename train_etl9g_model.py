@@ -70,7 +70,7 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(__doc__, "python train_etl9g_model.py --epochs 2 --batch-size 32 --sample-limit 15000")
     parser.add_argument("--data-dir", type=Path, default=Path("dataset"), help="the prepared dataset")
-    parser.add_argument("--output-dir", type=Path, default=Path("."), help="folder for the files this stage writes")
+    parser.add_argument("--output-dir", type=Path, default=Path(), help="folder for the files this stage writes")
     parser.add_argument("--epochs", type=positive_int, default=30, help="passes over the training pictures")
     parser.add_argument("--batch-size", type=positive_int, default=64, help="pictures a step")
     parser.add_argument(
@@ -87,7 +87,7 @@ def parse_args() -> argparse.Namespace:
         "--split",
         choices=SPLITS,
         default="random",
-        help="random: 70/15/15 by class; writers: by data set, unseen writers",
+        help="random: 70/15/15 by class; writers: the same by data set, so unseen writers",
     )
     parser.add_argument("--seed", type=non_negative_int, default=0, help="of subset, split, weights, order, variation")
     parser.add_argument("--patience", type=positive_int, default=10, help="epochs without progress before it stops")
@@ -132,7 +132,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     model = LightweightKanjiNet(ModelConfig.preset(args.model_version, info.image_size, args.pooling_type))
     trainer = Trainer(
-        model=model.to(device, memory_format=torch.channels_last),
+        model=model.to(device).to(memory_format=torch.channels_last),
         samples=parts["train"],
         batch_size=args.batch_size,
         epochs=args.epochs,
@@ -281,7 +281,7 @@ def report_best(output_dir: Path, test: Samples, run: Run, device: torch.device)
     """Test the best weights, read back from their file, and write the result beside and into it."""
     path = output_dir / CHECKPOINT_NAME
     checkpoint = load_checkpoint(path)
-    tested = evaluate(checkpoint.model.to(device, memory_format=torch.channels_last), test)
+    tested = evaluate(checkpoint.model.to(device).to(memory_format=torch.channels_last), test)
     checkpoint.training["test"] = tested.to_dict()
     save_checkpoint(path, checkpoint)
     write_json(

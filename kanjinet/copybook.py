@@ -30,9 +30,10 @@ NO_COMPONENT = -1
 NOTHING = np.iinfo(np.int32).min
 PLAIN, SWEEP, SPREADING_SWEEP, DOT, HOOKED = range(5)  # how a stroke ends
 _ENDING_OF_KIND = {"㇒": SWEEP, "㇓": SWEEP, "㇀": SWEEP, "㇏": SPREADING_SWEEP, "㇔": DOT}
-_KINDS_WITH_HOOK = "㇂㇃㇄㇆㇈㇉㇌㇖㇙㇚㇟㇡"
+_KINDS_WITH_HOOK = "㇁㇂㇃㇆㇈㇉㇖㇙㇚㇟㇡"
 _HOOK_TURN = np.deg2rad(60)
 _LONGEST_HOOK = 0.25  # of the stroke
+_TICKS = 2.0**20  # to a unit of length
 _TOUCH_UNITS = 3.5  # an end that is nearer than this to another stroke touches it
 
 
@@ -168,8 +169,10 @@ def sample_evenly(
     lasts = np.cumsum(curves_per_stroke) * (pieces_per_curve + 1) - 1
     firsts = np.concatenate([[0], lasts[:-1] + 1])
     steps[firsts] = 1.0  # the pen in the air: keeps the strokes apart on the common ruler
-    ruler = np.cumsum(steps)
-    wanted = np.linspace(ruler[firsts], ruler[lasts], points_per_stroke, axis=1)
+    # In whole ticks every sum is exact, so that a stroke's points do not depend on what else is on the ruler.
+    ruler = np.cumsum(np.round(steps * _TICKS))
+    lengths = ruler[lasts] - ruler[firsts]
+    wanted = ruler[firsts, None] + np.round(np.linspace(0, lengths, points_per_stroke, axis=1))
     return np.stack([np.interp(wanted, ruler, x), np.interp(wanted, ruler, y)], axis=-1)
 
 
@@ -198,15 +201,17 @@ def _find_touches(points: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]
         rows = firsts[counts == count][:, None] + np.arange(count)  # (f, n)
         lines = points[rows].astype(np.float32)  # (f, n, 32, 2)
         ends = lines[:, :, [0, last]]  # (f, n, 2, 2)
-        apart = ends[:, :, :, None, None] - lines[:, None, None]  # (f, n, 2, n, 32, 2)
-        distance = np.hypot(apart[..., 0], apart[..., 1])
+        across = ends[..., None, None, 0] - lines[:, None, None, ..., 0]  # (f, n, 2, n, 32)
+        down = ends[..., None, None, 1] - lines[:, None, None, ..., 1]
+        distance_squared = across * across + down * down
         this, other = np.arange(count)[:, None, None], np.arange(count)[:, None]
         forbidden = (this == other) | ((other > this) & is_end)  # (n, n, 32)
-        distance[np.broadcast_to(forbidden[:, None], distance.shape[1:])[None].repeat(len(rows), 0)] = np.inf
-        nearest = distance.reshape(len(rows), count, 2, -1).argmin(axis=3)
-        smallest = distance.reshape(len(rows), count, 2, -1).min(axis=3)
+        distance_squared += np.where(forbidden, np.float32(np.inf), np.float32(0))[:, None]
+        distance_squared = distance_squared.reshape(len(rows), count, 2, -1)
+        nearest = distance_squared.argmin(axis=3)
+        smallest = np.take_along_axis(distance_squared, nearest[..., None], axis=3)[..., 0]
         relative = nearest - POINTS_PER_STROKE * np.arange(count)[:, None]
-        touches[rows] = np.where(smallest < _TOUCH_UNITS, relative, NOTHING)
+        touches[rows] = np.where(smallest < _TOUCH_UNITS**2, relative, NOTHING)
     return touches
 
 

@@ -113,7 +113,7 @@ def _find_node_problems(node: onnx.NodeProto, promise: Promise) -> Iterator[str]
         yield f"{node.op_type} with {len(node.input)} inputs"
     for attribute in node.attribute:
         known = schema.attributes.get(attribute.name)
-        if known is None or attribute.type != int(known.type):
+        if known is None or attribute.type != known.type.value:  # type: ignore[attr-defined]  # not in the stub
             yield f"{node.op_type} with attribute {attribute.name}"
 
 

@@ -3,6 +3,8 @@
 `CONTRACTS` says it in words for those who write a client in another language.
 """
 
+import math
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,7 @@ PLAIN = "plain-1"
 PREPROCESSINGS = {"normalize": NORMALIZE, "plain": PLAIN}  # option value -> version written into every file
 
 FILL = 52 / 64  # of the output's side: the longer side of the ink's box
-BOX_THRESHOLD = 1 / 4  # of the peak: pixels at least this dark span the ink's box
+BOX_LEVEL = 64  # of 255, after stretching: pixels at least this dark span the ink's box
 EDGE_PIXELS = 2  # ink this near to a cell's edge may belong to the neighbouring cell
 FRAGMENT_DEPTH = 0.22  # of the cell's side: a neighbour's fragment reaches no further in
 FRAGMENT_SHARE = 0.35  # of the cell's ink: a connected piece with more is the character itself
@@ -24,10 +26,10 @@ CONTRACTS = {
         "Start from a grey picture with bright ink (up to 255) on paper of 0. "
         "1. Peak = the largest value; multiply every value by 255 / peak and round. "
         "2. Box = the smallest rectangle that holds every pixel of at least 64; crop to it. "
-        "3. With S the output's side and T = round(S * 52 / 64): scale the box by T / (its longer side) to "
-        "max(1, floor(width * T / longer + 1/2)) x max(1, floor(height * T / longer + 1/2)) pixels; along each axis, an output "
-        "pixel is the mean of the input over its footprint where the picture shrinks, and the linear interpolation "
-        "between the two nearest pixel centres (edge pixels repeated) where it grows. Round. "
+        "3. With S the output's side and T = round(S * 52 / 64): scale the box by T / (its longer side), to "
+        "max(1, floor(width * T / longer + 1/2)) x max(1, floor(height * T / longer + 1/2)) pixels; along each axis, "
+        "an output pixel is the mean of the input over its footprint where the picture shrinks, and the linear "
+        "interpolation between the two nearest pixel centres (edge pixels repeated) where it grows. Round. "
         "4. Paste it at ((S - width) // 2, (S - height) // 2) into S x S zeros. "
         "5. The network takes value / 255 as float32, shape (batch, 1, S, S). "
         "(For cells of scanned sheets only, before 1: connected pieces of ink that touch the cell's edge and are "
@@ -81,11 +83,11 @@ def preprocess(ink: npt.NDArray[np.uint8], size: int, version: str, *, cells: bo
     lefts, rights = _find_extents(column_peaks, peaks)
     target = round(size * FILL)
     for index in np.flatnonzero(has_ink):
-        top, bottom, left, right = tops[index], bottoms[index], lefts[index], rights[index]
-        height, width = int(bottom - top), int(right - left)
+        top, bottom, left, right = (int(each[index]) for each in (tops, bottoms, lefts, rights))
+        height, width = bottom - top, right - left
         longer = max(height, width)
-        new_height, new_width = (max(1, int(side * target / longer + 0.5)) for side in (height, width))
-        box = cv2.LUT(ink[index, top:bottom, left:right], stretched_levels[index])
+        new_height, new_width = (max(1, math.floor(side * target / longer + 0.5)) for side in (height, width))
+        box = _as_uint8(cv2.LUT(ink[index, top:bottom, left:right], stretched_levels[index]))
         y, x = (size - new_height) // 2, (size - new_width) // 2
         out[index, y : y + new_height, x : x + new_width] = _resize(box, new_width, new_height)
     return out
@@ -101,8 +103,8 @@ def _stretch_tables(peaks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def _find_extents(
     line_peaks: npt.NDArray[np.uint8], peaks: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First, and one past the last, line of each picture whose peak is at least BOX_THRESHOLD of the picture's."""
-    inked = line_peaks * np.int64(255) >= (64 * peaks.astype(np.int64))[:, None]
+    """First, and one past the last, line of each picture whose peak is at least BOX_LEVEL once it is stretched."""
+    inked = line_peaks * np.int64(2 * 255) >= ((2 * BOX_LEVEL - 1) * peaks.astype(np.int64))[:, None]  # rounds half up
     return inked.argmax(axis=1), line_peaks.shape[1] - inked[:, ::-1].argmax(axis=1)
 
 

@@ -42,7 +42,7 @@ class Recognizer:
     def compute_scores(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Scores (n, 3036) of preprocessed pictures (n, S, S) uint8."""
         batches = [
-            self.run(images[first : first + self.max_batch, None].astype(np.float32) / 255)
+            self.run(images[first : first + self.max_batch, None] / np.float32(255))
             for first in range(0, len(images), self.max_batch)
         ]
         return np.concatenate(batches)

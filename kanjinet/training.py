@@ -126,8 +126,8 @@ class Trainer:
                 mean_loss = total_loss.item() / seen
                 if not math.isfinite(mean_loss):
                     raise KanjinetError(
-                        f"the loss is {mean_loss} in epoch {epoch + 1}, step {step + 1}: training stopped, and the best "
-                        "weights so far are kept; use a smaller --learning-rate"
+                        f"the loss is {mean_loss} in epoch {epoch + 1}, step {step + 1}: training stopped, and the "
+                        "best weights so far are kept; use a smaller --learning-rate"
                     )
                 report(step + 1, mean_loss, total_right.item() / seen, rate)
         return EpochResult(total_loss.item() / seen, total_right.item() / seen, rate)

@@ -1,3 +1,39 @@
+"""What several test files share: one small run of the first stages, through the real scripts."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
 from kanjinet.allocator import keep_freed_memory
 
+ROOT = Path(__file__).resolve().parent.parent
 keep_freed_memory()
+
+
+def run_script(command: Sequence[str | Path], cwd: Path, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run `X.py --option ...` of the toolkit in a folder; with `check`, a failure shows what it printed."""
+    script, *options = [str(word) for word in command]
+    result = subprocess.run(
+        [sys.executable, str(ROOT / script), *options],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert not check or result.returncode == 0, f"{' '.join(command[:1])}:\n{result.stdout}\n{result.stderr}"
+    return result
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ETL9G/ (three sample data sets), dataset/ and a network trained for one short epoch."""
+    folder = tmp_path_factory.mktemp("work place 場")
+    run_script(["make_sample_etl9g.py", "--sets", "3"], folder)
+    run_script(["prepare_etl9g_dataset.py"], folder)
+    run_script(["train_etl9g_model.py", "--epochs", "1", "--sample-limit", "600"], folder)
+    return folder

@@ -1,5 +1,6 @@
 """A checkpoint with random weights, for tests of exports: no layer is neutral, and pictures get different answers."""
 
+import copy
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def draw_pictures(image_size: int) -> torch.Tensor:
     return torch.from_numpy(load_check_pictures(Path("no dataset"), image_size, "ink-box-1").inputs[::6].copy())
 
 
+@lru_cache  # as many tests share it, none may change it
 @torch.no_grad()
 def make_network(
     version: str = "3.0", image_size: int = 64, pooling_type: str = "adaptive_avg", seed: int = 0
@@ -70,7 +72,7 @@ def make_checkpoint(
     version: str = "3.0", image_size: int = 64, pooling_type: str = "adaptive_avg", seed: int = 0
 ) -> Checkpoint:
     return Checkpoint(
-        model=make_network(version, image_size, pooling_type, seed),
+        model=copy.deepcopy(make_network(version, image_size, pooling_type, seed)),
         preprocessing="ink-box-1",
         synthetic=True,
         training=TRAINING,

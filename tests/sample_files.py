@@ -12,7 +12,8 @@ RECORD = struct.Struct(">2H8sI4B4H2B34x8128s7x")  # AIST's layout, as its specif
 def list_jis_codes() -> list[int]:
     """The 3,036 JIS codes in ascending order, from the codec."""
     small = "ぁぃぅぇぉっゃゅょゎゐゑ"
-    hiragana = [code for code in range(0x2421, 0x2474) if bytes([0xA4, 0x80 | code & 0xFF]).decode("euc_jp") not in small]
+    row = range(0x2421, 0x2474)
+    hiragana = [code for code in row if bytes([0xA4, 0x80 | code & 0xFF]).decode("euc_jp") not in small]
     kanji = [high << 8 | low for high in range(0x30, 0x50) for low in range(0x21, 0x7F)]
     return hiragana + [code for code in kanji if code <= 0x4F53]
 
@@ -23,7 +24,7 @@ def draw_ink(seed: int) -> np.ndarray:
     cell = np.zeros((127, 128), dtype=np.uint8)
     for _ in range(4):
         top, left = rng.integers(35, 75, 2)
-        height, width = ((4, 30) if rng.random() < 0.5 else (30, 4))
+        height, width = (4, 30) if rng.random() < 0.5 else (30, 4)
         cell[top : top + height, left : left + width] = rng.integers(5, 10)
     return cell
 
@@ -34,9 +35,7 @@ def pack_cell(cell: np.ndarray) -> bytes:
     return bytes(high << 4 | low for high, low in zip(levels[0::2], levels[1::2], strict=True))
 
 
-def write_file(
-    path: Path, sheets: Sequence[int], codes: Sequence[int], cells: Sequence[bytes] | None = None
-) -> Path:
+def write_file(path: Path, sheets: Sequence[int], codes: Sequence[int], cells: Sequence[bytes] | None = None) -> Path:
     """Write one record for each sheet and code; blank cells where none are given."""
     with path.open("wb") as file:
         for index, (sheet, code) in enumerate(zip(sheets, codes, strict=True)):

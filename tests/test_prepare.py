@@ -125,7 +125,7 @@ def test_missing_and_empty_folders(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("cut_bytes", "message"), [(1000, "truncated or damaged"), (8199, "no whole number of data sets")])
+@pytest.mark.parametrize(("cut_bytes", "message"), [(1000, "truncated or damaged"), (8199, "no whole number of data")])
 def test_truncated_files_are_refused_before_anything_is_written(
     small_folder: Path, tmp_path: Path, cut_bytes: int, message: str
 ) -> None:
@@ -180,6 +180,7 @@ def test_a_full_disk_leaves_no_half_chunk(etl_dir: Path, tmp_path: Path) -> None
     limit += "runpy.run_path(sys.argv[0], run_name='__main__')"
     script = str(ROOT / "prepare_etl9g_dataset.py")
     command = [sys.executable, "-c", limit, script, "--etl-dir", str(etl_dir), "--output-dir", str(tmp_path / "out")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert_refused(result, "etl9g_dataset_chunk_", os.strerror(errno.EFBIG))
     assert [p.name for p in (tmp_path / "out").iterdir()] == [".kanjinet.lock"]

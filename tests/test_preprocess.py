@@ -116,4 +116,5 @@ def test_a_batch_is_its_pictures_one_by_one() -> None:
     pictures = np.stack([draw_blob(seed) for seed in range(6)])
     together = preprocess(pictures, 48, NORMALIZE, cells=True)
     for index in range(6):
-        np.testing.assert_array_equal(preprocess(pictures[index : index + 1], 48, NORMALIZE, cells=True)[0], together[index])
+        alone = preprocess(pictures[index : index + 1], 48, NORMALIZE, cells=True)[0]
+        np.testing.assert_array_equal(alone, together[index])

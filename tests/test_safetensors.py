@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from random_checkpoint import TRAINING, compute_scores, draw_pictures, make_checkpoint, write_checkpoint
 
 import convert_to_safetensors
 from kanjinet.checkpoint import load_checkpoint
@@ -17,6 +16,7 @@ from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256
 from kanjinet.errors import KanjinetError
 from kanjinet.preprocess import CONTRACTS
 from kanjinet.safetensors_io import compare_tensors, load_safetensors, serialize_checkpoint
+from tests.random_checkpoint import TRAINING, compute_scores, draw_pictures, make_checkpoint, write_checkpoint
 
 NUMPY_TYPES = {"F32": np.float32, "I64": np.int64}
 NAME = "kanji_model_etl9g_32x32_3036classes.safetensors"

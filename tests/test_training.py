@@ -1,0 +1,211 @@
+"""Training through the real script: what it writes, what it refuses, and that it loses nothing."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kanjinet.augment import Augmentation
+from kanjinet.training import peak_learning_rate, schedule_factor
+from tests.conftest import ROOT, run_script
+
+QUICK = ["train_etl9g_model.py", "--sample-limit", "300", "--batch-size", "32", "--model-version", "1.0"]
+
+
+def load(path: Path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+def train(workplace: Path, output_dir: Path, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    command = [*QUICK, "--data-dir", str(workplace / "dataset"), "--output-dir", str(output_dir), *options]
+    return run_script(command, workplace, check=check)
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    a, b = load(first)["state_dict"], load(second)["state_dict"]
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_outputs_describe_the_run(workplace: Path) -> None:
+    progress = json.loads((workplace / "training_progress.json").read_text(encoding="utf-8"))
+    info = json.loads((workplace / "best_model_info.json").read_text(encoding="utf-8"))
+    content = load(workplace / "best_kanji_model.pth")
+    assert [epoch["epoch"] for epoch in progress["epochs"]] == [1]
+    assert progress["epochs"][0].keys() >= {"train_loss", "train_accuracy", "validation_accuracy", "learning_rate"}
+    assert info["model_version"] == "3.0"
+    assert info["parameters"] == sum(
+        tensor.numel()
+        for name, tensor in content["state_dict"].items()
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    )
+    assert info["test"]["samples"] == 90
+    assert 0 <= info["test"]["top1"] <= info["test"]["top3"] <= info["test"]["top5"] <= 1
+    assert content["synthetic"] is True
+    assert content["training"]["test"] == info["test"]
+    assert content["class_table"][2080] == "田"
+
+
+def test_accuracy_of_a_sample_is_called_synthetic_and_zero_is_kept(workplace: Path, tmp_path: Path) -> None:
+    result = train(workplace, tmp_path, "--epochs", "1")
+    assert (tmp_path / "best_kanji_model.pth").is_file()
+    test_line = next(line for line in result.stdout.splitlines() if line.startswith("test"))
+    assert "synthetic sample" in test_line
+
+
+def test_same_seed_same_weights_other_seed_other_weights(workplace: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", "5"), ("b", "5"), ("c", "6")):
+        train(workplace, tmp_path / name, "--epochs", "1", "--seed", seed)
+    first, second, third = (tmp_path / name / "best_kanji_model.pth" for name in "abc")
+    assert same_weights(first, second)
+    assert not same_weights(first, third)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is a POSIX signal")
+def test_a_killed_run_resumes_to_the_same_weights(workplace: Path, tmp_path: Path) -> None:
+    options = ("--epochs", "4", "--patience", "9")
+    train(workplace, tmp_path / "whole", *options)
+
+    killed = tmp_path / "killed"
+    command = [str(ROOT / QUICK[0]), *QUICK[1:], "--data-dir", str(workplace / "dataset"), "--output-dir", str(killed)]
+    process = subprocess.Popen([sys.executable, *command, *options], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (killed / "training_state.pth").is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    epochs_before = len(json.loads((killed / "training_progress.json").read_text())["epochs"])
+    assert epochs_before < 4, "the run was over before it could be killed"
+
+    result = train(workplace, killed, *options, "--resume")
+    assert (
+        f"resumed    after epoch {load(killed / 'training_state.pth')['run']['history'][0]['epoch']}" in result.stdout
+    )
+    assert same_weights(tmp_path / "whole" / "best_kanji_model.pth", killed / "best_kanji_model.pth")
+    whole, resumed = (
+        json.loads((tmp_path / name / "training_progress.json").read_text())["epochs"] for name in ("whole", "killed")
+    )
+    for epoch in (*whole, *resumed):
+        del epoch["elapsed_s"]
+    assert whole == resumed
+
+
+def test_resume_with_other_options_is_refused(workplace: Path, tmp_path: Path) -> None:
+    train(workplace, tmp_path, "--epochs", "1")
+    result = train(workplace, tmp_path, "--epochs", "2", "--resume", check=False)
+    assert result.returncode == 1
+    assert "the run was started with epochs = 1, now it is 2" in result.stderr
+
+
+def test_an_earlier_model_is_kept(workplace: Path, tmp_path: Path) -> None:
+    train(workplace, tmp_path, "--epochs", "1", "--seed", "1")
+    before = (tmp_path / "best_kanji_model.pth").read_bytes()
+    train(workplace, tmp_path, "--epochs", "1", "--seed", "2")
+    assert (tmp_path / "best_kanji_model_previous.pth").read_bytes() == before
+
+
+def test_writers_split_is_taken_and_noted(workplace: Path, tmp_path: Path) -> None:
+    result = train(workplace, tmp_path, "--epochs", "1", "--split", "writers")
+    counts = re.search(r"(\d+) train, (\d+) validation, (\d+) test pictures, split writers", result.stdout)
+    assert counts is not None
+    assert sum(map(int, counts.groups())) == 300
+    assert load(tmp_path / "best_kanji_model.pth")["training"]["split"] == "writers"
+
+
+def test_patience_stops_a_run_that_does_not_get_better(workplace: Path, tmp_path: Path) -> None:
+    result = train(workplace, tmp_path, "--epochs", "8", "--patience", "1", "--learning-rate", "1e-9")
+    assert "stopped    no better validation accuracy for 1 epochs" in result.stdout
+    assert len(json.loads((tmp_path / "training_progress.json").read_text())["epochs"]) < 8
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_best(workplace: Path, tmp_path: Path) -> None:
+    result = train(workplace, tmp_path, "--epochs", "3", "--learning-rate", "1e30", check=False)
+    assert result.returncode == 1
+    assert re.search("the loss is (nan|inf)", result.stderr)
+    assert "use a smaller --learning-rate" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (("--epochs", "0"), 2, "--epochs: '0': expected a whole number of at least 1"),
+        (("--epochs", "-3"), 2, "--epochs"),
+        (("--batch-size", "1"), 2, "--batch-size: 1: expected at least 2"),
+        (("--learning-rate", "-0.1"), 2, "--learning-rate"),
+        (("--learning-rate", "nan"), 2, "--learning-rate"),
+        (("--sample-limit", "0"), 2, "--sample-limit"),
+        (("--sample-limit", "99999999"), 1, "the dataset has 9,108 samples"),
+        (("--batch-size", "5000"), 1, "only 210 training pictures"),
+        (("--image-size", "96"), 1, "prepare_etl9g_dataset.py --size 96"),
+        (("--model-version", "9"), 2, "--model-version"),
+        (("--data-dir", "nowhere"), 1, "nowhere: no such folder: run prepare_etl9g_dataset.py"),
+    ],
+)
+def test_silly_options_are_refused(
+    workplace: Path, tmp_path: Path, options: tuple[str, ...], status: int, message: str
+) -> None:
+    result = train(workplace, tmp_path / "out", *options, check=False)
+    assert result.returncode == status, result.stdout
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out" / "best_kanji_model.pth").exists()
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "flipped", "no metadata", "swapped"])
+def test_damaged_datasets_are_refused_by_name(workplace: Path, tmp_path: Path, damage: str) -> None:
+    dataset = tmp_path / "dataset"
+    dataset.mkdir()
+    for path in (workplace / "dataset").iterdir():
+        (dataset / path.name).write_bytes(path.read_bytes())
+    chunk = dataset / "etl9g_dataset_chunk_01.npz"
+    content = bytearray(chunk.read_bytes())
+    if damage == "missing":
+        chunk.unlink()
+    elif damage == "cut":
+        chunk.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 0xFF
+        chunk.write_bytes(content)
+    elif damage == "no metadata":
+        (dataset / "metadata.json").unlink()
+    else:
+        np.savez(chunk, X=np.zeros((3, 64, 64), np.uint8), y=np.zeros(3, np.int64))
+    result = run_script([*QUICK, "--data-dir", str(dataset), "--output-dir", str(tmp_path)], tmp_path, check=False)
+    assert result.returncode == 1
+    assert ("metadata.json" if damage == "no metadata" else "etl9g_dataset_chunk_01.npz") in result.stderr
+    assert "prepare_etl9g_dataset.py" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "best_kanji_model.pth").exists()
+
+
+def test_schedule_warms_up_and_falls_to_nearly_nothing() -> None:
+    factors = [schedule_factor(step, 100) for step in range(100)]
+    assert factors[0] == pytest.approx(1 / 15)
+    assert max(factors) == factors[14] == 1
+    assert all(later <= earlier for earlier, later in zip(factors[15:], factors[16:], strict=False))
+    assert factors[-1] < 0.005
+
+
+def test_peak_rate_grows_with_the_root_of_the_batch() -> None:
+    assert peak_learning_rate(0.001, 64) == pytest.approx(0.004)
+    assert peak_learning_rate(0.001, 256) == pytest.approx(0.008)
+
+
+def test_variation_moves_ink_but_keeps_its_range_and_most_of_it() -> None:
+    pictures = torch.zeros(64, 1, 64, 64)
+    pictures[:, :, 20:44, 20:44] = 1
+    torch.manual_seed(0)
+    varied = Augmentation()(pictures)
+    assert varied.shape == pictures.shape
+    assert 0 <= varied.min()
+    assert varied.max() <= 1
+    assert (varied[0] - varied[1]).abs().max() > 0.5  # each picture in its own way
+    overlap = (varied * pictures).sum(dim=(1, 2, 3)) / pictures.sum(dim=(1, 2, 3))
+    assert overlap.min() > 0.5
