@@ -42,7 +42,7 @@ STAMP_NAME = "setup_etl9g.json"  # in the environment: what was installed there
 UNFINISHED_NAME = "setup_etl9g.unfinished"  # in the environment while pip works; left over when it was killed
 
 DEMO_DIR = "demo"
-DEMO_EPOCHS = 8
+DEMO_EPOCHS = 4
 # The stages in order, as a user types them; training_commands.ps1 is the same workflow for the real files.
 DEMO_STAGES = (
     "make_sample_etl9g.py --output-dir demo/ETL9G --files 2 --seed 0",

@@ -48,15 +48,20 @@ class Checkpoint:
 
 def describe_environment() -> dict[str, str]:
     """Versions that a training run depends on, and the project's git revision where it is known."""
-    revision = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
     return {
         "kanjinet": __version__,
         "python": sys.version.split()[0],
         "torch": str(torch.__version__),  # TorchVersion is a class that a safe load refuses
-        "git_revision": revision.stdout.strip() or "unknown",
+        "git_revision": _find_git_revision(),
     }
+
+
+def _find_git_revision() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (FileNotFoundError, subprocess.CalledProcessError):  # no git, or a copy that is no repository
+        return "unknown"
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

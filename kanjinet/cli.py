@@ -63,12 +63,17 @@ def _checked(text: str, convert: Callable[[str], Number], accept: Callable[[Numb
     return value
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows the script's own description line by line, and every default that is a value."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 def make_parser(description: str | None, example: str) -> argparse.ArgumentParser:
     """A parser whose help shows every default and closes with an example."""
     return argparse.ArgumentParser(
-        description=description,
-        epilog=f"example: {example}",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description=description, epilog=f"example: {example}", formatter_class=_HelpFormatter
     )
 
 

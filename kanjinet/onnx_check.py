@@ -63,7 +63,10 @@ class Comparison:
 
 
 def check_structure(model: onnx.ModelProto, promise: Promise, image_size: int, num_classes: int) -> None:
-    """Check that a model keeps its promise: every operator, attribute and input form of the declared opset.
+    """Check that a model keeps its promise.
+
+    onnx.checker refuses an operator, attribute or number of inputs that the declared opset does not have; the rest of
+    the promise is checked here.
 
     Raises:
         KanjinetError: with all that is wrong.
@@ -98,23 +101,8 @@ def _find_problems(model: onnx.ModelProto, promise: Promise) -> Iterator[str]:
         if tensor.external_data or tensor.data_location != onnx.TensorProto.DEFAULT:
             yield f"{tensor.name} lies in another file"
     for node in model.graph.node:
-        yield from _find_node_problems(node, promise)
-
-
-def _find_node_problems(node: onnx.NodeProto, promise: Promise) -> Iterator[str]:
-    if node.op_type not in OPERATORS or (promise.fixed_pooling and node.op_type in ADAPTIVE_OPERATORS):
-        yield f"operator {node.op_type}"
-    try:
-        schema = onnx.defs.get_schema(node.op_type, promise.opset, node.domain)
-    except onnx.defs.SchemaError:
-        yield f"{node.op_type} is not in the opset"
-        return
-    if schema.deprecated or not schema.min_input <= len(node.input) <= schema.max_input:
-        yield f"{node.op_type} with {len(node.input)} inputs"
-    for attribute in node.attribute:
-        known = schema.attributes.get(attribute.name)
-        if known is None or attribute.type != known.type.value:  # type: ignore[attr-defined]  # not in the stub
-            yield f"{node.op_type} with attribute {attribute.name}"
+        if node.op_type not in OPERATORS or (promise.fixed_pooling and node.op_type in ADAPTIVE_OPERATORS):
+            yield f"operator {node.op_type}"
 
 
 def compare_engines(
@@ -132,7 +120,8 @@ def compare_engines(
         The comparisons, and the names of the engines that are not installed.
 
     Raises:
-        KanjinetError: an engine refuses the file, or differs by more than the bound or in a clear best class.
+        KanjinetError: an engine refuses the file, or differs by more than the bound. (Within it, only a best class that
+            leads by less than twice the bound can change.)
     """
     comparisons = [
         _compare(engine, reference, inputs, batch)
@@ -196,10 +185,7 @@ def _compare(
     scores = np.concatenate([engine.run(inputs[start : start + batch]) for start in range(0, len(inputs), batch)])
     comparison = compare_scores(engine.name, f"{batch}, dynamic" if dynamic else str(batch), reference, scores)
     bound = ABSOLUTE_BOUND + RELATIVE_BOUND * float(np.abs(reference).max())
-    best_two = np.sort(reference, axis=1)[:, -2:]
-    clear = best_two[:, 1] - best_two[:, 0] > 2 * bound
-    differs = bool(np.any((scores.argmax(axis=1) != reference.argmax(axis=1)) & clear))
-    if differs or not comparison.difference <= bound:  # "not <=" also catches NaN
+    if not comparison.difference <= bound:  # "not <=" also catches NaN
         raise KanjinetError(
             f"{engine.name}, batch {comparison.batch}: scores differ from PyTorch's by up to "
             f"{comparison.difference:.2g}, {comparison.agreement:.1%} equal best classes; the bound is {bound:.2g}"

@@ -2,7 +2,8 @@ import re
 from pathlib import Path
 
 import pytest
-from documented_commands import (
+
+from tests.documented_commands import (
     ROOT,
     check_command,
     find_python_commands,

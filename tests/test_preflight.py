@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from documented_commands import ROOT
 
 from kanjinet import packages, system_check
 from kanjinet.machine import Gpu
 from kanjinet.packages import ImportResult, Requirement, try_imports
 from kanjinet.system_check import Check, check_data, check_disk, check_gpu
 from preflight_check import choose_marks
+from tests.documented_commands import ROOT
 
 TORCH = ImportResult("2.14.1", None, {"cuda_build": "13.0", "cuda_device": "NVIDIA H200"})
 GPU = Gpu("NVIDIA H200", "580.65.06", 143771, 9.0)

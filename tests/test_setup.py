@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from documented_commands import ROOT, check_command
 
 import setup_etl9g
 from kanjinet.machine import Gpu, find_gpu
 from kanjinet.packages import is_version_enough, read_requirements
+from tests.documented_commands import ROOT, check_command
 
 TOOLKIT_FILES = ("setup_etl9g.py", "kanjinet/__init__.py", "kanjinet/machine.py", "kanjinet/packages.py")
 RTX_4070 = Gpu("NVIDIA GeForce RTX 4070 Ti", "581.29", 12282, 8.9)

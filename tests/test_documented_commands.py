@@ -1,0 +1,98 @@
+"""Every command that README and training_commands.ps1 show is run, in their order, shortened by its own options."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import run_script
+from tests.documented_commands import ROOT, find_python_commands, find_stage_commands, read_code_blocks
+
+# What makes a documented command short: options that replace its own, or come after them.
+SHORTENED = {
+    "make_sample_etl9g.py": {"--files": None, "--sets": "3"},
+    "train_etl9g_model.py": {"--epochs": "1", "--sample-limit": "300"},
+}
+TESTED_ELSEWHERE = {"setup_etl9g.py"}  # --test is what runs this; --demo is run by .ci/run
+VARIABLES = {
+    "$EtlDir": "ETL9G",
+    "$DataDir": "dataset",
+    "$OutputDir": ".",
+    "$ImageSize": "64",
+    "$Epochs": "30",
+    "$BatchSize": "64",
+    "$rate": "0.001",
+    "$ModelVersion": "3.0",
+    "$Split": "random",
+    "$Backend": "tract",
+    "$checkpoint": "best_kanji_model.pth",
+    "$model": "kanji_model_etl9g_64x64_3036classes_tract.onnx",
+    "$mapping": "kanji_etl9g_enhanced_mapping.json",
+    "$evaluation": "evaluation",
+}
+
+
+def shorten(command: list[str]) -> list[str]:
+    script, *words = command
+    for option, value in SHORTENED.get(script, {}).items():
+        if option in words:
+            position = words.index(option)
+            del words[position : position + 2]
+        if value is not None:
+            words += [option, value]
+    return [script, *words]
+
+
+def fill_in(command: list[str]) -> list[str]:
+    """A stage command of training_commands.ps1 with its variables' default values; @limit is empty by default."""
+    words = [VARIABLES.get(word, word) for word in command if not word.startswith("@")]
+    unknown = [word for word in words if word.startswith("$")]
+    assert not unknown, f"no value for {unknown} in VARIABLES"
+    return words
+
+
+def list_blocks() -> dict[str, list[list[str]]]:
+    blocks = {
+        f"README block {number}": find_python_commands(block.code)
+        for number, block in enumerate(read_code_blocks(ROOT / "README.md"), start=1)
+    }
+    blocks["training_commands.ps1"] = [
+        fill_in(command) for command in find_stage_commands(ROOT / "training_commands.ps1")
+    ]
+    wanted = {
+        name: [shorten(command) for command in commands if command[0] not in TESTED_ELSEWHERE]
+        for name, commands in blocks.items()
+    }
+    return {name: commands for name, commands in wanted.items() if commands}
+
+
+@pytest.mark.parametrize("commands", [pytest.param(commands, id=name) for name, commands in list_blocks().items()])
+def test_documented_commands_run_in_their_order(commands: list[list[str]], workplace: Path, tmp_path: Path) -> None:
+    if commands[0][0] != "make_sample_etl9g.py":
+        shutil.copytree(workplace / "ETL9G", tmp_path / "ETL9G")
+    for command in commands:
+        run_script(command, tmp_path)
+
+
+def test_every_stage_is_documented_and_in_the_script() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    stages = {path.name for path in ROOT.glob("*.py")} - TESTED_ELSEWHERE
+    in_table = set(re.findall(r"^\| `(\w+\.py)` \|", readme, re.MULTILINE))
+    in_script = {command[0] for command in find_stage_commands(ROOT / "training_commands.ps1")}
+    assert in_table == stages
+    assert in_script == stages - {"make_sample_etl9g.py"}
+
+
+def test_readme_python_example_reads_a_picture(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_script(["convert_to_onnx.py"], workplace)
+    blocks = [block.code for block in read_code_blocks(ROOT / "README.md") if block.language == "python"]
+    assert blocks
+    monkeypatch.chdir(workplace)
+    printed: list[object] = []
+    for code in blocks:
+        exec(compile(code, "README.md", "exec"), {"print": printed.append})
+    assert len(str(printed[0])) == 1
+    assert str(printed[0]) in Path("dataset/character_mapping.json").read_text(encoding="utf-8")
