@@ -3,13 +3,14 @@
 Reads:  the package kanjivg (stroke data by Ulrich Apel, CC BY-SA 3.0).
 Writes: ETL9G/ETL9G_01, ETL9G_02, ... and ETL9G/ETL9INFO, which says that they are synthetic.
 Run:    python make_sample_etl9g.py --files 2
+
+An interrupted run is continued by the same command: whole files of the same seed and difficulty are kept.
 """
 
 import argparse
 import itertools
 import multiprocessing
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -34,14 +35,16 @@ from kanjinet.etl9g import (
     SETS_PER_FILE,
     SHEETS_PER_SET,
     SYNTHETIC_MARK,
+    Etl9gFile,
     etl9g_file_name,
     find_etl9g_files,
     write_records,
 )
 from kanjinet.files import make_folder, replace_on_success
-from kanjinet.handwriting import DEFAULT_DIFFICULTY
+from kanjinet.handwriting import DEFAULT_DIFFICULTY, GENERATOR_VERSION
 from kanjinet.kanjivg import find_kanjivg_folder, kanjivg_version
 from kanjinet.sample_sheets import draw_contact_sheet, make_sheet_records
+from kanjinet.workers import start_worker
 
 NUM_SETS = NUM_FILES * SETS_PER_FILE  # 200
 SHEETS = range(1, SHEETS_PER_SET + 1)
@@ -61,10 +64,12 @@ def main() -> None:
         number: list(itertools.islice(range((number - 1) * SETS_PER_FILE + 1, num_sets + 1), SETS_PER_FILE))
         for number in range(1, -(-num_sets // SETS_PER_FILE) + 1)
     }
-    remove_earlier_sample(folder)
-    write_info(folder, num_sets, args.seed, args.difficulty)  # first: data files without it could pass for real ones
-    paths = write_files(folder, plan, args.seed, args.difficulty, workers, args.contact_sheet)
-    report(folder, paths, num_sets, workers, time.perf_counter() - started)
+    info = describe_sample(num_sets, args.seed, args.difficulty)
+    finished = keep_finished_files(folder, plan, info)
+    write_info(folder, info)  # first: data files without it could pass for real ones
+    missing = {number: data_sets for number, data_sets in plan.items() if number not in finished}
+    write_files(folder, missing, args.seed, args.difficulty, workers, args.contact_sheet)
+    report(folder, plan, finished, workers, time.perf_counter() - started)
 
 
 def parse_args() -> argparse.Namespace:
@@ -126,16 +131,16 @@ def prepare_folder(folder: Path) -> Path:
     info = folder / INFO_FILE_NAME
     if info.exists() and SYNTHETIC_MARK not in info.read_bytes():
         raise KanjinetError(f"{info}: does not say that it belongs to a sample; {remedy}")
-    for path in list_data_files(folder):
+    for path in (file.path for file in list_data_files(folder)):
         if not is_sample_file(path):
             raise KanjinetError(f"{path}: its first record does not say that it belongs to a sample; {remedy}")
     return folder
 
 
-def list_data_files(folder: Path) -> list[Path]:
+def list_data_files(folder: Path) -> list[Etl9gFile]:
     """The ETL9G files of a folder; none is fine."""
     try:
-        return [file.path for file in find_etl9g_files(folder)]
+        return find_etl9g_files(folder)
     except KanjinetError:
         return []
 
@@ -153,8 +158,10 @@ def write_files(
     difficulty: float,
     workers: int,
     contact_sheet: Path | None = None,
-) -> list[Path]:
+) -> None:
     """Write every file of the plan (file number -> its data sets), and the contact sheet, each whole or not at all."""
+    if not plan and not contact_sheet:
+        return
     num_sheets = SHEETS_PER_SET * sum(map(len, plan.values()))
     with (
         tempfile.TemporaryDirectory() as scratch,
@@ -167,22 +174,13 @@ def write_files(
             save_copybook(copybook, join_copybooks(list(pool.map(read_copybook, borders[:-1], borders[1:]))))
             if contact_sheet:
                 pool.submit(write_contact_sheet, contact_sheet, copybook, seed, difficulty).result()
-            paths = []
             for number, data_sets in plan.items():
                 path = folder / etl9g_file_name(number)
                 jobs = [(copybook, *job, seed, difficulty) for job in itertools.product(data_sets, SHEETS)]
                 write_records(path, make_sheets(pool, jobs, workers * SHEETS_AHEAD_PER_WORKER, bar))
-                paths.append(path)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return paths
-
-
-def start_worker() -> None:
-    """Leave the parallelism to the processes, and Ctrl-C to the one that started them."""
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def make_sheets(
@@ -214,15 +212,31 @@ def write_contact_sheet(path: Path, copybook: Path, seed: int, difficulty: float
         file.write(cv2.imencode(".png", picture)[1].tobytes())
 
 
-def remove_earlier_sample(folder: Path) -> None:
-    """Remove the data files of an earlier sample: a folder holds one sample, also after an interruption."""
-    for path in list_data_files(folder):
-        path.unlink()
+def keep_finished_files(folder: Path, plan: dict[int, list[int]], info: str) -> set[int]:
+    """The numbers of the plan's files that an earlier run has finished; everything else of it is removed.
+
+    A file under its own name is whole, so that the options in ETL9INFO and its length tell whether it is the same.
+    """
+    path = folder / INFO_FILE_NAME
+    is_same_sample = path.is_file() and identify(path.read_text(encoding="ascii", errors="replace")) == identify(info)
+    finished = set()
+    for file in list_data_files(folder):
+        wanted_bytes = len(plan.get(file.number, ())) * NUM_CLASSES * RECORD_BYTES
+        if is_same_sample and file.path.stat().st_size == wanted_bytes:
+            finished.add(file.number)
+        else:
+            file.path.unlink()
+    return finished
 
 
-def write_info(folder: Path, num_sets: int, seed: int, difficulty: float) -> None:
-    """Write ETL9INFO."""
-    text = f"""{SYNTHETIC_MARK.decode()}
+def identify(info: str) -> list[str]:
+    """The lines of an ETL9INFO that decide about a data set's bytes: all but the number of data sets."""
+    return [line for line in info.splitlines() if not line.startswith("Data sets:")]
+
+
+def describe_sample(num_sets: int, seed: int, difficulty: float) -> str:
+    """The text of ETL9INFO."""
+    return f"""{SYNTHETIC_MARK.decode()}
 
 These files are synthetic. They have the format of ETL9G (AIST), but no person wrote the characters:
 make_sample_etl9g.py drew them, stroke by stroke, as simulated writers.
@@ -231,23 +245,31 @@ An accuracy measured on them says nothing certain about real handwriting.
 Strokes:    KanjiVG, Copyright (C) Ulrich Apel, https://kanjivg.tagaini.net, package kanjivg {kanjivg_version()},
             Creative Commons Attribution-Share Alike 3.0 (https://creativecommons.org/licenses/by-sa/3.0/);
             these files are derived from it and are under the same licence
+Writers:    {GENERATOR_VERSION}
 Data sets:  {num_sets} ({NUM_CLASSES:,} characters each, 20 sheets, one simulated writer a sheet)
 Seed:       {seed}
 Difficulty: {difficulty} (0 = copybook, 1 = hasty)
 Readings:   not given; the field holds each character's Unicode code point
 """
+
+
+def write_info(folder: Path, info: str) -> None:
+    """Write ETL9INFO."""
     with replace_on_success(folder / INFO_FILE_NAME) as file:
-        file.write(text.encode("ascii"))
+        file.write(info.encode("ascii"))
 
 
-def report(folder: Path, paths: list[Path], num_sets: int, workers: int, elapsed_s: float) -> None:
+def report(folder: Path, plan: dict[int, list[int]], finished: set[int], workers: int, elapsed_s: float) -> None:
     """Say what was written, how fast, and what to do next."""
-    count = num_sets * NUM_CLASSES
-    size_mb = count * RECORD_BYTES / 1e6
-    names = paths[0].name if len(paths) == 1 else f"{paths[0].name} ... {paths[-1].name}"
-    print(f"wrote {names} and {INFO_FILE_NAME} in {show_path(folder)}")
-    print(f"{num_sets} data sets, {count:,} characters, {size_mb:.0f} MB")
-    print(f"{elapsed_s:.1f} s, {count / elapsed_s:,.0f} characters/s with {workers} processes")
+    num_sets = sum(map(len, plan.values()))
+    new_characters = sum(len(data_sets) for number, data_sets in plan.items() if number not in finished) * NUM_CLASSES
+    size_mb = num_sets * NUM_CLASSES * RECORD_BYTES / 1e6
+    names = etl9g_file_name(1) if len(plan) == 1 else f"{etl9g_file_name(1)} ... {etl9g_file_name(len(plan))}"
+    kept = f" ({len(finished)} of the files were there already)" if finished else ""
+    print(f"wrote {names} and {INFO_FILE_NAME} in {show_path(folder)}{kept}")
+    print(f"{num_sets} data sets, {num_sets * NUM_CLASSES:,} characters, {size_mb:.0f} MB")
+    if new_characters:
+        print(f"{elapsed_s:.1f} s, {new_characters / elapsed_s:,.0f} characters/s with {workers} processes")
     print("synthetic sample, not real handwriting; strokes: KanjiVG, Ulrich Apel, CC BY-SA 3.0")
     print(f"next: python prepare_etl9g_dataset.py --etl-dir {show_path(folder)}")
 

@@ -17,7 +17,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
@@ -33,7 +32,9 @@ from kanjinet.dataset import (
     ChunkInfo,
     DatasetInfo,
     Labels,
+    check_chunk,
     chunk_name,
+    count_classes,
     describe_dataset,
     read_chunk_infos,
     read_dataset_info,
@@ -41,12 +42,12 @@ from kanjinet.dataset import (
     write_chunk,
 )
 from kanjinet.errors import KanjinetError
-from kanjinet.files import make_folder, replace_on_success, sha256_of_file, write_json
+from kanjinet.files import make_folder, read_json, replace_on_success, sha256_of_file, write_json
 from kanjinet.locks import lock_folder
-from kanjinet.preprocess import CONTRACTS, PREPROCESSINGS, preprocess
+from kanjinet.preprocess import CONTRACTS, INK_SCALE, PREPROCESSINGS, preprocess
+from kanjinet.workers import start_worker
 
 BLOCK_RECORDS = 256  # 4 MB of unpacked cells at a time: stays in the processor's cache
-INK_SCALE = 255 // etl9g.MAX_INK  # 17: ink level 15 becomes 255
 
 
 def parse_args() -> argparse.Namespace:
@@ -65,12 +66,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--allow-partial", action="store_true", help="accept files that do not hold whole data sets of 3,036 records"
     )
+    parser.add_argument(
+        "--verify", action="store_true", help="prepare nothing: check that the dataset in --output-dir is whole"
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     """Prepare every file, then describe the dataset."""
     args = parse_args()
+    if args.verify:
+        verify_dataset(args.output_dir)
+        return
     start = time.perf_counter()
     files = etl9g.find_etl9g_files(args.etl_dir)
     for file in files:
@@ -89,6 +96,31 @@ def main() -> None:
         )
         describe_chunks(folder, chunks, args.size, preprocessing)
     print_summary(folder, read_dataset_info(folder), written, time.perf_counter() - start)
+
+
+def verify_dataset(folder: Path) -> None:
+    """Read every chunk and compare it with what the dataset's JSON files say; print a line for each.
+
+    Raises:
+        KanjinetError: after the last chunk, when anything was wrong.
+    """
+    info = read_dataset_info(folder)
+    problems = 0
+    for chunk in info.chunks:
+        try:
+            check_chunk(info, chunk)
+        except KanjinetError as error:
+            problems += 1
+            print(f"wrong      {error}")
+        else:
+            print(f"whole      {chunk.name}: {chunk.records:,} pictures")
+    if problems:
+        raise KanjinetError(f"{folder}: {problems} of {len(info.chunks)} chunks are wrong, as listed above")
+    labels = read_labels(folder, info.chunks)
+    metadata = read_json(folder / METADATA_NAME, "run prepare_etl9g_dataset.py again")
+    if metadata["samples_per_class"] != count_classes(labels):
+        raise KanjinetError(f"{folder / METADATA_NAME}: samples_per_class is wrong: run prepare_etl9g_dataset.py again")
+    print(f"verified   {show_path(folder)}: {info.num_samples:,} pictures in {len(info.chunks)} chunks")
 
 
 def refuse_foreign_chunks(folder: Path, files: list[etl9g.Etl9gFile]) -> None:
@@ -116,7 +148,7 @@ def prepare_chunks(
     written = 0
     make_one = partial(make_chunk, folder=folder, size=size, preprocessing=preprocessing, allow_partial=allow_partial)
     context = multiprocessing.get_context("spawn")  # the same on every platform
-    pool = ProcessPoolExecutor(min(workers, len(files)), mp_context=context, initializer=use_one_thread)
+    pool = ProcessPoolExecutor(min(workers, len(files)), mp_context=context, initializer=start_worker)
     try:
         tasks = {pool.submit(make_one, file, known=known.get(chunk_name(file.number))): file for file in files}
         for task in tqdm(as_completed(tasks), total=len(tasks), unit="file", disable=None):
@@ -150,11 +182,6 @@ def write_chunk_info(folder: Path, chunks: dict[str, ChunkInfo], settings: dict[
     """Write chunk_info.json: the settings, then each finished chunk with the checksums of source and result."""
     entries = [asdict(chunks[name]) for name in sorted(chunks)]
     write_json(folder / CHUNK_INFO_NAME, {"settings": settings, "chunks": entries})
-
-
-def use_one_thread() -> None:
-    """Keep OpenCV to the worker's own core."""
-    cv2.setNumThreads(1)
 
 
 def make_chunk(

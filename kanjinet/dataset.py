@@ -187,6 +187,31 @@ def read_chunk(
     return found
 
 
+def check_chunk(info: DatasetInfo, chunk: ChunkInfo) -> None:
+    """Read a whole chunk and check everything that is promised of it.
+
+    Raises:
+        KanjinetError: with the chunk's name and what is wrong.
+    """
+    arrays = read_chunk(info.folder, chunk)
+    path = info.folder / chunk.name
+    _check_images(path, arrays["X"], info.image_size)
+    if int(arrays["y"].max()) >= NUM_CLASSES:
+        raise KanjinetError(f"{path}: class {arrays['y'].max()}, expected 0-{NUM_CLASSES - 1}: {_REMEDY} again")
+
+
+def _check_images(path: Path, images: npt.NDArray[Any], size: int) -> None:
+    if images.shape[1:] != (size, size) or images.dtype != np.uint8:
+        raise KanjinetError(
+            f"{path}: pictures of {images.shape[1:]} {images.dtype}, expected {(size, size)} uint8: {_REMEDY} again"
+        )
+
+
+def count_classes(labels: Labels) -> list[int]:
+    """Samples of each class, 3,036 numbers."""
+    return np.bincount(labels.classes, minlength=NUM_CLASSES).tolist()
+
+
 def read_labels(folder: Path, chunks: tuple[ChunkInfo, ...]) -> Labels:
     """Classes, data sets and sheets of all samples, without their pictures.
 
@@ -218,11 +243,7 @@ def read_images(info: DatasetInfo, indices: npt.NDArray[np.int64]) -> npt.NDArra
         rows = np.flatnonzero((indices >= start) & (indices < start + chunk.records))
         if len(rows):
             pictures = read_chunk(info.folder, chunk, ("X",))["X"]
-            if pictures.shape[1:] != images.shape[1:] or pictures.dtype != np.uint8:
-                raise KanjinetError(
-                    f"{info.folder / chunk.name}: pictures of {pictures.shape[1:]} {pictures.dtype}, "
-                    f"expected {images.shape[1:]} uint8: {_REMEDY} again"
-                )
+            _check_images(info.folder / chunk.name, pictures, info.image_size)
             images[rows] = pictures[indices[rows] - start]
         start += chunk.records
     return images
@@ -245,5 +266,5 @@ def describe_dataset(
         "preprocessing": {"version": preprocessing, "contract": contract},
         "class_table": CHARACTERS,
         "class_table_sha256": CLASS_TABLE_SHA256,
-        "samples_per_class": np.bincount(labels.classes, minlength=NUM_CLASSES).tolist(),
+        "samples_per_class": count_classes(labels),
     }

@@ -27,6 +27,7 @@ from kanjinet.etl9g import CELL_HEIGHT, CELL_WIDTH
 from kanjinet.kanjivg import VIEW_BOX
 from kanjinet.pen import Ink, draw_cells
 
+GENERATOR_VERSION = "writers-1"  # changes whenever the same seed gives other bytes
 DEFAULT_DIFFICULTY = 0.5  # 0 = copybook, 1 = hasty
 COLUMNS_PER_SHEET = 16
 

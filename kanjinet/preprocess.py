@@ -15,6 +15,7 @@ NORMALIZE = "ink-box-1"
 PLAIN = "plain-1"
 PREPROCESSINGS = {"normalize": NORMALIZE, "plain": PLAIN}  # option value -> version written into every file
 
+INK_SCALE = 255 // 15  # 17: ETL9G's darkest ink, level 15, becomes 255
 FILL = 52 / 64  # of the output's side: the longer side of the ink's box
 BOX_LEVEL = 64  # of 255, after stretching: pixels at least this dark span the ink's box
 EDGE_PIXELS = 2  # ink this near to a cell's edge may belong to the neighbouring cell
@@ -69,8 +70,8 @@ def preprocess(ink: npt.NDArray[np.uint8], size: int, version: str, *, cells: bo
     """
     out = np.zeros((len(ink), size, size), dtype=np.uint8)
     if version == PLAIN:
-        for index, picture in enumerate(ink):
-            out[index] = _resize(picture, size, size)
+        for result, picture in zip(out, ink, strict=True):
+            result[:] = _resize(picture, size, size)
         return out
     if cells:
         ink = _drop_fragments(ink)

@@ -1,5 +1,6 @@
 """What several test files share: one small run of the first stages, through the real scripts."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ def run_script(command: Sequence[str | Path], cwd: Path, *, check: bool = True) 
         capture_output=True,
         text=True,
         encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         stdin=subprocess.DEVNULL,
         check=False,
     )

@@ -107,6 +107,21 @@ def test_same_bytes_from_other_workers_and_runs_also_over_an_earlier_sample(samp
     assert sorted(path.name for path in earlier.iterdir()) == ["ETL9G_01", "ETL9INFO"]
 
 
+def test_finished_files_are_kept_and_those_of_other_options_are_not(sample, tmp_path):
+    first = sample[0] / "ETL9G" / "ETL9G_01"
+    before = first.stat().st_mtime_ns, first.stat().st_ino
+    again = run(sample[0], "--sets", 2)
+    assert "(1 of the files were there already)" in again.stdout
+    assert (first.stat().st_mtime_ns, first.stat().st_ino) == before
+
+    (tmp_path / "ETL9G").mkdir()
+    for path in (first, first.with_name("ETL9INFO")):
+        (tmp_path / "ETL9G" / path.name).write_bytes(path.read_bytes())
+    run(tmp_path, "--sets", 1, "--seed", 1)
+    assert (tmp_path / "ETL9G" / "ETL9G_01").read_bytes() != first.read_bytes()[: 3036 * 8199]
+    assert b"Seed:       1" in (tmp_path / "ETL9G" / "ETL9INFO").read_bytes()
+
+
 def test_sheets_are_of_different_hands(sample):
     records = read(sample[0] / "ETL9G" / "ETL9G_01")
     pictures = collections.defaultdict(set)

@@ -4,14 +4,19 @@ import errno
 import hashlib
 import json
 import os
+import random
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
+from kanjinet.locks import lock_folder
 from tests.sample_files import list_jis_codes, write_data_sets, write_file
 
 ROOT = Path(__file__).parent.parent
@@ -184,3 +189,57 @@ def test_a_full_disk_leaves_no_half_chunk(etl_dir: Path, tmp_path: Path) -> None
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert_refused(result, "etl9g_dataset_chunk_", os.strerror(errno.EFBIG))
     assert [p.name for p in (tmp_path / "out").iterdir()] == [".kanjinet.lock"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is a POSIX signal")
+def test_killed_runs_are_completed_to_the_same_bytes(etl_dir: Path, dataset: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    command = [sys.executable, str(ROOT / "prepare_etl9g_dataset.py"), "--etl-dir", str(etl_dir)]
+    rng = random.Random(4)
+    for _ in range(6):
+        process = subprocess.Popen([*command, "--output-dir", str(folder)], stdout=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0.3, 2.0))
+        process.kill()
+        process.wait()
+    assert run_prepare(etl_dir, folder).returncode == 0
+    assert folder_bytes(folder) == folder_bytes(dataset)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is a POSIX signal")
+def test_workers_of_a_killed_run_end_with_it(etl_dir: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "prepare_etl9g_dataset.py"), "--etl-dir", str(etl_dir)]
+    process = psutil.Popen([*command, "--output-dir", str(tmp_path / "out")], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while len(workers := process.children(recursive=True)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert workers
+    assert alive == []
+
+
+def test_a_second_run_in_the_same_folder_is_refused(etl_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    with lock_folder(folder, "test"):
+        result = run_prepare(etl_dir, folder)
+    assert_refused(result, "another prepare_etl9g_dataset.py is at work in this folder")
+    assert run_prepare(etl_dir, folder).returncode == 0
+
+
+def test_verify_tells_whole_from_damaged(dataset: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(dataset, copy)
+    command = [sys.executable, str(ROOT / "prepare_etl9g_dataset.py"), "--verify", "--output-dir", str(copy)]
+    whole = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert whole.returncode == 0
+    assert "9,108 pictures in 2 chunks" in whole.stdout
+    chunk = copy / "etl9g_dataset_chunk_07.npz"
+    content = bytearray(chunk.read_bytes())
+    content[1000] ^= 1
+    chunk.write_bytes(content)
+    damaged = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert_refused(damaged, "1 of 2 chunks are wrong")
+    assert "whole      etl9g_dataset_chunk_01.npz" in damaged.stdout
+    assert "wrong" in damaged.stdout

@@ -1,0 +1,228 @@
+"""How fast preparation is, where its time goes, and how near it is to reading and deflating alone.
+
+Reads:  ETL9G/ (any number of files; a sample will do)
+Writes: a table; the datasets go to a temporary folder and are removed
+Run:    python benchmarks/bench_prepare.py --etl-dir ETL9G
+
+Measured in one run: prepare_etl9g_dataset.py as a user runs it; a plain loop over the records, one process a file, with
+floats and np.savez_compressed, which is how such scripts are usually written; and the floor, which reads the files and
+deflates the finished pictures with nothing between.
+"""
+
+import argparse
+import io
+import multiprocessing
+import os
+import platform
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from kanjinet import etl9g  # noqa: E402 - the toolkit is run from its folder and never installed
+from kanjinet.cli import make_parser, positive_int, run_script  # noqa: E402
+from kanjinet.dataset import Labels, chunk_name, write_chunk  # noqa: E402
+from kanjinet.files import sha256_of_file  # noqa: E402
+from kanjinet.preprocess import INK_SCALE, NORMALIZE, preprocess  # noqa: E402
+
+RECORD = struct.Struct(">2H8sI4B4H2B34x8128s7x")
+SIZE = 64  # pixels
+SAMPLING_S = 0.02  # of the memory
+BLOCK_RECORDS = 256
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(__doc__, "python benchmarks/bench_prepare.py --etl-dir ETL9G")
+    parser.add_argument("--etl-dir", type=Path, default=Path("ETL9G"), help="folder of the ETL9G files")
+    parser.add_argument("--workers", type=positive_int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--loop-files", type=positive_int, default=2, help="files for the slow plain loop")
+    parser.add_argument("--repeats", type=positive_int, default=3, help="runs of preparation and floor, best of")
+    parser.add_argument("--temporary-dir", type=Path, help="where the datasets are written (default: the system's)")
+    return parser.parse_args()
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One way of preparing: seconds of wall time, records, and the largest memory of all its processes together."""
+
+    name: str
+    elapsed_s: float
+    records: int
+    peak_bytes: int = 0
+
+
+def main() -> None:
+    """Measure all ways on the same files, then each step of ours alone."""
+    args = parse_args()
+    files = etl9g.find_etl9g_files(args.etl_dir)
+    records = sum(len(etl9g.open_records(file.path, allow_partial=True)) for file in files)
+    source_bytes = records * etl9g.RECORD_BYTES
+    print(f"machine     {platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}")
+    print(f"versions    Python {platform.python_version()}, numpy {np.__version__}, OpenCV {cv2.__version__}")
+    print(f"source      {len(files)} files, {records:,} records, {source_bytes / 1e6:,.0f} MB; {args.workers} workers")
+    with tempfile.TemporaryDirectory(dir=args.temporary_dir) as folder:
+        dataset = Path(folder)
+        ours = best_of(args.repeats, lambda: measure_preparation(args.etl_dir, dataset, records, args.workers))
+        chunks = [dataset / chunk_name(file.number) for file in files]
+        floor = best_of(args.repeats, lambda: measure_floor(files, chunks, records, args.workers))
+        loop = measure_loop(files[: args.loop_files], dataset, args.workers)
+        print_table([loop, ours, floor], source_bytes / records, loop)
+    print_steps(files[0])
+
+
+def best_of(repeats: int, measure: Callable[[], Measurement]) -> Measurement:
+    """The fastest of some runs, with the largest memory of them all."""
+    runs = [measure() for _ in range(repeats)]
+    best = min(runs, key=lambda run: run.elapsed_s)
+    return Measurement(best.name, best.elapsed_s, best.records, max(run.peak_bytes for run in runs))
+
+
+def measure_preparation(etl_dir: Path, dataset: Path, records: int, workers: int) -> Measurement:
+    """prepare_etl9g_dataset.py into an empty folder, start-up included."""
+    for path in dataset.iterdir():
+        path.unlink()
+    command = [sys.executable, str(ROOT / "prepare_etl9g_dataset.py"), "--etl-dir", str(etl_dir), "--allow-partial"]
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [*command, "--output-dir", str(dataset), "--workers", str(workers)], stdout=subprocess.DEVNULL
+    )
+    with watch_memory(process.pid) as peak:
+        status = process.wait()
+    if status:
+        raise subprocess.CalledProcessError(status, command)
+    return Measurement("prepare_etl9g_dataset.py", time.perf_counter() - start, records, peak[0])
+
+
+def measure_loop(files: list[etl9g.Etl9gFile], dataset: Path, workers: int) -> Measurement:
+    """The plain loop, one process a file."""
+    start = time.perf_counter()
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        paths = [file.path for file in files]
+        with watch_memory(os.getpid()) as peak:
+            counts = list(pool.map(prepare_record_by_record, paths, [dataset] * len(paths)))
+    return Measurement("plain loop over records", time.perf_counter() - start, sum(counts), peak[0])
+
+
+def prepare_record_by_record(path: Path, folder: Path) -> int:
+    """Read, unpack, resize and scale one record at a time; keep everything as floats; compress at the end."""
+    images, labels = [], []
+    with open(path, "rb") as file:
+        while content := file.read(RECORD.size):
+            fields = RECORD.unpack(content)
+            packed = np.frombuffer(fields[-1], dtype=np.uint8)
+            pixels = np.empty(packed.size * 2, dtype=np.uint8)
+            pixels[0::2], pixels[1::2] = packed >> 4, packed & 15
+            cell = pixels.reshape(127, 128).astype(np.float32) / 15
+            images.append(cv2.resize(cell, (SIZE, SIZE), interpolation=cv2.INTER_AREA).ravel())
+            labels.append(fields[1])
+    np.savez_compressed(folder / f"loop_{path.name}.npz", X=np.array(images), y=np.array(labels))
+    return len(images)
+
+
+def measure_floor(files: list[etl9g.Etl9gFile], chunks: list[Path], records: int, workers: int) -> Measurement:
+    """Read the sources and deflate the finished pictures, nothing else."""
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(abs, range(workers)))  # the processes have started
+        shapes = [np.load(chunk)["X"] for chunk in chunks[:1]]
+        start = time.perf_counter()
+        list(pool.map(read_and_deflate, [file.path for file in files], [shapes[0][:2048]] * len(files)))
+    return Measurement("floor: read and deflate", time.perf_counter() - start, records)
+
+
+def read_and_deflate(path: Path, pictures: npt.NDArray[np.uint8]) -> int:
+    """Read a file, and deflate as many pictures as it has records, taken again and again from some."""
+    with open(path, "rb", buffering=0) as file:
+        records = sum(len(block) for block in iter(lambda: file.read(1 << 20), b"")) // etl9g.RECORD_BYTES
+    deflate = zlib.compressobj(1)
+    size = 0
+    for first in range(0, records, len(pictures)):
+        size += len(deflate.compress(pictures[: min(len(pictures), records - first)].data))
+    return size + len(deflate.flush())
+
+
+@contextmanager
+def watch_memory(pid: int) -> Iterator[list[int]]:
+    """Sample the resident memory of a process and its children; the list's one number is the largest sum, bytes."""
+    peak, stop = [0], threading.Event()
+
+    def sample() -> None:
+        while not stop.wait(SAMPLING_S):
+            try:
+                process = psutil.Process(pid)
+                together = [process, *process.children(recursive=True)]
+                peak[0] = max(peak[0], sum(each.memory_info().rss for each in together))
+            except psutil.NoSuchProcess:
+                continue  # it ended between two looks
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        thread.join()
+
+
+def print_table(rows: list[Measurement], record_bytes: float, baseline: Measurement) -> None:
+    """One line a way: records and bytes a second, their ratio to the baseline, memory."""
+    print(f"\n{'':26} {'records/s':>10} {'MB/s':>7} {'ratio':>7} {'time':>8} {'peak memory':>12}")
+    base_rate = baseline.records / baseline.elapsed_s
+    for row in rows:
+        rate = row.records / row.elapsed_s
+        memory = f"{row.peak_bytes / 1e6:,.0f} MB" if row.peak_bytes else ""
+        print(
+            f"{row.name:26} {rate:10,.0f} {rate * record_bytes / 1e6:7,.0f} {rate / base_rate:6.1f}x "
+            f"{row.elapsed_s:6.1f} s {memory:>12}"
+        )
+
+
+def print_steps(file: etl9g.Etl9gFile) -> None:
+    """Time each step of one file alone, in this process."""
+    cv2.setNumThreads(1)
+    steps: dict[str, float] = {}
+
+    @contextmanager
+    def step(name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        steps[name] = steps.get(name, 0.0) + time.perf_counter() - start
+
+    with step("checksum of the source"):
+        sha256_of_file(file.path)
+    with step("map and check labels"):
+        records = etl9g.open_records(file.path, allow_partial=True)
+        classes = etl9g.read_labels(file.path, records).astype(np.uint16)
+        labels = Labels(classes, etl9g.read_data_sets(file, records), records["sheet"].astype(np.uint8))
+    blocks = []
+    for first in range(0, len(records), BLOCK_RECORDS):
+        with step("unpack the pixels"):
+            cells = etl9g.unpack_pixels(records["pixels"][first : first + BLOCK_RECORDS]) * np.uint8(INK_SCALE)
+        with step("preprocess"):
+            blocks.append(preprocess(cells, SIZE, NORMALIZE, cells=True))
+    with step("deflate"):
+        write_chunk(io.BytesIO(), labels, SIZE, blocks)
+    total = sum(steps.values())
+    print(f"\nsteps of {file.path.name}, one core: {len(records) / total:,.0f} records/s")
+    for name, elapsed_s in steps.items():
+        print(f"  {name:24} {elapsed_s:6.3f} s {elapsed_s / total:6.1%}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,25 @@
+"""What every worker process of a stage does first."""
+
+import multiprocessing
+import os
+import signal
+import threading
+
+import cv2
+
+
+def start_worker() -> None:
+    """Leave the parallelism to the processes and Ctrl-C to their parent, and end when the parent is killed.
+
+    Without the last, a worker of a killed run would go on writing into a folder where the next run is at work.
+    """
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
