@@ -47,7 +47,7 @@ from kanjinet.locks import lock_folder
 from kanjinet.preprocess import CONTRACTS, INK_SCALE, PREPROCESSINGS, preprocess
 from kanjinet.workers import start_worker
 
-BLOCK_RECORDS = 256  # 4 MB of unpacked cells at a time: stays in the processor's cache
+BLOCK_RECORDS = 128  # 2 MB of unpacked cells at a time: stays in the processor's cache
 
 
 def parse_args() -> argparse.Namespace:
@@ -225,7 +225,7 @@ def make_chunk(
 def preprocess_blocks(records: npt.NDArray[np.void], size: int, preprocessing: str) -> Iterator[npt.NDArray[np.uint8]]:
     """Preprocess the cells of one file, block by block: (BLOCK_RECORDS, size, size) uint8 each."""
     for first in range(0, len(records), BLOCK_RECORDS):
-        cells = etl9g.unpack_pixels(records["pixels"][first : first + BLOCK_RECORDS]) * np.uint8(INK_SCALE)
+        cells = etl9g.unpack_pixels(records["pixels"][first : first + BLOCK_RECORDS], INK_SCALE)
         yield preprocess(cells, size, preprocessing, cells=True)
 
 

@@ -44,7 +44,7 @@ from kanjinet.preprocess import INK_SCALE, NORMALIZE, preprocess  # noqa: E402
 RECORD = struct.Struct(">2H8sI4B4H2B34x8128s7x")
 SIZE = 64  # pixels
 SAMPLING_S = 0.02  # of the memory
-BLOCK_RECORDS = 256
+BLOCK_RECORDS = 128  # as in prepare_etl9g_dataset.py
 
 
 def parse_args() -> argparse.Namespace:
@@ -150,7 +150,7 @@ def read_and_deflate(path: Path, pictures: npt.NDArray[np.uint8]) -> int:
     """Read a file, and deflate as many pictures as it has records, taken again and again from some."""
     with open(path, "rb", buffering=0) as file:
         records = sum(len(block) for block in iter(lambda: file.read(1 << 20), b"")) // etl9g.RECORD_BYTES
-    deflate = zlib.compressobj(1)
+    deflate = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 8, zlib.Z_RLE)  # as a chunk's
     size = 0
     for first in range(0, records, len(pictures)):
         size += len(deflate.compress(pictures[: min(len(pictures), records - first)].data))
@@ -213,7 +213,7 @@ def print_steps(file: etl9g.Etl9gFile) -> None:
     blocks = []
     for first in range(0, len(records), BLOCK_RECORDS):
         with step("unpack the pixels"):
-            cells = etl9g.unpack_pixels(records["pixels"][first : first + BLOCK_RECORDS]) * np.uint8(INK_SCALE)
+            cells = etl9g.unpack_pixels(records["pixels"][first : first + BLOCK_RECORDS], INK_SCALE)
         with step("preprocess"):
             blocks.append(preprocess(cells, SIZE, NORMALIZE, cells=True))
     with step("deflate"):

