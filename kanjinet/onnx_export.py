@@ -1,6 +1,7 @@
 """A trained network as one ONNX file that is what its backend's name says."""
 
 import io
+import logging
 import warnings
 from dataclasses import dataclass
 
@@ -83,6 +84,7 @@ def add_metadata(model: onnx.ModelProto, properties: dict[str, str]) -> None:
 
 
 def _export_dynamo(form: LightweightKanjiNet, promise: Promise) -> onnx.ModelProto:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which nothing here uses
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the insides of PyTorch; the result is checked
         program = torch.onnx.export(
