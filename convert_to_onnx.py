@@ -21,7 +21,7 @@ import torch
 
 from kanjinet.check_pictures import CheckPictures, load_check_pictures, make_noise
 from kanjinet.checkpoint import CHECKPOINT_NAME, Checkpoint, load_checkpoint
-from kanjinet.cli import IMAGE_SIZES, SAMPLE_NOTE, make_parser, run_script, show_path
+from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
 from kanjinet.errors import KanjinetError
 from kanjinet.exports import check_export_path, default_export_path, describe_model
 from kanjinet.files import make_folder, replace_on_success, write_json
@@ -36,6 +36,7 @@ from kanjinet.model import (
 )
 from kanjinet.onnx_check import ABSOLUTE_BOUND, RELATIVE_BOUND, Comparison, compare_engines, compare_scores
 from kanjinet.onnx_export import BACKENDS, PROMISES, Export, add_metadata, export_network, pooling_of_backend
+from kanjinet.preprocess import IMAGE_SIZES
 
 NUM_NOISE = 16  # random pictures beside the real or drawn ones
 

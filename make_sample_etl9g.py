@@ -25,7 +25,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from kanjinet.classes import NUM_CLASSES
-from kanjinet.cli import make_parser, non_negative_int, positive_int, run_script, show_path
+from kanjinet.cli import make_parser, positive_int, run_script, seed_number, show_path
 from kanjinet.copybook import join_copybooks, load_copybook, read_copybook, save_copybook
 from kanjinet.errors import KanjinetError
 from kanjinet.etl9g import (
@@ -80,7 +80,7 @@ def parse_args() -> argparse.Namespace:
     size.add_argument(
         "--sets", type=set_count, help="data sets of 3,036 characters, 1-200, four to a file, for less than whole files"
     )
-    parser.add_argument("--seed", type=non_negative_int, default=0, help="the same seed and options, the same bytes")
+    parser.add_argument("--seed", type=seed_number, default=0, help="the same seed and options, the same bytes")
     parser.add_argument("--workers", type=positive_int, help="processes (default: one a usable core)")
     parser.add_argument("--difficulty", type=difficulty, default=DEFAULT_DIFFICULTY, help="0 = copybook ... 1 = hasty")
     parser.add_argument("--contact-sheet", type=Path, metavar="PICTURE.PNG", help="also draw many hands in one picture")

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from kanjinet import etl9g
 from kanjinet.classes import describe_classes
-from kanjinet.cli import IMAGE_SIZES, SAMPLE_NOTE, make_parser, positive_int, run_script, show_path
+from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script, show_path
 from kanjinet.dataset import (
     CHUNK_INFO_NAME,
     CHUNK_NAME,
@@ -44,7 +44,7 @@ from kanjinet.dataset import (
 from kanjinet.errors import KanjinetError
 from kanjinet.files import make_folder, read_json, replace_on_success, sha256_of_file, write_json
 from kanjinet.locks import lock_folder
-from kanjinet.preprocess import CONTRACTS, INK_SCALE, PREPROCESSINGS, preprocess
+from kanjinet.preprocess import CONTRACTS, IMAGE_SIZES, INK_SCALE, PREPROCESSINGS, preprocess
 from kanjinet.workers import start_worker
 
 BLOCK_RECORDS = 128  # 2 MB of unpacked cells at a time: stays in the processor's cache

@@ -74,6 +74,8 @@ def check_mapping(info: DatasetInfo) -> None:
     path = info.folder / MAPPING_NAME
     remedy = "run prepare_etl9g_dataset.py again"
     mapping = read_json(path, remedy)
+    if not isinstance(mapping, dict):
+        raise KanjinetError(f"{path}: not a mapping of classes to characters: {remedy}")
     for index, (character, code) in enumerate(zip(CHARACTERS, JIS_CODES, strict=True)):
         if mapping.get(str(index)) != {"character": character, "jis_code": f"{code:04X}"}:
             raise KanjinetError(

@@ -24,13 +24,12 @@ from kanjinet.allocator import keep_freed_memory
 from kanjinet.augment import Augmentation
 from kanjinet.checkpoint import CHECKPOINT_NAME, Checkpoint, load_checkpoint, save_checkpoint
 from kanjinet.cli import (
-    IMAGE_SIZES,
     SAMPLE_NOTE,
     make_parser,
-    non_negative_int,
     positive_float,
     positive_int,
     run_script,
+    seed_number,
     show_path,
 )
 from kanjinet.dataset import DatasetInfo, read_dataset_info, read_images, read_labels
@@ -44,6 +43,7 @@ from kanjinet.model import (
     ModelConfig,
     count_parameters,
 )
+from kanjinet.preprocess import IMAGE_SIZES
 from kanjinet.splits import PARTS, SPLITS, choose_samples, split_samples
 from kanjinet.training import (
     LABEL_SMOOTHING,
@@ -89,7 +89,7 @@ def parse_args() -> argparse.Namespace:
         default="random",
         help="random: 70/15/15 by class; writers: the same by data set, so unseen writers",
     )
-    parser.add_argument("--seed", type=non_negative_int, default=0, help="of subset, split, weights, order, variation")
+    parser.add_argument("--seed", type=seed_number, default=0, help="of subset, split, weights, order, variation")
     parser.add_argument("--patience", type=positive_int, default=10, help="epochs without progress before it stops")
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run with the same options")
     args = parser.parse_args()

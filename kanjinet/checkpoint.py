@@ -1,5 +1,6 @@
 """Trained weights with everything that is needed to rebuild and to use the network that they belong to."""
 
+import io
 import pickle
 import subprocess
 import sys
@@ -77,8 +78,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "dataset_sha256": checkpoint.dataset_sha256,
         "environment": checkpoint.environment,
     }
-    with replace_on_success(path) as file:
-        torch.save(content, file)
+    write_tensors(path, content)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -93,6 +93,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise KanjinetError(f"{path}: format {found!r}, expected {CHECKPOINT_FORMAT!r}: {_REMEDY}")
     if content.get("class_table") != CHARACTERS:
         raise KanjinetError(f"{path}: another class table than SHA-256 {CLASS_TABLE_SHA256[:12]}...: {_REMEDY}")
+    for name, kind in (("preprocessing", str), ("synthetic", bool), ("training", dict), ("dataset_sha256", str)):
+        if not isinstance(content.get(name), kind):
+            raise KanjinetError(f"{path}: {name} is {content.get(name)!r}, expected {kind.__name__}: {_REMEDY}")
     try:
         model = LightweightKanjiNet(ModelConfig(**content["config"]))
         model.load_state_dict(content["state_dict"])
@@ -109,6 +112,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise KanjinetError(f"{path}: its weights do not fit its configuration ({first_line}): {_REMEDY}") from error
+
+
+def write_tensors(path: Path, content: Any) -> None:
+    """`torch.save`, whole or not at all."""
+    buffer = io.BytesIO()  # PyTorch's own writer hides the reason when a disk is full
+    torch.save(content, buffer)
+    with replace_on_success(path) as file:
+        file.write(buffer.getbuffer())
 
 
 def load_tensors(path: Path, remedy: str) -> Any:

@@ -9,7 +9,6 @@ from typing import TypeVar
 from kanjinet.errors import KanjinetError
 from kanjinet.files import describe_os_error
 
-IMAGE_SIZES = (32, 48, 64, 96, 128)  # pixels a side; every stage works with these
 SAMPLE_NOTE = "synthetic sample, not real handwriting"
 
 Number = TypeVar("Number", int, float)
@@ -43,9 +42,9 @@ def positive_int(text: str) -> int:
     return _checked(text, int, lambda value: value >= 1, "a whole number of at least 1")
 
 
-def non_negative_int(text: str) -> int:
-    """An argparse type: a whole number of at least 0."""
-    return _checked(text, int, lambda value: value >= 0, "a whole number of at least 0")
+def seed_number(text: str) -> int:
+    """An argparse type: a seed that every random generator takes, 0 to 2**32 - 1."""
+    return _checked(text, int, lambda value: 0 <= value < 1 << 32, "a whole number from 0 to 4294967295")
 
 
 def positive_float(text: str) -> float:

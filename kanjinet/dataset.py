@@ -19,7 +19,7 @@ import numpy.typing as npt
 from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
 from kanjinet.errors import KanjinetError
 from kanjinet.files import read_json, sha256_of_file
-from kanjinet.preprocess import check_preprocessing
+from kanjinet.preprocess import IMAGE_SIZES, check_preprocessing
 
 METADATA_NAME = "metadata.json"
 CHUNK_INFO_NAME = "chunk_info.json"
@@ -103,7 +103,7 @@ def _open_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
 def hash_dataset(chunks: Iterable[ChunkInfo]) -> str:
     """A checksum of a dataset: of its chunks' names and checksums, in order."""
     lines = "".join(f"{chunk.name} {chunk.sha256}\n" for chunk in chunks)
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return hashlib.sha256(lines.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def read_chunk_infos(folder: Path) -> tuple[tuple[ChunkInfo, ...], dict[str, Any]]:
@@ -154,6 +154,8 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
         class_table = metadata["class_table_sha256"]
     except (KeyError, TypeError, ValueError) as error:
         raise KanjinetError(f"{path}: not the description of a dataset ({error!r}): {_REMEDY} again") from error
+    if info.image_size not in IMAGE_SIZES:
+        raise KanjinetError(f"{path}: image_size {info.image_size}, expected one of {IMAGE_SIZES}: {_REMEDY} again")
     if class_table != CLASS_TABLE_SHA256:
         raise KanjinetError(f"{path}: another class table ({class_table}): {_REMEDY} again")
     check_preprocessing(info.preprocessing, str(path))

@@ -15,6 +15,7 @@ NORMALIZE = "ink-box-1"
 PLAIN = "plain-1"
 PREPROCESSINGS = {"normalize": NORMALIZE, "plain": PLAIN}  # option value -> version written into every file
 
+IMAGE_SIZES = (32, 48, 64, 96, 128)  # pixels a side; every stage works with these
 INK_SCALE = 255 // 15  # 17: ETL9G's darkest ink, level 15, becomes 255
 FILL = 52 / 64  # of the output's side: the longer side of the ink's box
 BOX_LEVEL = 64  # of 255, after stretching: pixels at least this dark span the ink's box

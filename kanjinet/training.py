@@ -11,9 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from kanjinet.augment import Augmentation
-from kanjinet.checkpoint import load_tensors
+from kanjinet.checkpoint import load_tensors, write_tensors
 from kanjinet.errors import KanjinetError
-from kanjinet.files import replace_on_success
 from kanjinet.model import LightweightKanjiNet
 
 STATE_NAME = "training_state.pth"
@@ -212,8 +211,7 @@ def evaluate(model: nn.Module, samples: Samples, batch_size: int = 256) -> Evalu
 
 def save_state(path: Path, content: dict[str, Any]) -> None:
     """Write the state of an unfinished run, whole or not at all."""
-    with replace_on_success(path) as file:
-        torch.save({"format": STATE_FORMAT, **content}, file)
+    write_tensors(path, {"format": STATE_FORMAT, **content})
 
 
 def load_state(path: Path, options: dict[str, Any]) -> dict[str, Any]:

@@ -141,6 +141,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_best(workplace: Path, tmp
         (("--learning-rate", "-0.1"), 2, "--learning-rate"),
         (("--learning-rate", "nan"), 2, "--learning-rate"),
         (("--sample-limit", "0"), 2, "--sample-limit"),
+        (("--seed", "18446744073709551615"), 2, "--seed"),
         (("--sample-limit", "99999999"), 1, "the dataset has 9,108 samples"),
         (("--batch-size", "5000"), 1, "only 210 training pictures"),
         (("--image-size", "96"), 1, "prepare_etl9g_dataset.py --size 96"),
@@ -209,3 +210,46 @@ def test_variation_moves_ink_but_keeps_its_range_and_most_of_it() -> None:
     assert (varied[0] - varied[1]).abs().max() > 0.5  # each picture in its own way
     overlap = (varied * pictures).sum(dim=(1, 2, 3)) / pictures.sum(dim=(1, 2, 3))
     assert overlap.min() > 0.5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits a process's file size, which Windows cannot")
+def test_a_full_disk_is_an_error_of_one_line_and_leaves_nothing(workplace: Path, tmp_path: Path) -> None:
+    limit = "import resource, signal, sys, runpy; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)); sys.argv = sys.argv[1:]; "
+    limit += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", limit, str(ROOT / QUICK[0]), *QUICK[1:], "--epochs", "1"]
+    command += ["--data-dir", str(workplace / "dataset"), "--output-dir", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"error: {tmp_path / 'best_kanji_model.pth'}: File too large")
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("training", None), ("dataset_sha256", None), ("synthetic", "yes"), ("config", {}), ("format", 1)],
+)
+def test_checkpoints_with_other_contents_are_refused(workplace: Path, tmp_path: Path, name: str, value: object) -> None:
+    path = tmp_path / "best_kanji_model.pth"
+    torch.save({**load(workplace / "best_kanji_model.pth"), name: value}, path)
+    result = run_script(["convert_to_safetensors.py"], tmp_path, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: best_kanji_model.pth: ")
+    assert result.stderr.count("\n") == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["best_kanji_model.pth"]
+
+
+@pytest.mark.parametrize("size", [-7, 10**12, 50])
+def test_an_impossible_image_size_in_the_metadata_is_refused(workplace: Path, tmp_path: Path, size: int) -> None:
+    dataset = tmp_path / "dataset"
+    dataset.mkdir()
+    for path in (workplace / "dataset").iterdir():
+        (dataset / path.name).write_bytes(path.read_bytes())
+    metadata = json.loads((dataset / "metadata.json").read_text(encoding="utf-8"))
+    (dataset / "metadata.json").write_text(json.dumps({**metadata, "image_size": size}), encoding="utf-8")
+    result = run_script(["test_etl9g_setup.py"], tmp_path, check=False)
+    assert result.returncode == 1
+    assert f"image_size {size}, expected one of" in result.stderr
+    assert "Traceback" not in result.stderr
