@@ -43,6 +43,7 @@ from kanjinet.etl9g import (
 from kanjinet.files import make_folder, replace_on_success
 from kanjinet.handwriting import DEFAULT_DIFFICULTY, GENERATOR_VERSION
 from kanjinet.kanjivg import find_kanjivg_folder, kanjivg_version
+from kanjinet.locks import lock_folder
 from kanjinet.sample_sheets import draw_contact_sheet, make_sheet_records
 from kanjinet.workers import start_worker
 
@@ -65,10 +66,11 @@ def main() -> None:
         for number in range(1, -(-num_sets // SETS_PER_FILE) + 1)
     }
     info = describe_sample(num_sets, args.seed, args.difficulty)
-    finished = keep_finished_files(folder, plan, info)
-    write_info(folder, info)  # first: data files without it could pass for real ones
-    missing = {number: data_sets for number, data_sets in plan.items() if number not in finished}
-    write_files(folder, missing, args.seed, args.difficulty, workers, args.contact_sheet)
+    with lock_folder(folder, "make_sample_etl9g.py"):
+        finished = keep_finished_files(folder, plan, info)
+        write_info(folder, info)  # first: data files without it could pass for real ones
+        missing = {number: data_sets for number, data_sets in plan.items() if number not in finished}
+        write_files(folder, missing, args.seed, args.difficulty, workers, args.contact_sheet)
     report(folder, plan, finished, workers, time.perf_counter() - started)
 
 

@@ -120,6 +120,8 @@ def verify_dataset(folder: Path) -> None:
     metadata = read_json(folder / METADATA_NAME, "run prepare_etl9g_dataset.py again")
     if metadata["samples_per_class"] != count_classes(labels):
         raise KanjinetError(f"{folder / METADATA_NAME}: samples_per_class is wrong: run prepare_etl9g_dataset.py again")
+    if read_json(folder / MAPPING_NAME, "run prepare_etl9g_dataset.py again") != describe_classes():
+        raise KanjinetError(f"{folder / MAPPING_NAME}: not the class table: run prepare_etl9g_dataset.py again")
     print(f"verified   {show_path(folder)}: {info.num_samples:,} pictures in {len(info.chunks)} chunks")
 
 

@@ -35,6 +35,7 @@ from kanjinet.cli import (
 from kanjinet.dataset import DatasetInfo, read_dataset_info, read_images, read_labels
 from kanjinet.errors import KanjinetError
 from kanjinet.files import make_folder, write_json
+from kanjinet.locks import lock_folder
 from kanjinet.model import (
     DEFAULT_VERSION,
     MODEL_VERSIONS,
@@ -141,13 +142,13 @@ def main() -> None:
         augmentation=Augmentation(),
     )
     print_plan(trainer, parts, info, args.split)
-    run = start_or_resume(trainer, output_dir, options, resume=args.resume)
-
-    while run.epochs_done < args.epochs and not run.is_stuck(args.patience):
-        train_one_epoch(trainer, parts["validation"], run, info, output_dir, options)
-    if run.epochs_done < args.epochs:
-        print(f"stopped    no better validation accuracy for {args.patience} epochs")
-    report_best(output_dir, parts["test"], run, device)
+    with lock_folder(output_dir, "train_etl9g_model.py"):
+        run = start_or_resume(trainer, output_dir, options, resume=args.resume)
+        while run.epochs_done < args.epochs and not run.is_stuck(args.patience):
+            train_one_epoch(trainer, parts["validation"], run, info, output_dir, options)
+        if run.epochs_done < args.epochs:
+            print(f"stopped    no better validation accuracy for {args.patience} epochs")
+        report_best(output_dir, parts["test"], run, device)
 
 
 def check_image_size(image_size: int | None, info: DatasetInfo) -> None:
@@ -221,12 +222,15 @@ def start_or_resume(trainer: Trainer, output_dir: Path, options: dict[str, Any],
         return run
     if resume:
         print(f"resumed    no {show_path(path)} of an earlier run: starting at the beginning")
-    path.unlink(missing_ok=True)
+    return Run(history=[])
+
+
+def keep_earlier_model(output_dir: Path) -> None:
+    """Give the best weights of an earlier run another name before this run's first ones take theirs."""
     best = output_dir / CHECKPOINT_NAME
     if best.is_file():
         best.replace(output_dir / PREVIOUS_NAME)
         print(f"kept       the earlier {CHECKPOINT_NAME} as {PREVIOUS_NAME}")
-    return Run(history=[])
 
 
 def train_one_epoch(
@@ -247,6 +251,8 @@ def train_one_epoch(
     is_best = validated.top[1] > run.best_accuracy
     run.history.append(describe_epoch(epoch + 1, result, validated, elapsed_s))
     if is_best:
+        if run.best_epoch == 0:
+            keep_earlier_model(output_dir)
         run.best_accuracy, run.best_epoch = validated.top[1], epoch + 1
         training = {**options, "best_epoch": run.best_epoch, "validation": validated.to_dict()}
         save_checkpoint(
@@ -304,7 +310,7 @@ def report_best(output_dir: Path, test: Samples, run: Run, device: torch.device)
     note = f" ({SAMPLE_NOTE})" if checkpoint.synthetic else ""
     shares = "  ".join(f"top-{k} {share:.2%}" for k, share in tested.top.items())
     print(f"test       {shares}  of {tested.samples:,} pictures, weights of epoch {run.best_epoch}{note}")
-    print(f"written    {show_path(path)}, {PROGRESS_NAME}, {INFO_NAME}")
+    print(f"written    {show_path(path)}, {PROGRESS_NAME}, {INFO_NAME}, {STATE_NAME}")
     print(f"next       python convert_to_onnx.py --model-path {show_path(path)}")
 
 

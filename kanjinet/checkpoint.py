@@ -132,6 +132,10 @@ def load_tensors(path: Path, remedy: str) -> Any:
         raise KanjinetError(f"{path}: not found: {remedy}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except pickle.UnpicklingError as error:
+        raise KanjinetError(
+            f"{path}: not a checkpoint, or one with objects or code in it, which are never loaded: {remedy}"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise KanjinetError(f"{path}: not a checkpoint, or a damaged one ({first_line}): {remedy}") from error

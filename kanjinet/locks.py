@@ -17,14 +17,30 @@ def lock_folder(folder: Path, stage: str) -> Iterator[None]:
     Raises:
         KanjinetError: another process holds it.
     """
-    with open(folder / LOCK_NAME, "a+b") as file:
+    path = folder / LOCK_NAME
+    with open(path, "a+b") as file:
         try:
             _lock(file.fileno())
         except OSError as error:
-            raise KanjinetError(
-                f"{folder}: another {stage} is at work in this folder: wait for it, or choose another folder"
-            ) from error
-        yield
+            raise KanjinetError(_describe_conflict(folder, stage)) from error
+        if not _is_still_there(path, file.fileno()):  # its holder removed it between our opening and locking it
+            raise KanjinetError(_describe_conflict(folder, stage))
+        try:
+            yield
+        finally:
+            if os.name != "nt":  # Windows does not remove an open file: there it stays, empty
+                path.unlink(missing_ok=True)
+
+
+def _describe_conflict(folder: Path, stage: str) -> str:
+    return f"{folder}: another {stage} is at work in this folder: wait for it, or choose another folder"
+
+
+def _is_still_there(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 if os.name == "nt":

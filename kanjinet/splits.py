@@ -71,8 +71,8 @@ def _slots_of_data_sets(data_sets: npt.NDArray[np.uint8], rng: np.random.Generat
     present = np.unique(data_sets)
     if len(present) < 3:
         raise KanjinetError(
-            f"--split writers needs at least 3 data sets, the dataset has {len(present)}: "
-            "prepare more ETL9G files, or use --split random"
+            f"--split writers needs samples of at least 3 data sets, the chosen ones are of {len(present)}: "
+            "use a larger --sample-limit, prepare more ETL9G files, or use --split random"
         )
     num_validation = max(1, round(len(present) * VALIDATION_SHARE))
     num_test = max(1, round(len(present) * TEST_SHARE))

@@ -125,8 +125,8 @@ class Trainer:
                 mean_loss = total_loss.item() / seen
                 if not math.isfinite(mean_loss):
                     raise KanjinetError(
-                        f"the loss is {mean_loss} in epoch {epoch + 1}, step {step + 1}: training stopped, and the "
-                        "best weights so far are kept; use a smaller --learning-rate"
+                        f"the loss is {mean_loss} in epoch {epoch + 1}, step {step + 1}: training stopped, "
+                        "and nothing of this epoch is kept; use a smaller --learning-rate"
                     )
                 report(step + 1, mean_loss, total_right.item() / seen, rate)
         return EpochResult(total_loss.item() / seen, total_right.item() / seen, rate)
@@ -223,6 +223,8 @@ def load_state(path: Path, options: dict[str, Any]) -> dict[str, Any]:
     state = load_tensors(path, "delete it and train without --resume")
     if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
         raise KanjinetError(f"{path}: not the state of a training run: delete it and train without --resume")
+    if not all(isinstance(state.get(name), dict) for name in ("options", "trainer", "run")):
+        raise KanjinetError(f"{path}: incomplete state of a training run: delete it and train without --resume")
     for name, value in options.items():
         if state["options"].get(name) != value:
             raise KanjinetError(

@@ -69,7 +69,7 @@ def test_writers_split_keeps_whole_data_sets_together() -> None:
 
 def test_too_few_data_sets_for_a_writers_split() -> None:
     labels = make_labels(data_sets=2)
-    with pytest.raises(KanjinetError, match="needs at least 3 data sets, the dataset has 2"):
+    with pytest.raises(KanjinetError, match="at least 3 data sets, the chosen ones are of 2"):
         split_samples(labels, np.arange(len(labels)), "writers", 0)
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from kanjinet.augment import Augmentation
+from kanjinet.locks import lock_folder
 from kanjinet.training import peak_learning_rate, schedule_factor
 from tests.conftest import ROOT, run_script
 
@@ -125,9 +126,12 @@ def test_patience_stops_a_run_that_does_not_get_better(workplace: Path, tmp_path
     assert len(json.loads((tmp_path / "training_progress.json").read_text())["epochs"]) < 8
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_best(workplace: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_earlier_run(workplace: Path, tmp_path: Path) -> None:
+    train(workplace, tmp_path, "--epochs", "1")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     result = train(workplace, tmp_path, "--epochs", "3", "--learning-rate", "1e30", check=False)
     assert result.returncode == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert re.search("the loss is (nan|inf)", result.stderr)
     assert "use a smaller --learning-rate" in result.stderr
 
@@ -253,3 +257,17 @@ def test_an_impossible_image_size_in_the_metadata_is_refused(workplace: Path, tm
     assert result.returncode == 1
     assert f"image_size {size}, expected one of" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_second_run_in_the_same_folder_is_refused(workplace: Path, tmp_path: Path) -> None:
+    with lock_folder(tmp_path, "test"):
+        result = train(workplace, tmp_path, "--epochs", "1", check=False)
+    assert result.returncode == 1
+    assert "another train_etl9g_model.py is at work in this folder" in result.stderr
+
+
+def test_an_incomplete_state_is_refused(workplace: Path, tmp_path: Path) -> None:
+    torch.save({"format": "kanjinet-training-state-1", "options": None}, tmp_path / "training_state.pth")
+    result = train(workplace, tmp_path, "--epochs", "1", "--resume", check=False)
+    assert result.returncode == 1
+    assert "incomplete state of a training run" in result.stderr
