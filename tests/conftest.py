@@ -31,6 +31,21 @@ def run_script(command: Sequence[str | Path], cwd: Path, *, check: bool = True) 
     return result
 
 
+def run_on_full_disk(command: Sequence[str | Path], limit_bytes: int) -> subprocess.CompletedProcess[str]:
+    """Run a script of the toolkit where no file can grow beyond a limit; POSIX only."""
+    script, *options = [str(word) for word in command]
+    limit = "import resource, signal, sys, runpy; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limit += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_bytes}, {limit_bytes})); sys.argv = sys.argv[1:]; "
+    limit += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    return subprocess.run(
+        [sys.executable, "-c", limit, str(ROOT / script), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
 @pytest.fixture(scope="session")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ETL9G/ (three sample data sets), dataset/ and a network trained for one short epoch."""

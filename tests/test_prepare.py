@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from kanjinet.locks import lock_folder
+from tests.conftest import run_on_full_disk
 from tests.sample_files import list_jis_codes, write_data_sets, write_file
 
 ROOT = Path(__file__).parent.parent
@@ -180,13 +181,8 @@ def test_silly_options(small_folder: Path, tmp_path: Path, options: tuple[str, s
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits a process's file size, which Windows cannot")
 def test_a_full_disk_leaves_no_half_chunk(etl_dir: Path, tmp_path: Path) -> None:
-    limit = "import resource, signal, sys, runpy; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); sys.argv = sys.argv[1:]; "
-    limit += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    script = str(ROOT / "prepare_etl9g_dataset.py")
-    command = [sys.executable, "-c", limit, script, "--etl-dir", str(etl_dir), "--output-dir", str(tmp_path / "out")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    command = ["prepare_etl9g_dataset.py", "--etl-dir", etl_dir, "--output-dir", tmp_path / "out"]
+    result = run_on_full_disk(command, limit_bytes=200_000)
     assert_refused(result, "etl9g_dataset_chunk_", os.strerror(errno.EFBIG))
     assert list((tmp_path / "out").iterdir()) == []
 

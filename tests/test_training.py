@@ -16,7 +16,7 @@ import torch
 from kanjinet.augment import Augmentation
 from kanjinet.locks import lock_folder
 from kanjinet.training import peak_learning_rate, schedule_factor
-from tests.conftest import ROOT, run_script
+from tests.conftest import ROOT, run_on_full_disk, run_script
 
 QUICK = ["train_etl9g_model.py", "--sample-limit", "300", "--batch-size", "32", "--model-version", "1.0"]
 
@@ -218,13 +218,8 @@ def test_variation_moves_ink_but_keeps_its_range_and_most_of_it() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits a process's file size, which Windows cannot")
 def test_a_full_disk_is_an_error_of_one_line_and_leaves_nothing(workplace: Path, tmp_path: Path) -> None:
-    limit = "import resource, signal, sys, runpy; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)); sys.argv = sys.argv[1:]; "
-    limit += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    command = [sys.executable, "-c", limit, str(ROOT / QUICK[0]), *QUICK[1:], "--epochs", "1"]
-    command += ["--data-dir", str(workplace / "dataset"), "--output-dir", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    command = [*QUICK, "--epochs", "1", "--data-dir", workplace / "dataset", "--output-dir", tmp_path]
+    result = run_on_full_disk(command, limit_bytes=2_000_000)
     assert result.returncode == 1
     assert result.stderr.startswith(f"error: {tmp_path / 'best_kanji_model.pth'}: File too large")
     assert result.stderr.count("\n") == 1
