@@ -233,7 +233,7 @@ def test_script_writes_file_mapping_and_metadata(tmp_path: Path) -> None:
     properties = read_properties(path)
     assert properties["class_table"] == CHARACTERS
     assert properties["class_table_sha256"] == CLASS_TABLE_SHA256
-    assert properties["preprocessing_contract"] == CONTRACTS["ink-box-1"]
+    assert properties["preprocessing_contract"] == CONTRACTS["even-lines-1"]
     assert (properties["model_version"], properties["image_size"]) == ("3.0", "64")
     assert (properties["pooling_type"], properties["synthetic"]) == ("adaptive_avg", "true")
     assert json.loads(properties["accuracy"])["test"]["top1"] == 0.5

@@ -8,32 +8,41 @@ import pytest
 from kanjinet.preprocess import NORMALIZE, PLAIN, preprocess
 
 
-def shrink_or_grow(length_in: int, length_out: int) -> np.ndarray:
-    """(length_out, length_in) weights: mean over the footprint, or linear interpolation between pixel centres."""
-    weights = np.zeros((length_out, length_in))
-    step = length_in / length_out
-    for i in range(length_out):
-        if step >= 1:
-            for j in range(length_in):
-                weights[i, j] = max(0.0, min((i + 1) * step, j + 1) - max(i * step, j)) / step
-        else:
-            centre = (i + 0.5) * step - 0.5
-            left = math.floor(centre)
-            for j, share in ((left, left + 1 - centre), (left + 1, centre - left)):
-                weights[i, min(max(j, 0), length_in - 1)] += share
-    return weights
+def spread_columns(box: np.ndarray, count: int) -> np.ndarray:
+    """(count, width) share of each column of the box in the mean that makes an output column."""
+    height, width = box.shape
+    reach = math.floor(max(box.shape) * 4 / 52 + 0.5)
+    padded = np.pad(box.astype(float), ((0, 0), (1, 1)))
+    contrast = [
+        sum(abs(padded[y, x + 1] - padded[y, x]) + abs(padded[y, x + 2] - padded[y, x + 1]) for y in range(height))
+        for x in range(width)
+    ]
+    smooth = [
+        sum(contrast[min(max(x + k, 0), width - 1)] for k in range(-reach, reach + 1)) / (2 * reach + 1)
+        for x in range(width)
+    ]
+    density = [value + sum(smooth) / width for value in smooth]
+    ends = [sum(density[: x + 1]) / sum(density) * count for x in range(width)]  # in output columns
+    shares = np.zeros((count, width))
+    for i in range(count):
+        for x in range(width):
+            start = ends[x - 1] if x else 0.0
+            overlap = max(0.0, min(ends[x], i + 1) - max(start, i))
+            shares[i, x] = overlap / (ends[x] - start)  # of the column's width
+    return shares / shares.sum(axis=1, keepdims=True)
 
 
 def follow_contract(ink: np.ndarray, size: int) -> np.ndarray:
-    stretched = np.floor(ink * (255 / ink.max()) + 0.5)
-    rows, columns = np.nonzero(stretched >= 64)
-    box = stretched[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    rows, columns = np.nonzero(ink >= ink.max() / 4)
+    box = ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     target = round(size * 52 / 64)
-    height, width = (max(1, math.floor(side * target / max(box.shape) + 0.5)) for side in box.shape)
-    scaled = shrink_or_grow(box.shape[0], height) @ box @ shrink_or_grow(box.shape[1], width).T
+    shorter = max(1, math.floor(target * math.sqrt(math.sin(math.pi / 2 * min(box.shape) / max(box.shape))) + 0.5))
+    height = target if box.shape[0] == max(box.shape) else shorter
+    width = target if box.shape[1] == max(box.shape) else shorter
+    scaled = spread_columns(box.T, height) @ box @ spread_columns(box, width).T
     out = np.zeros((size, size))
     top, left = (size - height) // 2, (size - width) // 2
-    out[top : top + height, left : left + width] = np.floor(scaled + 0.5)
+    out[top : top + height, left : left + width] = np.floor(scaled * 255 / scaled.max() + 0.5)
     return out
 
 
@@ -74,12 +83,12 @@ def test_faint_and_shifted_ink_comes_out_the_same() -> None:
     np.testing.assert_array_equal(first, second)
 
 
-def test_longer_side_fills_52_of_64_and_the_aspect_stays() -> None:
+def test_longer_side_fills_52_of_64_and_flat_characters_become_less_flat() -> None:
     picture = np.zeros((127, 128), dtype=np.uint8)
     picture[60:66, 20:98] = 100  # 78 x 6, like 一
     rows, columns = np.nonzero(preprocess(picture[None], 64, NORMALIZE, cells=True)[0])
     assert (columns.min(), columns.max()) == (6, 57)
-    assert (rows.min(), rows.max()) == (30, 33)
+    assert (rows.min(), rows.max()) == (23, 40)  # 18 rows = 52 x sqrt(sin(pi / 2 x 6 / 78))
 
 
 def test_fragments_of_neighbours_are_dropped_from_cells_only() -> None:
@@ -90,6 +99,19 @@ def test_fragments_of_neighbours_are_dropped_from_cells_only() -> None:
     alone, cell = preprocess(np.stack([picture, with_fragment]), 64, NORMALIZE, cells=True)
     np.testing.assert_array_equal(alone, cell)
     assert not np.array_equal(preprocess(with_fragment[None], 64, NORMALIZE, cells=False)[0], alone)
+
+
+def test_fragments_that_fall_into_pieces_or_reach_deep_are_dropped_where_paper_parts_them() -> None:
+    picture = np.zeros((127, 128), dtype=np.uint8)
+    picture[40:90, 55:90] = 100
+    in_pieces, deep, crossing = picture.copy(), picture.copy(), picture.copy()
+    in_pieces[30:100, 0:5] = in_pieces[50:60, 12:20] = 100  # the second piece does not touch the edge
+    deep[50:75, 0:40] = 100
+    crossing[50:75, 0:53] = 100  # too near to the character to be told from it
+    results = preprocess(np.stack([picture, in_pieces, deep, crossing]), 64, NORMALIZE, cells=True)
+    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_array_equal(results[2], results[0])
+    assert not np.array_equal(results[3], results[0])
 
 
 def test_strokes_at_the_edge_with_much_of_the_ink_are_kept() -> None:

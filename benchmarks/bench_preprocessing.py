@@ -1,0 +1,231 @@
+"""Which way of normalising pictures reads best: the same short training for each, over several seeds.
+
+Reads:  ETL9G/ (two sample files will do), and real drawings if there are any
+Writes: a table
+Run:    python benchmarks/bench_preprocessing.py --etl-dir ETL9G --drawings drawings.npz --seeds 3
+
+Each form of preprocessing trains version 3.0 on the same pictures (--sample-limit of them, split by writers) and is
+judged by its test accuracy on writers never seen and on the drawings. `even lines` is what prepare_etl9g_dataset.py
+does; `plain` is its --preprocess plain.
+"""
+
+import argparse
+import math
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from short_training import SIZE, Pictures, Result, as_samples, judge, print_table, train_briefly
+
+from kanjinet import etl9g
+from kanjinet.cli import make_parser, positive_int, run_script
+from kanjinet.dataset import Labels
+from kanjinet.drawings import read_drawings
+from kanjinet.preprocess import FILL, INK_SCALE, NORMALIZE, PLAIN, crop_to_ink, preprocess, resize
+from kanjinet.splits import choose_samples, split_samples
+from kanjinet.training import Samples
+from kanjinet.workers import start_worker
+
+TARGET = round(SIZE * FILL)
+SMALL = 0.3  # of the picture's side: `floor` enlarges characters smaller than this to less than TARGET
+MOMENT_SPAN = 4.2  # standard deviations of the ink that `moment` takes for a character's width
+
+Form = Callable[[Pictures, float], Pictures]
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(__doc__, "python benchmarks/bench_preprocessing.py --etl-dir ETL9G --seeds 3")
+    parser.add_argument("--etl-dir", type=Path, default=Path("ETL9G"), help="folder of the ETL9G files")
+    parser.add_argument("--drawings", type=Path, help=".npz of real drawings (arrays images and characters)")
+    parser.add_argument("--forms", nargs="+", choices=FORM_NAMES, default=FORM_NAMES, help="which")
+    parser.add_argument("--seeds", type=positive_int, default=3, help="trainings of each form")
+    parser.add_argument("--sample-limit", type=positive_int, default=15_000, help="pictures, before the split")
+    parser.add_argument("--epochs", type=positive_int, default=10, help="of each training")
+    parser.add_argument("--jobs", type=positive_int, default=1, help="trainings at a time, which share the cores")
+    return parser.parse_args()
+
+
+def keep_aspect(box: Pictures) -> Pictures:
+    """The longer side to TARGET."""
+    return scale_to(box, TARGET / max(box.shape), TARGET / max(box.shape))
+
+
+def scale_to(box: Pictures, factor_x: float, factor_y: float) -> Pictures:
+    """Resize by two factors, to whole pixels."""
+    height, width = box.shape
+    return resize(box, max(1, math.floor(width * factor_x + 0.5)), max(1, math.floor(height * factor_y + 0.5)))
+
+
+def center(picture: Pictures, center_x: float | None = None, center_y: float | None = None) -> Pictures:
+    """Paste a picture into the output so that the given point, or its middle, is in the middle; cut what stands out."""
+    height, width = picture.shape
+    left = round(SIZE / 2 - (width / 2 if center_x is None else center_x))
+    top = round(SIZE / 2 - (height / 2 if center_y is None else center_y))
+    out = np.zeros((SIZE, SIZE), np.uint8)
+    part = picture[max(0, -top) : SIZE - top, max(0, -left) : SIZE - left]
+    out[max(0, top) : max(0, top) + part.shape[0], max(0, left) : max(0, left) + part.shape[1]] = part
+    return out
+
+
+def form_box(box: Pictures, share: float) -> Pictures:
+    """The ink's box, aspect kept."""
+    return center(keep_aspect(box))
+
+
+def form_floor(box: Pictures, share: float) -> Pictures:
+    """The box, but small characters stay smaller, down to half of TARGET."""
+    factor = TARGET / max(box.shape) * min(1.0, max(0.5, share / SMALL))
+    return center(scale_to(box, factor, factor))
+
+
+def form_adaptive(box: Pictures, share: float) -> Pictures:
+    """Aspect ratio made milder: the shorter side by sqrt(sin(pi / 2 x ratio)) of the longer.
+
+    Source: Liu et al., "Handwritten digit recognition: investigation of normalization and feature extraction
+    techniques", 2004.
+    """
+    height, width = box.shape
+    shorter = TARGET * math.sqrt(math.sin(math.pi / 2 * min(box.shape) / max(box.shape)))
+    return center(
+        scale_to(box, TARGET / width, shorter / height)
+        if width >= height
+        else scale_to(box, shorter / width, TARGET / height)
+    )
+
+
+def form_moment(box: Pictures, share: float) -> Pictures:
+    """Centred on the ink's centre of gravity, scaled by its second moments."""
+    weight = box.astype(np.float64)
+    total = weight.sum()
+    across, down = np.arange(box.shape[1]) + 0.5, np.arange(box.shape[0]) + 0.5
+    columns, rows = weight.sum(axis=0) / total, weight.sum(axis=1) / total
+    mean_x, mean_y = columns @ across, rows @ down
+    spread = math.sqrt(max(columns @ (across - mean_x) ** 2, rows @ (down - mean_y) ** 2))
+    factor = min(TARGET / max(1.0, MOMENT_SPAN * spread), 1.25 * TARGET / max(box.shape))
+    return center(scale_to(box, factor, factor), mean_x * factor, mean_y * factor)
+
+
+def form_line_density(box: Pictures, share: float) -> Pictures:
+    """Lines spread evenly: each axis is stretched where strokes are dense.
+
+    Source: Tsukumo and Tanaka, "Classification of handprinted Chinese characters using nonlinear normalization and
+    correlation methods", 1988.
+    """
+    picture = keep_aspect(box)
+    height, width = picture.shape
+    strokes = picture >= 96
+    left = even_out(measure_density(strokes))
+    top = even_out(measure_density(strokes.T))
+    across = np.interp((np.arange(width) + 0.5) / width, left, np.linspace(0, width, width + 1)) - 0.5
+    down = np.interp((np.arange(height) + 0.5) / height, top, np.linspace(0, height, height + 1)) - 0.5
+    map_x, map_y = np.meshgrid(across.astype(np.float32), down.astype(np.float32))
+    return center(
+        np.asarray(cv2.remap(picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    )
+
+
+def measure_density(strokes: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """(height, width) -> (width,): the sum over the rows of 1 / distance between the strokes on either side."""
+    height, width = strokes.shape
+    starts = strokes & ~np.pad(strokes, ((0, 0), (1, 0)))[:, :-1]
+    number = np.cumsum(starts, axis=1) + np.arange(height)[:, None] * (width + 1)  # of each pixel's run
+    lengths = np.bincount(number.ravel(), minlength=height * (width + 1))
+    density = 1 / lengths[number]
+    is_outside = (np.cumsum(starts, axis=1) == 0) | (np.cumsum(starts, axis=1) == starts.sum(axis=1)[:, None])
+    density[is_outside] = 0.5 / width
+    total: npt.NDArray[np.float64] = density.sum(axis=0)
+    return total
+
+
+def even_out(density: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(n,) density -> (n + 1,) rising from 0 to 1: where each border between pixels goes."""
+    damped = density + density.mean()
+    return np.concatenate([[0.0], np.cumsum(damped) / damped.sum()])
+
+
+VERSIONS = {"plain": PLAIN, "even lines": NORMALIZE}  # those of the toolkit
+FORMS: dict[str, Form] = {
+    "box": form_box,
+    "box, stretched once": form_box,
+    "floor": form_floor,
+    "adaptive": form_adaptive,
+    "moment": form_moment,
+    "line density": form_line_density,
+}
+
+FORM_NAMES = ["plain", *FORMS, "even lines"]
+
+
+def apply_form(name: str, ink: Pictures, *, cells: bool) -> Pictures:
+    """(n, height, width) -> (n, 64, 64) by a form's name."""
+    if name in VERSIONS:
+        return preprocess(ink, SIZE, VERSIONS[name], cells=cells)
+    out = np.zeros((len(ink), SIZE, SIZE), np.uint8)
+    for index, box in crop_to_ink(ink, cells=cells):
+        out[index] = FORMS[name](stretch(box), max(box.shape) / max(ink.shape[1:]))
+    if name != "box, stretched once":  # thin strokes of large drawings become faint as they shrink
+        for picture in out:
+            picture[:] = stretch(picture)
+    return out
+
+
+def stretch(picture: Pictures) -> Pictures:
+    """The darkest pixel to 255."""
+    return np.rint(picture * (255 / max(1, int(picture.max())))).astype(np.uint8)
+
+
+def train_and_judge(name: str, seed: int, args: argparse.Namespace) -> Result:
+    """One training with one form."""
+    parts = load_parts(args.etl_dir, name, args.sample_limit, seed)
+    model = train_briefly(parts["train"], epochs=args.epochs, seed=seed, jobs=args.jobs)
+    drawings = None
+    if args.drawings is not None:
+        drawn = read_drawings(args.drawings)
+        drawings = as_samples(apply_form(name, drawn.ink, cells=False), drawn.classes)
+    return judge(name, seed, model, parts["test"], drawings)
+
+
+def load_parts(etl_dir: Path, name: str, limit: int, seed: int) -> dict[str, Samples]:
+    """Training, validation and test pictures, straight from the ETL9G files."""
+    files = etl9g.find_etl9g_files(etl_dir)
+    opened = [etl9g.open_records(file.path) for file in files]
+    labels = Labels(
+        np.concatenate([etl9g.read_labels(f.path, records) for f, records in zip(files, opened, strict=True)]).astype(
+            np.uint16
+        ),
+        np.concatenate([etl9g.read_data_sets(f, records) for f, records in zip(files, opened, strict=True)]),
+        np.concatenate([records["sheet"] for records in opened]).astype(np.uint8),
+    )
+    packed = np.concatenate([records["pixels"] for records in opened])
+    parts = split_samples(labels, choose_samples(labels.classes, limit, seed), "writers", seed)
+    return {
+        part: as_samples(
+            apply_form(name, etl9g.unpack_pixels(packed[indices], INK_SCALE), cells=True), labels.classes[indices]
+        )
+        for part, indices in parts.items()
+    }
+
+
+def main() -> None:
+    """Train every form with every seed, then print the means and their spread."""
+    args = parse_args()
+    print(f"{args.sample_limit:,} pictures, {args.epochs} epochs, {args.seeds} seeds")
+    start = time.perf_counter()
+    context = multiprocessing.get_context("spawn")
+    results: list[Result] = []
+    with ProcessPoolExecutor(args.jobs, mp_context=context, initializer=start_worker) as pool:
+        tasks = [pool.submit(train_and_judge, name, seed, args) for seed in range(args.seeds) for name in args.forms]
+        for task in as_completed(tasks):
+            results.append(task.result())
+            print(f"{time.perf_counter() - start:7.0f} s  {results[-1]}", flush=True)
+    print_table(args.forms, results)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,91 @@
+"""The short training that the comparisons in this folder share: version 3.0, judged on writers and hands never seen."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from kanjinet.allocator import keep_freed_memory  # noqa: E402 - the toolkit is run from its folder, never installed
+from kanjinet.augment import Augmentation  # noqa: E402
+from kanjinet.classes import NUM_HIRAGANA  # noqa: E402
+from kanjinet.model import LightweightKanjiNet, ModelConfig  # noqa: E402
+from kanjinet.training import Samples, Trainer, compute_scores, peak_learning_rate  # noqa: E402
+
+SIZE = 64  # pixels
+BATCH_SIZE = 64
+LEARNING_RATE = 0.001
+COLUMNS = ("unseen_writers", "drawings", "drawn_hiragana", "drawn_kanji")
+
+Pictures = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Shares of right answers, 0-1, of one training under a name; NaN where there are no drawings."""
+
+    name: str
+    seed: int
+    unseen_writers: float
+    drawings: float = float("nan")
+    drawn_hiragana: float = float("nan")
+    drawn_kanji: float = float("nan")
+
+
+def train_briefly(
+    samples: Samples, *, epochs: int, seed: int, jobs: int, augmentation: Augmentation | None = None
+) -> LightweightKanjiNet:
+    """Train version 3.0 from scratch in this process, which has its share of the cores when `jobs` run at a time."""
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    keep_freed_memory()
+    torch.manual_seed(seed)
+    trainer = Trainer(
+        model=LightweightKanjiNet(ModelConfig.preset("3.0", SIZE)).to(memory_format=torch.channels_last),
+        samples=samples,
+        batch_size=BATCH_SIZE,
+        epochs=epochs,
+        peak_rate=peak_learning_rate(LEARNING_RATE, BATCH_SIZE),
+        seed=seed,
+        augmentation=augmentation or Augmentation(),
+    )
+    for epoch in range(epochs):
+        trainer.train_epoch(epoch, lambda *_: None)
+    return trainer.model
+
+
+def as_samples(images: Pictures, classes: npt.NDArray[np.integer]) -> Samples:
+    """Pictures (n, 64, 64) and classes (n,) for the training loop."""
+    return Samples(torch.from_numpy(images), torch.from_numpy(classes.astype(np.int64)))
+
+
+def judge(name: str, seed: int, model: LightweightKanjiNet, unseen: Samples, drawings: Samples | None) -> Result:
+    """The accuracies of a trained network."""
+    unseen_share = float(_is_right(model, unseen).mean())
+    if drawings is None:
+        return Result(name, seed, unseen_share)
+    right = _is_right(model, drawings)
+    is_kana = drawings.classes.numpy() < NUM_HIRAGANA
+    return Result(name, seed, unseen_share, *(float(right[part].mean()) for part in (slice(None), is_kana, ~is_kana)))
+
+
+def _is_right(model: LightweightKanjiNet, samples: Samples) -> npt.NDArray[np.bool_]:
+    right: npt.NDArray[np.bool_] = (compute_scores(model, samples.images).argmax(1) == samples.classes).numpy()
+    return right
+
+
+def print_table(names: list[str], results: list[Result]) -> None:
+    """One line a name: the mean over the seeds, and half the range between the best and the worst."""
+    width = max(map(len, names)) + 2
+    print(f"\n{'':{width}}" + "".join(f"{title.replace('_', ' '):>18}" for title in COLUMNS))
+    for name in names:
+        cells = []
+        for column in COLUMNS:
+            shares = np.array([getattr(result, column) for result in results if result.name == name])
+            cells.append("" if np.isnan(shares).any() else f"{shares.mean():.1%} ± {np.ptp(shares) / 2:.1%}")
+        print(f"{name:{width}}" + "".join(f"{cell:>18}" for cell in cells))
