@@ -27,12 +27,14 @@ from kanjinet.etl9g import CELL_HEIGHT, CELL_WIDTH
 from kanjinet.kanjivg import VIEW_BOX
 from kanjinet.pen import Ink, draw_cells
 
-GENERATOR_VERSION = "writers-1"  # changes whenever the same seed gives other bytes
+GENERATOR_VERSION = "writers-2"  # changes whenever the same seed gives other bytes
 DEFAULT_DIFFICULTY = 0.5  # 0 = copybook, 1 = hasty
 COLUMNS_PER_SHEET = 16
 
 _HALF_BOX = VIEW_BOX / 2
 _ALONG = np.linspace(0, 1, POINTS_PER_STROKE)  # where each point lies along its stroke
+_WAVE_NUMBERS = np.array([1.0, 2.0, 3.0, 4.0])  # half waves along a stroke
+_WAVES = np.cos(np.pi * _WAVE_NUMBERS[:, None] * _ALONG)  # (4, 32)
 _FLOWS_ON = np.full(NUM_CLASSES, -1)  # class -> the stroke that many people join with the next
 for _character, _stroke in zip("きぎさざりふぶぷ", (2, 2, 1, 1, 0, 0, 0, 0), strict=True):
     _FLOWS_ON[CLASS_OF_CHARACTER[_character]] = _stroke
@@ -65,6 +67,9 @@ class Writer:
     bow_across: float  # habit: how far horizontal strokes arch, by length
     bow_down: float  # habit: the same of vertical ones
     bow: float
+    kanji_reshape: float  # how far the middle of a stroke strays from the copybook's, by the stroke's size
+    kana_reshape: float  # the same of hiragana, whose strokes are written with more freedom
+    kana_aspect: float  # width by height of hiragana, by that of kanji
     tremor: float
     roundness: float  # -0.4 (angular) ... 1 (all corners gone)
     closeness: float  # how well strokes that touch in the copybook are made to touch, 0-1
@@ -119,6 +124,9 @@ def invent_writer(rng: np.random.Generator, difficulty: float = DEFAULT_DIFFICUL
         bow_across=_spread(rng, 0.035) * vary,
         bow_down=_spread(rng, 0.03) * vary,
         bow=(0.012 + 0.035 * haste) * vary,
+        kanji_reshape=(0.01 + 0.02 * haste) * vary,
+        kana_reshape=(0.03 + 0.04 * haste) * vary,
+        kana_aspect=math.exp(_spread(rng, 0.09) * vary),
         tremor=abs(_spread(rng, 0.35)) + 0.1,
         roundness=float(np.clip(-0.3 + 1.1 * haste + _spread(rng, 0.35), -0.4, 1)),
         closeness=float(np.clip(0.85 - 0.25 * haste + _spread(rng, 0.12), 0.4, 1)),
@@ -126,7 +134,7 @@ def invent_writer(rng: np.random.Generator, difficulty: float = DEFAULT_DIFFICUL
         kana_join_rate=float(rng.random() ** 2),
         join_rate=float(np.clip(1.1 * (haste - 0.2) + _spread(rng, 0.2), 0, 0.9)),
         form_weights=form_weights,
-        pen_width=3.1 * math.exp(_spread(rng, 0.16)),
+        pen_width=3.12 * math.exp(_spread(rng, 0.16)) * (0.62 if rng.random() < 0.12 else 1),  # some have fine nibs
         pressure=pressure,
         ink=Ink(
             level=7.35 + _spread(rng, 0.8),
@@ -198,8 +206,9 @@ def write_strokes(
     points = copybook.points[rows]
     points = _end_strokes(points, copybook, rows, writer, rng)
     points = _enlarge_voicing(points, copybook.voicing[rows], cells, len(classes), rng)
+    points = _reshape_strokes(points, is_kana, writer, rng)
     points = _bend_strokes(points, is_kana, writer, rng)
-    points = _move_strokes(points, writer, rng)
+    points = _move_strokes(points, is_kana, writer, rng)
     points = _move_components(points, copybook.components[rows], cells, writer, rng)
     points = _close_touches(points, copybook.points[rows], copybook.touches[rows], writer, rng)
     flows_on = np.arange(len(cells)) - (np.cumsum(counts) - counts)[cells] == _FLOWS_ON[classes[cells]]
@@ -287,8 +296,19 @@ def _enlarge_voicing(
     )
     center = centers[cells[marked], None]
     factor = factors[cells[marked], voicing[marked]][:, None, None]
-    points[marked] = center + (points[marked] - center) * factor + np.array([1.5, -1.5])
+    place = np.array([1.5, -1.5]) + _spreads(rng, 2.5, (num_cells, 2))
+    points[marked] = center + (points[marked] - center) * factor + place[cells[marked], None]
     return points
+
+
+def _reshape_strokes(
+    points: npt.NDArray[np.float64], is_kana: npt.NDArray[np.bool_], writer: Writer, rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Let the whole way of a stroke stray from the copybook's in long waves, the ends included."""
+    size = np.ptp(points, axis=1).max(axis=1)
+    amount = size * np.where(is_kana, writer.kana_reshape, writer.kanji_reshape)
+    waves = _spreads(rng, 1.0, (len(points), 2, len(_WAVES))) / _WAVE_NUMBERS
+    return points + amount[:, None, None] * np.swapaxes(waves @ _WAVES, 1, 2)
 
 
 def _bend_strokes(
@@ -321,13 +341,15 @@ def _smooth(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return smooth
 
 
-def _move_strokes(points: npt.NDArray[np.float64], writer: Writer, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def _move_strokes(
+    points: npt.NDArray[np.float64], is_kana: npt.NDArray[np.bool_], writer: Writer, rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
     """Shift, turn and stretch each stroke about its middle."""
     count = len(points)
     middle = points.mean(axis=1, keepdims=True)
     size = np.abs(points - middle).max(axis=(1, 2))
     angle = _spreads(rng, writer.stroke_turn, count)
-    factor = np.exp(_spreads(rng, writer.stroke_length, count))
+    factor = np.exp(_spreads(rng, writer.stroke_length, count) * np.where(is_kana, 1.4, 1))
     shift = _spreads(rng, writer.stroke_shift, (count, 2)) * np.clip(size / 20, 0.5, 1)[:, None]
     cosine, sine = np.cos(angle) * factor, np.sin(angle) * factor
     turn = np.stack([cosine, -sine, sine, cosine], axis=-1)
@@ -470,7 +492,7 @@ def _press_pen(
     pressure = np.clip(writer.pressure * rng.uniform(0.6, 1.4, (count, 1)), 0, 1.1)
     character_width = np.exp(0.05 * rng.standard_normal(num_cells))[cells]
     stroke_width = character_width * np.exp(0.05 * rng.standard_normal(count))
-    stroke_width *= np.where(is_kana, 1.1, 1)  # measured on real cells
+    stroke_width *= np.where(is_kana, 1.18, 1)  # measured on real cells
     half_widths = 0.5 * writer.pen_width * stroke_width[:, None] * (1 + pressure * (shape - 1))
     ink = np.exp(0.035 * rng.standard_normal(num_cells))[cells] * np.exp(0.04 * rng.standard_normal(count))
     return np.maximum(half_widths, 0.5), ink
@@ -501,8 +523,8 @@ def _place_characters(
     )
     width = (
         height
-        * np.where(is_kana, np.sqrt(writer.aspect), writer.aspect)
-        * np.exp(_spreads(rng, 0.03 + 0.03 * writer.haste, count))
+        * np.where(is_kana, np.sqrt(writer.aspect) * writer.kana_aspect, writer.aspect)
+        * np.exp(_spreads(rng, 0.03 + 0.03 * writer.haste, count) * np.where(is_kana, 1.6, 1))
     )
     offset = _spreads(rng, writer.placement, (count, 2)) * np.where(is_kana, 1.5, 1)[:, None]
     offset += [writer.center_x, writer.center_y]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kanjinet.cell_statistics import format_table, measure_cells
+from kanjinet.cell_statistics import PERCENTILES, format_table, measure_cells
 from kanjinet.classes import CHARACTERS, CLASS_OF_CHARACTER, NUM_HIRAGANA
 from kanjinet.copybook import (
     FORMS,
@@ -118,33 +118,43 @@ def test_a_copybook_survives_parts_and_files(tmp_path, copybook):
         assert np.array_equal(values, getattr(loaded, name)), name
 
 
-def _write(copybook, writers, classes, difficulty=0.5):
+def _write(copybook, writers, classes, difficulty=0.5, with_fragments=True):
     images = []
     for number in range(writers):
         rng = np.random.default_rng(number)
-        images.append(write_sheet(copybook, classes, invent_writer(rng, difficulty), rng))
+        writer = invent_writer(rng, difficulty)
+        images.append(write_sheet(copybook, classes, writer, rng, with_fragments=with_fragments))
     return np.concatenate(images)
 
 
-def test_cells_look_like_those_of_etl9g(copybook):
-    """Medians near those of 960 real ETL8G kanji and 1,500 real ETL9G hiragana (shared/ETL9G_FACTS.md)."""
+KANJI_TABLE = {  # percentiles 5, 25, 50, 75, 95 of 960 real ETL8G kanji, and how far a sample's may be from them
+    "peak_ink": ((6, 7, 8, 8, 9), 1),
+    "stroke_ink": ((4.0, 4.6, 5.2, 5.7, 6.5), 0.4),
+    "box_width": ((0.40, 0.49, 0.55, 0.59, 0.65), 0.035),
+    "box_height": ((0.54, 0.61, 0.65, 0.69, 0.76), 0.035),
+    "stroke_width": ((2.4, 3.3, 3.7, 4.1, 4.8), 0.5),
+}
+HIRAGANA_TABLE = {  # the same of 1,500 real ETL9G hiragana
+    "box_width": ((0.20, 0.29, 0.34, 0.40, 0.47), 0.06),
+    "box_height": ((0.27, 0.35, 0.41, 0.46, 0.55), 0.04),
+    "stroke_width": ((3.6, 4.0, 4.4, 4.9, 5.7), 0.5),
+}
+
+
+def test_cells_fall_into_the_percentile_tables_of_real_cells(copybook):
     rng = np.random.default_rng(5)
-    kanji = measure_cells(_write(copybook, 40, rng.integers(NUM_HIRAGANA, 3036, 24)))
-    kana = measure_cells(_write(copybook, 40, rng.integers(0, NUM_HIRAGANA, 24)))
-    expected = {
-        "peak_ink": (8, 1, None, None),
-        "stroke_ink": (5.2, 0.5, None, None),
-        "box_width": (0.55, 0.03, 0.34, 0.04),
-        "box_height": (0.65, 0.03, 0.41, 0.04),
-        "center_x": (0.47, 0.02, 0.54, 0.03),
-        "center_y": (0.52, 0.02, 0.54, 0.03),
-        "stroke_width": (3.7, 0.3, 4.4, 0.6),
-        "paper_ink": (0, 0.001, 0, 0.001),
-    }
-    for name, (kanji_median, kanji_slack, kana_median, kana_slack) in expected.items():
-        assert np.nanmedian(getattr(kanji, name)) == pytest.approx(kanji_median, abs=kanji_slack), name
-        if kana_median is not None:
-            assert np.nanmedian(getattr(kana, name)) == pytest.approx(kana_median, abs=kana_slack), name
+    kanji = measure_cells(_write(copybook, 60, rng.integers(NUM_HIRAGANA, 3036, 24)))
+    hiragana = rng.integers(0, NUM_HIRAGANA, 24)
+    kana = measure_cells(_write(copybook, 60, hiragana, with_fragments=False))
+    for cells, table in ((kanji, KANJI_TABLE), (kana, HIRAGANA_TABLE)):
+        for name, (expected, slack) in table.items():
+            found = np.nanpercentile(getattr(cells, name), PERCENTILES)
+            assert found == pytest.approx(np.array(expected), abs=slack), name
+    for cells, center in ((kanji, (0.47, 0.52)), (kana, (0.54, 0.54))):
+        found = np.nanmedian(cells.center_x), np.nanmedian(cells.center_y)
+        assert found == pytest.approx(center, abs=0.02)
+        assert np.nanmedian(cells.paper_ink) < 0.001
+    kana = measure_cells(_write(copybook, 20, hiragana))
     assert kana.has_fragment.mean() == pytest.approx(0.68, abs=0.07)
     assert kanji.has_fragment.mean() < 0.02
     table = format_table({"kanji": kanji, "hiragana": kana})
