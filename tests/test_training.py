@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from kanjinet.augment import Augmentation
+from kanjinet.augment import Augmentation, change_weight
 from kanjinet.locks import lock_folder
 from kanjinet.training import peak_learning_rate, schedule_factor
 from tests.conftest import ROOT, run_on_full_disk, run_script
@@ -266,3 +266,21 @@ def test_an_incomplete_state_is_refused(workplace: Path, tmp_path: Path) -> None
     result = train(workplace, tmp_path, "--epochs", "1", "--resume", check=False)
     assert result.returncode == 1
     assert "incomplete state of a training run" in result.stderr
+
+
+def test_strokes_become_wider_and_narrower_and_keep_their_darkness() -> None:
+    images = torch.zeros(3, 1, 32, 32)
+    images[:, :, 8:24, 14:18] = 0.8
+    changed = change_weight(images, torch.tensor([1.0, 0.0, -1.0]).view(3, 1, 1, 1))
+    widths = [int((picture[0, 16] > 0.4).sum()) for picture in changed]
+    assert widths == [6, 4, 2]
+    assert changed.amax((1, 2, 3)).tolist() == pytest.approx([0.8] * 3)
+
+
+def test_variation_follows_the_seed() -> None:
+    images = torch.rand(8, 1, 64, 64)
+    torch.manual_seed(3)
+    first = Augmentation()(images)
+    torch.manual_seed(3)
+    assert torch.equal(first, Augmentation()(images))
+    assert not torch.equal(first, Augmentation()(images))

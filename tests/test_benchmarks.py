@@ -1,0 +1,72 @@
+"""Every benchmark runs, shortened by its own options, and prints the table that README quotes."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import run_script
+
+ACCURACY = r"\d+\.\d% ± \d+\.\d%"
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    images = np.full((6, 60, 60), 255, dtype=np.uint8)
+    images[:, 10:50, 28:32] = 0
+    images[:, 28:32, 10:50] = 0
+    path = tmp_path_factory.mktemp("drawings") / "drawings.npz"
+    np.savez(path, images=images, characters=np.array(list("あい十十田大")))
+    return path
+
+
+def test_preparation_is_compared_with_a_plain_loop_and_the_floor(workplace: Path) -> None:
+    output = run_script(["benchmarks/bench_prepare.py", "--repeats", "1", "--temporary-dir", "."], workplace).stdout
+    for name in ("plain loop over records", "prepare_etl9g_dataset.py", "floor: read and deflate"):
+        assert re.search(rf"{name} +[\d,]+ +[\d,]+ +\d+\.\dx", output), output
+    shares = [float(share) for share in re.findall(r"(\d+\.\d)%$", output, re.MULTILINE)]
+    assert sum(shares) == pytest.approx(100, abs=0.5)
+
+
+def test_forms_of_preprocessing_are_compared(workplace: Path, drawings: Path) -> None:
+    command = ["benchmarks/bench_preprocessing.py", "--drawings", drawings, "--forms", "plain", "line density"]
+    output = run_script([*command, "--sample-limit", "900", "--epochs", "1", "--seeds", "1"], workplace).stdout
+    for name in ("plain", "line density"):
+        assert re.search(rf"^{name} +({ACCURACY} +){{3}}{ACCURACY}$", output, re.MULTILINE), output
+
+
+def test_every_form_of_preprocessing_fills_its_picture(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    from bench_preprocessing import FORM_NAMES, apply_form
+
+    from kanjinet import etl9g
+
+    packed = etl9g.open_records(workplace / "ETL9G" / "ETL9G_01", allow_partial=True)["pixels"][:40]
+    cells = etl9g.unpack_pixels(packed, 17)
+    for name in FORM_NAMES:
+        pictures = apply_form(name, cells, cells=True)
+        assert pictures.shape == (40, 64, 64), name
+        assert (pictures.max(axis=(1, 2)) == 255).all() or name in ("plain", "box, stretched once")
+        assert (pictures.max(axis=(1, 2)) > 60).all(), name
+
+
+def test_sources_of_variation_are_left_out_one_by_one(tmp_path: Path) -> None:
+    command = ["benchmarks/bench_writers.py", "--without", "all", "haste", "--sets", "1", "--epochs", "1"]
+    output = run_script([*command, "--seeds", "1"], tmp_path).stdout
+    for name in ("all", "haste"):
+        assert re.search(rf"^{name} +{ACCURACY} *$", output, re.MULTILINE), output
+
+
+def test_cells_of_a_folder_are_measured(workplace: Path) -> None:
+    output = run_script(["benchmarks/measure_cells.py", "--etl-dir", "ETL9G", "--cells", "300"], workplace).stdout
+    assert "9,108 cells in 1 files (synthetic sample" in output
+    assert "213 hiragana" in output  # all there are
+    assert re.search(r"stroke width, pixels +(\d\.\d / ){4}\d\.\d +(\d\.\d / ){4}\d\.\d", output), output
+
+
+def test_measuring_names_a_folder_without_files(tmp_path: Path) -> None:
+    result = run_script(["benchmarks/measure_cells.py", "--etl-dir", tmp_path], tmp_path, check=False)
+    assert result.returncode != 0
+    assert "no ETL9G files" in result.stderr
+    assert "Traceback" not in result.stderr
