@@ -34,7 +34,7 @@ from kanjinet.cli import (
 )
 from kanjinet.dataset import DatasetInfo, read_dataset_info, read_images, read_labels
 from kanjinet.errors import KanjinetError
-from kanjinet.files import make_folder, write_json
+from kanjinet.files import make_folder, sha256_of_file, write_json
 from kanjinet.locks import lock_folder
 from kanjinet.model import (
     DEFAULT_VERSION,
@@ -45,6 +45,7 @@ from kanjinet.model import (
     count_parameters,
 )
 from kanjinet.preprocess import IMAGE_SIZES
+from kanjinet.safetensors_io import load_trained_network
 from kanjinet.splits import PARTS, SPLITS, choose_samples, split_samples
 from kanjinet.training import (
     LABEL_SMOOTHING,
@@ -83,6 +84,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--sample-limit", type=positive_int, help="use only so many pictures, even over the classes")
     parser.add_argument("--image-size", type=int, choices=IMAGE_SIZES, help="must be the dataset's (default: it is)")
     parser.add_argument("--model-version", choices=MODEL_VERSIONS, default=DEFAULT_VERSION, help="network")
+    parser.add_argument(
+        "--init-from", type=Path, help="start from this trained network, .pth or .safetensors, instead of from scratch"
+    )
     parser.add_argument("--pooling-type", choices=POOLING_TYPES, default="adaptive_avg", help="global pooling")
     parser.add_argument(
         "--split",
@@ -124,6 +128,8 @@ def main() -> None:
     device = choose_device()
     info = read_dataset_info(args.data_dir)
     check_image_size(args.image_size, info)
+    config = ModelConfig.preset(args.model_version, info.image_size, args.pooling_type)
+    start = load_start(args.init_from, config, info) if args.init_from else None
     parts = load_parts(info, device, limit=args.sample_limit, split=args.split, seed=args.seed)
     if args.batch_size > len(parts["train"]):
         raise KanjinetError(f"--batch-size {args.batch_size}: only {len(parts['train'])} training pictures: use fewer")
@@ -131,7 +137,7 @@ def main() -> None:
     options = collect_options(args, info)
 
     torch.manual_seed(args.seed)
-    model = LightweightKanjiNet(ModelConfig.preset(args.model_version, info.image_size, args.pooling_type))
+    model = start or LightweightKanjiNet(config)
     trainer = Trainer(
         model=model.to(device).to(memory_format=torch.channels_last),
         samples=parts["train"],
@@ -141,7 +147,7 @@ def main() -> None:
         seed=args.seed,
         augmentation=Augmentation(),
     )
-    print_plan(trainer, parts, info, args.split)
+    print_plan(trainer, parts, info, args.split, args.init_from)
     with lock_folder(output_dir, "train_etl9g_model.py"):
         run = start_or_resume(trainer, output_dir, options, resume=args.resume)
         while run.epochs_done < args.epochs and not run.is_stuck(args.patience):
@@ -176,6 +182,23 @@ def load_parts(
     }
 
 
+def load_start(path: Path, config: ModelConfig, info: DatasetInfo) -> LightweightKanjiNet:
+    """The network of --init-from, which must be of the configuration and the preprocessing of this training."""
+    checkpoint = load_trained_network(path)
+    for name, found in checkpoint.config.to_dict().items():
+        if found != config.to_dict()[name]:
+            raise KanjinetError(
+                f"{path}: --init-from: a network with {name} {found}, this training is of one with "
+                f"{config.to_dict()[name]}: give the options that it was trained with, or another file"
+            )
+    if checkpoint.preprocessing != info.preprocessing:
+        raise KanjinetError(
+            f"{path}: --init-from: trained on pictures preprocessed by {checkpoint.preprocessing}, {info.folder} holds "
+            f"those of {info.preprocessing}: prepare the dataset with the same --preprocess"
+        )
+    return checkpoint.model
+
+
 def collect_options(args: argparse.Namespace, info: DatasetInfo) -> dict[str, Any]:
     """What determines the weights: stored with them, and compared on --resume."""
     return {
@@ -189,10 +212,13 @@ def collect_options(args: argparse.Namespace, info: DatasetInfo) -> dict[str, An
         "split": args.split,
         "seed": args.seed,
         "dataset_sha256": info.sha256,
+        "init_from_sha256": sha256_of_file(args.init_from) if args.init_from else None,
     }
 
 
-def print_plan(trainer: Trainer, parts: dict[str, Samples], info: DatasetInfo, split: str) -> None:
+def print_plan(
+    trainer: Trainer, parts: dict[str, Samples], info: DatasetInfo, split: str, init_from: Path | None
+) -> None:
     """What is about to be trained, on what, and where."""
     config = trainer.model.config
     name = torch.cuda.get_device_name(trainer.device) if trainer.device.type == "cuda" else f"{os.cpu_count()} cores"
@@ -201,6 +227,7 @@ def print_plan(trainer: Trainer, parts: dict[str, Samples], info: DatasetInfo, s
     print(
         f"network    version {config.version}, {count_parameters(trainer.model):,} parameters, "
         f"{config.image_size} x {config.image_size}, {config.pooling_type}"
+        f"{f', started from {show_path(init_from)}' if init_from else ''}"
     )
     print(
         f"recipe     {trainer.epochs} epochs of {trainer.steps_per_epoch} steps of {trainer.batch_size}, AdamW, "

@@ -64,11 +64,9 @@ def load_recognizer(path: Path) -> Recognizer:
 def _load_torch(path: Path) -> Recognizer:
     import torch
 
-    from kanjinet.checkpoint import load_checkpoint
-    from kanjinet.safetensors_io import load_safetensors
+    from kanjinet.safetensors_io import load_trained_network
 
-    checkpoint = load_checkpoint(path) if path.suffix == ".pth" else load_safetensors(path)
-    check_preprocessing(checkpoint.preprocessing, str(path))
+    checkpoint = load_trained_network(path)
 
     @torch.inference_mode()
     def run(inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

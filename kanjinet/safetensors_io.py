@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from kanjinet.checkpoint import Checkpoint
+from kanjinet.checkpoint import Checkpoint, load_checkpoint
 from kanjinet.classes import CHARACTERS
 from kanjinet.errors import KanjinetError
 from kanjinet.exports import describe_model
@@ -70,6 +70,19 @@ def load_safetensors(path: Path) -> Checkpoint:
     except (TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise KanjinetError(f"{path}: its tensors do not fit its header ({first_line}): {_REMEDY}") from error
+
+
+def load_trained_network(path: Path) -> Checkpoint:
+    """Rebuild a trained network from a .safetensors file or, with any other name, a checkpoint.
+
+    Raises:
+        KanjinetError: no such file, a damaged one, or one of another format, network, preprocessing or class table.
+    """
+    if path.suffix == ".safetensors":
+        return load_safetensors(path)
+    checkpoint = load_checkpoint(path)
+    check_preprocessing(checkpoint.preprocessing, str(path))
+    return checkpoint
 
 
 def compare_tensors(before: LightweightKanjiNet, after: LightweightKanjiNet) -> int:

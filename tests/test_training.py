@@ -112,6 +112,41 @@ def test_an_earlier_model_is_kept(workplace: Path, tmp_path: Path) -> None:
     assert (tmp_path / "best_kanji_model_previous.pth").read_bytes() == before
 
 
+def test_training_starts_from_a_trained_network(workplace: Path, tmp_path: Path) -> None:
+    train(workplace, tmp_path / "first", "--epochs", "1")
+    checkpoint = tmp_path / "first" / "best_kanji_model.pth"
+    run_script(["convert_to_safetensors.py", "--model-path", checkpoint], tmp_path)
+    tensors = next((tmp_path / "first").glob("*.safetensors"))
+    for name, start in (("pth", checkpoint), ("tensors", tensors)):
+        still = ("--epochs", "1", "--learning-rate", "1e-12", "--init-from", str(start))
+        result = train(workplace, tmp_path / name, *still)
+        assert "started from" in result.stdout
+    before, after = load(checkpoint), load(tmp_path / "pth" / "best_kanji_model.pth")
+    for key, weights in before["state_dict"].items():
+        if key.endswith("weight"):
+            assert torch.allclose(weights, after["state_dict"][key], atol=1e-6), key
+    assert same_weights(tmp_path / "pth" / "best_kanji_model.pth", tmp_path / "tensors" / "best_kanji_model.pth")
+    assert len(after["training"]["init_from_sha256"]) == 64
+    assert before["training"]["init_from_sha256"] is None
+
+
+def test_a_start_that_does_not_fit_is_refused(workplace: Path, tmp_path: Path) -> None:
+    start = workplace / "best_kanji_model.pth"  # version 3.0
+    result = train(workplace, tmp_path / "a", "--epochs", "1", "--init-from", str(start), check=False)
+    assert result.returncode == 1
+    assert "--init-from: a network with version 3.0, this training is of one with 1.0" in result.stderr
+    result = train(workplace, tmp_path / "a", "--epochs", "1", "--init-from", "none.pth", check=False)
+    assert result.returncode == 1
+    assert "none.pth: not found" in result.stderr
+    assert not (tmp_path / "a").exists()
+
+    run_script(["prepare_etl9g_dataset.py", "--preprocess", "plain", "--output-dir", tmp_path / "plain"], workplace)
+    command = ["train_etl9g_model.py", "--sample-limit", "300", "--epochs", "1", "--init-from", start]
+    result = run_script([*command, "--data-dir", tmp_path / "plain"], tmp_path, check=False)
+    assert result.returncode == 1
+    assert "trained on pictures preprocessed by even-lines-1" in result.stderr
+
+
 def test_writers_split_is_taken_and_noted(workplace: Path, tmp_path: Path) -> None:
     result = train(workplace, tmp_path, "--epochs", "1", "--split", "writers")
     counts = re.search(r"(\d+) train, (\d+) validation, (\d+) test pictures, split writers", result.stdout)
