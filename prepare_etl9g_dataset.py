@@ -61,7 +61,7 @@ def parse_args() -> argparse.Namespace:
         "--preprocess",
         choices=PREPROCESSINGS,
         default="normalize",
-        help="normalize: stretched, cropped to the ink, centred; plain: the whole cell resized, for comparison",
+        help="normalize: cropped to the ink, lines evened out, centred; plain: the whole cell resized, for comparison",
     )
     parser.add_argument(
         "--allow-partial", action="store_true", help="accept files that do not hold whole data sets of 3,036 records"

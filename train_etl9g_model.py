@@ -129,12 +129,13 @@ def main() -> None:
     info = read_dataset_info(args.data_dir)
     check_image_size(args.image_size, info)
     config = ModelConfig.preset(args.model_version, info.image_size, args.pooling_type)
-    start = load_start(args.init_from, config, info) if args.init_from else None
+    is_resumed = args.resume and (args.output_dir / STATE_NAME).is_file()  # then the start's weights are in the state
+    start = load_start(args.init_from, config, info, args) if args.init_from and not is_resumed else None
     parts = load_parts(info, device, limit=args.sample_limit, split=args.split, seed=args.seed)
     if args.batch_size > len(parts["train"]):
         raise KanjinetError(f"--batch-size {args.batch_size}: only {len(parts['train'])} training pictures: use fewer")
     output_dir = make_folder(args.output_dir)
-    options = collect_options(args, info)
+    options = collect_options(args, info) | {"init_from_sha256": sha256_of_file(args.init_from) if start else None}
 
     torch.manual_seed(args.seed)
     model = start or LightweightKanjiNet(config)
@@ -182,7 +183,7 @@ def load_parts(
     }
 
 
-def load_start(path: Path, config: ModelConfig, info: DatasetInfo) -> LightweightKanjiNet:
+def load_start(path: Path, config: ModelConfig, info: DatasetInfo, args: argparse.Namespace) -> LightweightKanjiNet:
     """The network of --init-from, which must be of the configuration and the preprocessing of this training."""
     checkpoint = load_trained_network(path)
     for name, found in checkpoint.config.to_dict().items():
@@ -195,6 +196,14 @@ def load_start(path: Path, config: ModelConfig, info: DatasetInfo) -> Lightweigh
         raise KanjinetError(
             f"{path}: --init-from: trained on pictures preprocessed by {checkpoint.preprocessing}, {info.folder} holds "
             f"those of {info.preprocessing}: prepare the dataset with the same --preprocess"
+        )
+    same_pictures = {"split": args.split, "seed": args.seed, "sample_limit": args.sample_limit}
+    if checkpoint.dataset_sha256 == info.sha256 and any(
+        checkpoint.training.get(name) != value for name, value in same_pictures.items()
+    ):
+        print(
+            f"note       pictures of this run's test may be among those that {show_path(path)} was trained on: same "
+            "dataset, other split, seed or sample limit"
         )
     return checkpoint.model
 
@@ -212,7 +221,6 @@ def collect_options(args: argparse.Namespace, info: DatasetInfo) -> dict[str, An
         "split": args.split,
         "seed": args.seed,
         "dataset_sha256": info.sha256,
-        "init_from_sha256": sha256_of_file(args.init_from) if args.init_from else None,
     }
 
 
@@ -240,7 +248,8 @@ def start_or_resume(trainer: Trainer, output_dir: Path, options: dict[str, Any],
     """A new run, or the interrupted one with its weights, optimiser and history."""
     path = output_dir / STATE_NAME
     if resume and path.is_file():
-        state = load_state(path, options)
+        state = load_state(path, {name: value for name, value in options.items() if name != "init_from_sha256"})
+        options["init_from_sha256"] = state["options"].get("init_from_sha256")
         trainer.load_state(state["trainer"])
         run = Run(**state["run"])
         print(

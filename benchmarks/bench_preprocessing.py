@@ -6,21 +6,19 @@ Run:    python benchmarks/bench_preprocessing.py --etl-dir ETL9G --drawings draw
 
 Each form of preprocessing trains version 3.0 on the same pictures (--sample-limit of them, split by writers) and is
 judged by its test accuracy on writers never seen and on the drawings. `even lines` is what prepare_etl9g_dataset.py
-does; `plain` is its --preprocess plain.
+does; `plain` is its --preprocess plain. The others are forms of the handwriting literature, and `box, stretched once`
+is the simplest of them: contrast stretched, cropped to the ink, scaled, centred.
 """
 
 import argparse
 import math
-import multiprocessing
-import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from short_training import SIZE, Pictures, Result, as_samples, judge, print_table, train_briefly
+from short_training import SIZE, Pictures, Result, add_options, as_samples, compare, judge, train_briefly
 
 from kanjinet import etl9g
 from kanjinet.cli import make_parser, positive_int, run_script
@@ -29,25 +27,21 @@ from kanjinet.drawings import read_drawings
 from kanjinet.preprocess import FILL, INK_SCALE, NORMALIZE, PLAIN, crop_to_ink, preprocess, resize
 from kanjinet.splits import choose_samples, split_samples
 from kanjinet.training import Samples
-from kanjinet.workers import start_worker
 
 TARGET = round(SIZE * FILL)
 SMALL = 0.3  # of the picture's side: `floor` enlarges characters smaller than this to less than TARGET
 MOMENT_SPAN = 4.2  # standard deviations of the ink that `moment` takes for a character's width
 
-Form = Callable[[Pictures, float], Pictures]
+Form = Callable[[Pictures], Pictures]
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(__doc__, "python benchmarks/bench_preprocessing.py --etl-dir ETL9G --seeds 3")
     parser.add_argument("--etl-dir", type=Path, default=Path("ETL9G"), help="folder of the ETL9G files")
-    parser.add_argument("--drawings", type=Path, help=".npz of real drawings (arrays images and characters)")
     parser.add_argument("--forms", nargs="+", choices=FORM_NAMES, default=FORM_NAMES, help="which")
-    parser.add_argument("--seeds", type=positive_int, default=3, help="trainings of each form")
     parser.add_argument("--sample-limit", type=positive_int, default=15_000, help="pictures, before the split")
-    parser.add_argument("--epochs", type=positive_int, default=10, help="of each training")
-    parser.add_argument("--jobs", type=positive_int, default=1, help="trainings at a time, which share the cores")
+    add_options(parser)
     return parser.parse_args()
 
 
@@ -73,18 +67,18 @@ def center(picture: Pictures, center_x: float | None = None, center_y: float | N
     return out
 
 
-def form_box(box: Pictures, share: float) -> Pictures:
+def form_box(box: Pictures) -> Pictures:
     """The ink's box, aspect kept."""
     return center(keep_aspect(box))
 
 
 def form_floor(box: Pictures, share: float) -> Pictures:
-    """The box, but small characters stay smaller, down to half of TARGET."""
+    """The box, but characters that take a small share of their picture stay smaller, down to half of TARGET."""
     factor = TARGET / max(box.shape) * min(1.0, max(0.5, share / SMALL))
     return center(scale_to(box, factor, factor))
 
 
-def form_adaptive(box: Pictures, share: float) -> Pictures:
+def form_adaptive(box: Pictures) -> Pictures:
     """Aspect ratio made milder: the shorter side by sqrt(sin(pi / 2 x ratio)) of the longer.
 
     Source: Liu et al., "Handwritten digit recognition: investigation of normalization and feature extraction
@@ -99,7 +93,7 @@ def form_adaptive(box: Pictures, share: float) -> Pictures:
     )
 
 
-def form_moment(box: Pictures, share: float) -> Pictures:
+def form_moment(box: Pictures) -> Pictures:
     """Centred on the ink's centre of gravity, scaled by its second moments."""
     weight = box.astype(np.float64)
     total = weight.sum()
@@ -111,7 +105,7 @@ def form_moment(box: Pictures, share: float) -> Pictures:
     return center(scale_to(box, factor, factor), mean_x * factor, mean_y * factor)
 
 
-def form_line_density(box: Pictures, share: float) -> Pictures:
+def form_line_density(box: Pictures) -> Pictures:
     """Lines spread evenly: each axis is stretched where strokes are dense.
 
     Source: Tsukumo and Tanaka, "Classification of handprinted Chinese characters using nonlinear normalization and
@@ -153,13 +147,12 @@ VERSIONS = {"plain": PLAIN, "even lines": NORMALIZE}  # those of the toolkit
 FORMS: dict[str, Form] = {
     "box": form_box,
     "box, stretched once": form_box,
-    "floor": form_floor,
     "adaptive": form_adaptive,
     "moment": form_moment,
     "line density": form_line_density,
 }
 
-FORM_NAMES = ["plain", *FORMS, "even lines"]
+FORM_NAMES = ["plain", "floor", *FORMS, "even lines"]
 
 
 def apply_form(name: str, ink: Pictures, *, cells: bool) -> Pictures:
@@ -168,7 +161,8 @@ def apply_form(name: str, ink: Pictures, *, cells: bool) -> Pictures:
         return preprocess(ink, SIZE, VERSIONS[name], cells=cells)
     out = np.zeros((len(ink), SIZE, SIZE), np.uint8)
     for index, box in crop_to_ink(ink, cells=cells):
-        out[index] = FORMS[name](stretch(box), max(box.shape) / max(ink.shape[1:]))
+        box = stretch(box)
+        out[index] = form_floor(box, max(box.shape) / max(ink.shape[1:])) if name == "floor" else FORMS[name](box)
     if name != "box, stretched once":  # thin strokes of large drawings become faint as they shrink
         for picture in out:
             picture[:] = stretch(picture)
@@ -192,7 +186,7 @@ def train_and_judge(name: str, seed: int, args: argparse.Namespace) -> Result:
 
 
 def load_parts(etl_dir: Path, name: str, limit: int, seed: int) -> dict[str, Samples]:
-    """Training, validation and test pictures, straight from the ETL9G files."""
+    """Training and test pictures, straight from the ETL9G files."""
     files = etl9g.find_etl9g_files(etl_dir)
     opened = [etl9g.open_records(file.path) for file in files]
     labels = Labels(
@@ -209,22 +203,15 @@ def load_parts(etl_dir: Path, name: str, limit: int, seed: int) -> dict[str, Sam
             apply_form(name, etl9g.unpack_pixels(packed[indices], INK_SCALE), cells=True), labels.classes[indices]
         )
         for part, indices in parts.items()
+        if part != "validation"
     }
 
 
 def main() -> None:
-    """Train every form with every seed, then print the means and their spread."""
+    """Train with every form."""
     args = parse_args()
     print(f"{args.sample_limit:,} pictures, {args.epochs} epochs, {args.seeds} seeds")
-    start = time.perf_counter()
-    context = multiprocessing.get_context("spawn")
-    results: list[Result] = []
-    with ProcessPoolExecutor(args.jobs, mp_context=context, initializer=start_worker) as pool:
-        tasks = [pool.submit(train_and_judge, name, seed, args) for seed in range(args.seeds) for name in args.forms]
-        for task in as_completed(tasks):
-            results.append(task.result())
-            print(f"{time.perf_counter() - start:7.0f} s  {results[-1]}", flush=True)
-    print_table(args.forms, results)
+    compare(train_and_judge, args.forms, args)
 
 
 if __name__ == "__main__":

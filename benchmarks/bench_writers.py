@@ -4,20 +4,17 @@ Reads:  the package kanjivg, and real drawings if there are any
 Writes: a table
 Run:    python benchmarks/bench_writers.py --drawings drawings.npz --seeds 3
 
-Every training sees the same number of characters, by writers who lack one thing, and is judged on the characters of
-complete writers whom it never saw, and on the drawings. The lower a line, the more its source is worth.
+Every training sees the same number of characters, by writers who lack habits of one kind, and is judged on the
+characters of complete writers whom it never saw, and on the drawings. The lower a line, the more its source is worth.
 """
 
 import argparse
-import multiprocessing
-import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
-from short_training import SIZE, Result, as_samples, judge, print_table, train_briefly
+from short_training import SIZE, Result, add_options, as_samples, compare, judge, train_briefly
 
 from kanjinet.augment import Augmentation
 from kanjinet.cli import make_parser, positive_int, run_script
@@ -28,12 +25,12 @@ from kanjinet.pen import Ink
 from kanjinet.preprocess import INK_SCALE, NORMALIZE, preprocess
 from kanjinet.sample_sheets import list_sheet_classes
 from kanjinet.training import Samples
-from kanjinet.workers import start_worker
 
 TEST_SETS = 2
 ONLY_MAIN_FORM = np.eye(len(FORMS))[0]
 PLAIN_INK = Ink(level=7.35, grain=0.1, grain_size=0.8, blur=0.55)
-NO_AUGMENTATION = Augmentation(rotation_deg=0, shear=0, scale=0, shift=0, elastic=0, noise=0, gain=0)
+NOTHING: dict[str, Any] = {field.name: 0 for field in fields(Augmentation) if field.name != "elastic_points"}
+NO_AUGMENTATION = replace(Augmentation(), **NOTHING)
 
 
 def keep(writer: Writer) -> Writer:
@@ -41,9 +38,9 @@ def keep(writer: Writer) -> Writer:
     return writer
 
 
-# name -> what the writers of a training lack
+# name -> what the writers of a training lack; what varies from stroke to stroke without being a habit stays
 SOURCES: dict[str, Callable[[Writer], Writer]] = {
-    "all": keep,
+    "nothing": keep,
     "proportions of parts": lambda w: replace(w, component_shift=0, component_scale=0, component_sizes=np.ones(3)),
     "place, angle, length of strokes": lambda w: replace(w, stroke_shift=0, stroke_turn=0, stroke_length=0),
     "shape of strokes": lambda w: replace(w, kanji_reshape=0, kana_reshape=0),
@@ -54,7 +51,7 @@ SOURCES: dict[str, Callable[[Writer], Writer]] = {
     "slant, warp, aspect": lambda w: replace(w, slant=0, rise=0, warp=np.zeros((2, 6)), aspect=0.85, kana_aspect=1),
     "pens and ink": lambda w: replace(w, pen_width=3.1, pressure=0.3, ink=PLAIN_INK),
     "neighbours' fragments": keep,
-    "haste": keep,
+    "haste and most variety": keep,
     "augmentation": keep,
 }
 
@@ -62,12 +59,9 @@ SOURCES: dict[str, Callable[[Writer], Writer]] = {
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(__doc__, "python benchmarks/bench_writers.py --drawings drawings.npz --seeds 3")
-    parser.add_argument("--drawings", type=Path, help=".npz of real drawings (arrays images and characters)")
     parser.add_argument("--without", nargs="+", choices=SOURCES, default=list(SOURCES), help="sources to leave out")
-    parser.add_argument("--seeds", type=positive_int, default=3, help="trainings of each")
     parser.add_argument("--sets", type=positive_int, default=4, help="data sets of 3,036 characters to train on")
-    parser.add_argument("--epochs", type=positive_int, default=10, help="of each training")
-    parser.add_argument("--jobs", type=positive_int, default=1, help="trainings at a time, which share the cores")
+    add_options(parser)
     return parser.parse_args()
 
 
@@ -77,7 +71,9 @@ def write_samples(copybook: Copybook, number_of_sets: int, seed: int, without: s
     for number in range(number_of_sets):
         for sheet, sheet_classes in enumerate(list_sheet_classes()):
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number, sheet)))
-            writer = SOURCES[without](invent_writer(rng, 0.0 if without == "haste" else DEFAULT_DIFFICULTY))
+            writer = SOURCES[without](
+                invent_writer(rng, 0.0 if without == "haste and most variety" else DEFAULT_DIFFICULTY)
+            )
             with_fragments = without != "neighbours' fragments"
             cells = write_sheet(copybook, sheet_classes, writer, rng, with_fragments=with_fragments) * np.uint8(
                 INK_SCALE
@@ -97,22 +93,14 @@ def train_and_judge(without: str, seed: int, args: argparse.Namespace) -> Result
     if args.drawings is not None:
         drawn = read_drawings(args.drawings)
         drawings = as_samples(preprocess(drawn.ink, SIZE, NORMALIZE, cells=False), drawn.classes)
-    return judge(without, seed, model, write_samples(copybook, TEST_SETS, 2 * seed + 1, "all"), drawings)
+    return judge(without, seed, model, write_samples(copybook, TEST_SETS, 2 * seed + 1, "nothing"), drawings)
 
 
 def main() -> None:
-    """Train without each source with every seed, then print the means and their spread."""
+    """Train without each source."""
     args = parse_args()
     print(f"{args.sets} data sets, {args.epochs} epochs, {args.seeds} seeds; judged on {TEST_SETS} data sets unseen")
-    start = time.perf_counter()
-    results: list[Result] = []
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(args.jobs, mp_context=context, initializer=start_worker) as pool:
-        tasks = [pool.submit(train_and_judge, name, seed, args) for seed in range(args.seeds) for name in args.without]
-        for task in as_completed(tasks):
-            results.append(task.result())
-            print(f"{time.perf_counter() - start:7.0f} s  {results[-1]}", flush=True)
-    print_table(args.without, results)
+    compare(train_and_judge, args.without, args)
 
 
 if __name__ == "__main__":

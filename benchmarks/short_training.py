@@ -1,7 +1,12 @@
 """The short training that the comparisons in this folder share: version 3.0, judged on writers and hands never seen."""
 
+import argparse
+import multiprocessing
 import os
 import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +20,10 @@ sys.path.insert(0, str(ROOT))
 from kanjinet.allocator import keep_freed_memory  # noqa: E402 - the toolkit is run from its folder, never installed
 from kanjinet.augment import Augmentation  # noqa: E402
 from kanjinet.classes import NUM_HIRAGANA  # noqa: E402
+from kanjinet.cli import positive_int  # noqa: E402
 from kanjinet.model import LightweightKanjiNet, ModelConfig  # noqa: E402
 from kanjinet.training import Samples, Trainer, compute_scores, peak_learning_rate  # noqa: E402
+from kanjinet.workers import start_worker  # noqa: E402
 
 SIZE = 64  # pixels
 BATCH_SIZE = 64
@@ -36,6 +43,29 @@ class Result:
     drawings: float = float("nan")
     drawn_hiragana: float = float("nan")
     drawn_kanji: float = float("nan")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that all comparisons have."""
+    parser.add_argument("--drawings", type=Path, help=".npz of real drawings (arrays images and characters)")
+    parser.add_argument("--seeds", type=positive_int, default=3, help="trainings of each")
+    parser.add_argument("--epochs", type=positive_int, default=10, help="of each training")
+    parser.add_argument("--jobs", type=positive_int, default=1, help="trainings at a time, which share the cores")
+
+
+def compare(
+    train_and_judge: Callable[[str, int, argparse.Namespace], Result], names: list[str], args: argparse.Namespace
+) -> None:
+    """Train under every name with every seed, printing each result, then the means and their spread."""
+    start = time.perf_counter()
+    results: list[Result] = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(args.jobs, mp_context=context, initializer=start_worker) as pool:
+        tasks = [pool.submit(train_and_judge, name, seed, args) for seed in range(args.seeds) for name in names]
+        for task in as_completed(tasks):
+            results.append(task.result())
+            print(f"{time.perf_counter() - start:7.0f} s  {results[-1]}", flush=True)
+    print_table(names, results)
 
 
 def train_briefly(

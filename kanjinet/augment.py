@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-_EDGE = 0.4  # of full ink: where the edge of a stroke is taken to be
+_EDGE = 0.4  # of a picture's darkest ink: where the edge of a stroke is taken to be
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class Augmentation:
             varied = change_weight(varied, uniform(self.weight, 1, 1, 1))
         if self.contrast:
             hardness = torch.exp(torch.rand(batch, 1, 1, 1, device=device) * self.contrast)
-            varied = ((varied - _EDGE) * hardness + _EDGE).clamp_(0, 1)
+            peaks = varied.amax((2, 3), keepdim=True)  # less than 1 where pictures are not normalised
+            varied = torch.minimum(((varied - _EDGE * peaks) * hardness + _EDGE * peaks).clamp_(min=0), peaks)
         if self.halo:
             share = torch.rand(batch, 1, 1, 1, device=device) ** 2 * self.halo
             varied = varied + share * F.avg_pool2d(varied, 5, 1, 2)
@@ -77,7 +78,9 @@ class Augmentation:
 
 
 def change_weight(images: torch.Tensor, amounts: torch.Tensor) -> torch.Tensor:
-    """Widen (amount up to 1) or narrow (down to -1) the strokes of (B, 1, S, S) pictures, 0-1, darkest pixel kept.
+    """Widen (amount up to 1) or narrow (down to -1) the strokes of (B, 1, S, S) pictures, 0-1.
+
+    The darkest pixel keeps its ink, so that thin strokes become narrower and not fainter; at -1 they would vanish.
 
     Args:
         images: ink bright on 0.

@@ -32,9 +32,9 @@ def read_drawings(path: Path) -> Drawings:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images, characters = arrays["images"], arrays["characters"]
-    except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise KanjinetError(f"{path}: not a file of drawings ({error}): {remedy}") from error
-    if images.ndim != 3 or images.dtype != np.uint8 or characters.shape != images.shape[:1]:
+    if not len(images) or images.ndim != 3 or images.dtype != np.uint8 or characters.shape != images.shape[:1]:
         raise KanjinetError(
             f"{path}: images {images.shape} {images.dtype}, characters {characters.shape}, are no drawings: {remedy}"
         )

@@ -212,7 +212,8 @@ def write_strokes(
     points = _move_components(points, copybook.components[rows], cells, writer, rng)
     points = _close_touches(points, copybook.points[rows], copybook.touches[rows], writer, rng)
     flows_on = np.arange(len(cells)) - (np.cumsum(counts) - counts)[cells] == _FLOWS_ON[classes[cells]]
-    joins, join_after = _join_strokes(points, cells, counts, is_kana, flows_on, writer, rng)
+    joins, join_after, is_whole = _join_strokes(points, cells, counts, is_kana, flows_on, writer, rng)
+    points, joins = _round_joins(points, joins, join_after, is_whole, writer, rng)
 
     half_widths, ink = _press_pen(copybook.ending[rows], is_kana, cells, len(classes), writer, rng)
     if len(join_after):
@@ -333,10 +334,10 @@ def _bend_strokes(
     return points + normal[:, None] * sideways[..., None]
 
 
-def _smooth(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Ten rounds of a running mean along each stroke, whose ends stay where they are."""
+def _smooth(points: npt.NDArray[np.float64], rounds: int = 10) -> npt.NDArray[np.float64]:
+    """Rounds of a running mean along each stroke, whose ends stay where they are."""
     smooth = points.copy()
-    for _ in range(10):
+    for _ in range(rounds):
         smooth[:, 1:-1] = 0.25 * (smooth[:, :-2] + smooth[:, 2:]) + 0.5 * smooth[:, 1:-1]
     return smooth
 
@@ -436,24 +437,24 @@ def _join_strokes(
     flows_on: npt.NDArray[np.bool_],
     writer: Writer,
     rng: np.random.Generator,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """The pen's way from a stroke to the next where it was not lifted, or not at once.
 
     Returns:
-        (j, 32, 2) the ways, and (j,) the stroke after which each comes.
+        (j, 32, 2) the ways, (j,) the stroke after which each comes, and (j,) whether it arrives at the next.
     """
     gap = np.zeros((len(points), 2))
     gap[:-1] = points[1:, 0] - points[:-1, -1]
     distance = np.maximum(np.hypot(gap[:, 0], gap[:, 1]), 1e-6)
     has_next = np.zeros(len(points), dtype=bool)
     has_next[:-1] = cells[1:] == cells[:-1]
-    likely = writer.join_rate * np.exp(-distance / (18 + 22 * writer.haste))
+    likely = writer.join_rate * np.exp(-distance / (18 + 36 * writer.haste))
     upwards = np.clip(-gap[:, 1] / distance, 0, 1)
-    likely *= 1 - 0.75 * upwards  # on the way up the pen is lifted
+    likely *= 1 - (0.8 - 0.35 * writer.haste) * upwards  # on the way up the pen is lifted, in a hurry less often
     likely *= np.where((counts[cells] <= 3) & ~is_kana, 0.35, 1)  # 二 must not become 乙
     likely[flows_on] = np.maximum(likely[flows_on], writer.kana_join_rate)
     after = np.flatnonzero(has_next & (rng.random(len(points)) < likely) & (distance > 3))
-    whole = rng.random(len(after)) < 0.25 + 0.5 * writer.haste
+    whole = rng.random(len(after)) < 0.25 + 0.6 * writer.haste
     whole &= (counts[cells[after]] > 3) | is_kana[after]
     whole |= flows_on[after]
     reach = np.where(whole, 1.0, rng.uniform(0.15, 0.45, len(after)))  # a tail that only points to the next stroke
@@ -468,7 +469,39 @@ def _join_strokes(
     controls = [start, start + swing * leave, end - swing * arrive, end]
     weights = [(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3]
     way = sum(weight * control[:, None] for weight, control in zip(weights, controls, strict=True))
-    return np.asarray(way).reshape(-1, POINTS_PER_STROKE, 2), after
+    return np.asarray(way).reshape(-1, POINTS_PER_STROKE, 2), after, whole
+
+
+def _round_joins(
+    points: npt.NDArray[np.float64],
+    joins: npt.NDArray[np.float64],
+    after: npt.NDArray[np.int64],
+    is_whole: npt.NDArray[np.bool_],
+    writer: Writer,
+    rng: np.random.Generator,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Cut the corners where a stroke runs into the next without a stop, the more the greater the haste.
+
+    Args:
+        points: (s, 32, 2) of the strokes.
+        joins: (j, 32, 2) as `_join_strokes` returns them, as are `after` and `is_whole`.
+        after: (j,).
+        is_whole: (j,).
+        writer: the hand.
+        rng: chance within the hand.
+
+    Returns:
+        Strokes and joins, rounded.
+    """
+    points, joins = points.copy(), joins.copy()
+    strength = writer.haste * rng.uniform(0.2, 1, len(joins))
+    for parity in (0, 1):  # so that no stroke is in two joins at a time
+        chosen = np.flatnonzero(is_whole & (after % 2 == parity))
+        strokes = after[chosen]
+        way = np.concatenate([points[strokes], joins[chosen], points[strokes + 1]], axis=1)  # (c, 96, 2)
+        way += strength[chosen, None, None] * (_smooth(way, rounds=40) - way)
+        points[strokes], joins[chosen], points[strokes + 1] = np.split(way, 3, axis=1)
+    return points, joins
 
 
 def _press_pen(

@@ -46,8 +46,8 @@ CONTRACTS = {
         "6. Multiply by 255 / the largest of them, add 1/2, round down; paste at ((S - width) // 2, (S - height) // 2) "
         "into S x S zeros. "
         "7. The network takes value / 255 as float32, shape (batch, 1, S, S). "
-        "(For cells of scanned sheets only, before 1: connected pieces of ink that touch the cell's edge and are "
-        "small fragments of the neighbouring cells are erased.)"
+        "(For cells of scanned sheets only, before 1: fragments of the neighbouring cells are erased, that is ink at "
+        "an edge that blank paper parts from the character, and small connected pieces that touch an edge.)"
     ),
     PLAIN: (
         "Start from a grey picture with bright ink (up to 255) on paper of 0. Resize the whole picture to S x S: the "
@@ -65,7 +65,7 @@ def check_preprocessing(version: str, where: str) -> None:
     """
     if version not in CONTRACTS:
         raise KanjinetError(
-            f"{where}: preprocessing {version!r} is none of {', '.join(CONTRACTS)}: run prepare_etl9g_dataset.py again"
+            f"{where}: preprocessing {version!r} is none of {', '.join(CONTRACTS)}: prepare the dataset and train again"
         )
 
 
@@ -130,7 +130,7 @@ def even_out_lines(boxes: list[npt.NDArray[np.uint8]], target: int) -> Iterator[
         ink = left[:, 1:] - left[:, :-1]
         ink *= across.inverse_distances[index, :width]
         ink *= 255 / ink.max()
-        ink += 0.5
+        ink += 0.5 + 1e-6  # ties go up whatever the rounding errors of a batch
         yield ink.astype(np.uint8)
 
 
@@ -214,8 +214,6 @@ def crop_to_ink(ink: npt.NDArray[np.uint8], *, cells: bool) -> Iterator[tuple[in
             _drop_fragments(cell)
             row_peaks[index], column_peaks[index] = cell.max(axis=1), cell.max(axis=0)
     peaks = row_peaks.max(axis=1)  # (n,)
-    tops, bottoms = _find_extents(row_peaks, peaks)
-    lefts, rights = _find_extents(column_peaks, peaks)
     edges = np.stack([*_find_extents(row_peaks, peaks), *_find_extents(column_peaks, peaks)], axis=1).tolist()
     for index in np.flatnonzero(peaks).tolist():
         top, bottom, left, right = edges[index]
@@ -260,27 +258,31 @@ def _drop_fragments(cell: npt.NDArray[np.uint8]) -> None:
         (cell, FRAGMENT_SHARE),  # from the top and the bottom
         (cell[::-1], FRAGMENT_SHARE),
     ):
-        end = _find_fragment_end(np.any(lines > 0, axis=1))
+        end = _find_fragment_end(lines)
         if end and lines[:end].sum() < largest_share * cell.sum():
             lines[:end] = 0
     if _reach_edge(cell.max(axis=1)[None]) or _reach_edge(cell.max(axis=0)[None]):
         _drop_pieces_at_edges(cell)
 
 
-def _find_fragment_end(has_ink: npt.NDArray[np.bool_]) -> int:
+def _find_fragment_end(lines: npt.NDArray[np.uint8]) -> int:
     """How many lines from an edge on hold a fragment that reaches that edge and that blank lines part from the rest.
 
-    A fragment may itself be parted: the last blank lines within FRAGMENT_DEPTH count, or else the first within
-    DEEP_FRAGMENT.
+    The first blank lines within DEEP_FRAGMENT end it. Where the fragment itself is parted, later ones within
+    FRAGMENT_DEPTH do, as long as most of its ink stands at the edge.
     """
+    has_ink = lines.max(axis=1) * np.int64(BOX_SHARE) >= int(lines.max())  # a speck parts nothing and reaches nothing
     if not has_ink[:EDGE_PIXELS].any():
         return 0
-    depth = len(has_ink)
-    # Lines 0 ... GAP_PIXELS - 1 cannot all be blank, as one of the first EDGE_PIXELS is not.
     is_gap = ~np.any(np.lib.stride_tricks.sliding_window_view(has_ink, GAP_PIXELS), axis=1)
-    gap_starts = np.flatnonzero(is_gap[: round(DEEP_FRAGMENT * depth)])
-    shallow = gap_starts[gap_starts <= FRAGMENT_DEPTH * depth]
-    return int(shallow[-1] if len(shallow) else gap_starts[0] if len(gap_starts) else 0)
+    gap_starts = np.flatnonzero(is_gap[: round(DEEP_FRAGMENT * len(lines))])
+    if not len(gap_starts):
+        return 0
+    first = int(gap_starts[0])
+    later = gap_starts[gap_starts <= FRAGMENT_DEPTH * len(lines)]
+    if len(later) and lines[first : later[-1]].sum() < lines[:first].sum():
+        return int(later[-1])
+    return first
 
 
 def _drop_pieces_at_edges(cell: npt.NDArray[np.uint8]) -> None:

@@ -25,6 +25,7 @@ def test_dark_ink_on_white_becomes_bright_on_black(tmp_path: Path) -> None:
         ({"images": np.zeros((1, 9, 9), np.uint8)}, "characters"),
         ({"images": np.zeros((1, 9, 9), np.float32), "characters": np.array(["あ"])}, "float32"),
         ({"images": np.zeros((2, 9, 9), np.uint8), "characters": np.array(["あ"])}, r"\(1,\)"),
+        ({"images": np.zeros((0, 9, 9), np.uint8), "characters": np.zeros(0, "<U1")}, "are no drawings"),
         ({"images": np.zeros((1, 9, 9), np.uint8), "characters": np.array(["ア"])}, "'ア' is none of"),
         ({"images": np.zeros((1, 9, 9), np.uint8), "characters": np.array([{}], dtype=object)}, "not a file of"),
     ],
@@ -43,3 +44,6 @@ def test_a_missing_or_damaged_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no archive")
     with pytest.raises(KanjinetError, match="not a file of drawings"):
         read_drawings(tmp_path / "text.npz")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    with pytest.raises(KanjinetError, match="not a file of drawings"):
+        read_drawings(tmp_path / "array.npy")

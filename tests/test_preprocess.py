@@ -114,6 +114,17 @@ def test_fragments_that_fall_into_pieces_or_reach_deep_are_dropped_where_paper_p
     assert not np.array_equal(results[3], results[0])
 
 
+def test_a_speck_at_the_edge_does_not_make_a_stroke_a_fragment() -> None:
+    picture = np.zeros((127, 128), dtype=np.uint8)
+    for left in (16, 60, 95):  # like 川
+        picture[20:105, left : left + 6] = 119
+    with_speck = picture.copy()
+    with_speck[60, 1] = 17
+    with_speck[60, 127] = 17
+    first, second = preprocess(np.stack([picture, with_speck]), 64, NORMALIZE, cells=True)
+    np.testing.assert_array_equal(first, second)
+
+
 def test_strokes_at_the_edge_with_much_of_the_ink_are_kept() -> None:
     picture = np.zeros((127, 128), dtype=np.uint8)
     picture[60:66, 0:120] = 100  # like 二, written so high and wide that both strokes touch an edge
@@ -135,8 +146,12 @@ def test_plain_is_the_whole_cell_resized() -> None:
 
 
 def test_a_batch_is_its_pictures_one_by_one() -> None:
-    pictures = np.stack([draw_blob(seed) for seed in range(6)])
+    flat = np.zeros((40, 127, 128), dtype=np.uint8)  # whose means are often exactly between two levels
+    for number, picture in enumerate(flat):
+        picture[30 : 70 + number, 40:44] = picture[50:54, 40 : 60 + number] = 136
+        picture[90:94, 50 : 52 + number] = 68
+    pictures = np.concatenate([np.stack([draw_blob(seed) for seed in range(6)]), flat])
     together = preprocess(pictures, 48, NORMALIZE, cells=True)
-    for index in range(6):
+    for index in range(len(pictures)):
         alone = preprocess(pictures[index : index + 1], 48, NORMALIZE, cells=True)[0]
         np.testing.assert_array_equal(alone, together[index])

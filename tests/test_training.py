@@ -130,6 +130,16 @@ def test_training_starts_from_a_trained_network(workplace: Path, tmp_path: Path)
     assert before["training"]["init_from_sha256"] is None
 
 
+def test_a_run_that_replaced_its_own_start_resumes(workplace: Path, tmp_path: Path) -> None:
+    train(workplace, tmp_path, "--epochs", "1")
+    start = ("--init-from", str(tmp_path / "best_kanji_model.pth"), "--seed", "3", "--epochs", "2")
+    result = train(workplace, tmp_path, *start)
+    assert "may be among those that" in result.stdout  # same dataset, other seed: the test pictures are no longer new
+    sha256 = load(tmp_path / "best_kanji_model.pth")["training"]["init_from_sha256"]
+    assert "resumed    after epoch 2" in train(workplace, tmp_path, *start, "--resume").stdout
+    assert load(tmp_path / "training_state.pth")["options"]["init_from_sha256"] == sha256 is not None
+
+
 def test_a_start_that_does_not_fit_is_refused(workplace: Path, tmp_path: Path) -> None:
     start = workplace / "best_kanji_model.pth"  # version 3.0
     result = train(workplace, tmp_path / "a", "--epochs", "1", "--init-from", str(start), check=False)
@@ -310,6 +320,15 @@ def test_strokes_become_wider_and_narrower_and_keep_their_darkness() -> None:
     widths = [int((picture[0, 16] > 0.4).sum()) for picture in changed]
     assert widths == [6, 4, 2]
     assert changed.amax((1, 2, 3)).tolist() == pytest.approx([0.8] * 3)
+
+
+def test_faint_pictures_stay_as_faint_as_they_were() -> None:
+    images = torch.zeros(64, 1, 32, 32)
+    images[:, :, 8:24, 12:20] = 0.3  # as with --preprocess plain
+    torch.manual_seed(0)
+    varied = Augmentation(noise=0, halo=0, gain=0)(images)
+    assert varied.amax((1, 2, 3)).min() > 0.25
+    assert varied.amax() < 0.31
 
 
 def test_variation_follows_the_seed() -> None:
