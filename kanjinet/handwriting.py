@@ -107,8 +107,8 @@ def invent_writer(rng: np.random.Generator, difficulty: float = DEFAULT_DIFFICUL
     return Writer(
         haste=haste,
         kanji_scale=scale,
-        kana_scale=scale * 0.655 * math.exp(_spread(rng, 0.15)),
-        aspect=0.85 * math.exp(_spread(rng, 0.075) * vary),
+        kana_scale=scale * 0.675 * math.exp(_spread(rng, 0.15)),
+        aspect=0.85 * math.exp(_spread(rng, 0.065) * vary),
         center_x=-0.028 * CELL_WIDTH + _spread(rng, 2.5),
         center_y=0.022 * CELL_HEIGHT + _spread(rng, 2.5),
         placement=1.5 + 2 * haste,
@@ -134,7 +134,7 @@ def invent_writer(rng: np.random.Generator, difficulty: float = DEFAULT_DIFFICUL
         kana_join_rate=float(rng.random() ** 2),
         join_rate=float(np.clip(1.1 * (haste - 0.2) + _spread(rng, 0.2), 0, 0.9)),
         form_weights=form_weights,
-        pen_width=3.12 * math.exp(_spread(rng, 0.16)) * (0.62 if rng.random() < 0.12 else 1),  # some have fine nibs
+        pen_width=3.12 * math.exp(_spread(rng, 0.16)) * (0.66 if rng.random() < 0.09 else 1),  # some have fine nibs
         pressure=pressure,
         ink=Ink(
             level=7.35 + _spread(rng, 0.8),
@@ -525,7 +525,7 @@ def _press_pen(
     pressure = np.clip(writer.pressure * rng.uniform(0.6, 1.4, (count, 1)), 0, 1.1)
     character_width = np.exp(0.05 * rng.standard_normal(num_cells))[cells]
     stroke_width = character_width * np.exp(0.05 * rng.standard_normal(count))
-    stroke_width *= np.where(is_kana, 1.18, 1)  # measured on real cells
+    stroke_width *= np.where(is_kana, 1.24, 1)  # measured on real cells
     half_widths = 0.5 * writer.pen_width * stroke_width[:, None] * (1 + pressure * (shape - 1))
     ink = np.exp(0.035 * rng.standard_normal(num_cells))[cells] * np.exp(0.04 * rng.standard_normal(count))
     return np.maximum(half_widths, 0.5), ink

@@ -118,13 +118,14 @@ def test_a_copybook_survives_parts_and_files(tmp_path, copybook):
         assert np.array_equal(values, getattr(loaded, name)), name
 
 
-def _write(copybook, writers, classes, difficulty=0.5, with_fragments=True):
+def _measure(copybook, writers, first_class, end_class, with_fragments=True):
+    """Figures of 24 characters of a range of classes by each of some writers."""
     images = []
     for number in range(writers):
         rng = np.random.default_rng(number)
-        writer = invent_writer(rng, difficulty)
-        images.append(write_sheet(copybook, classes, writer, rng, with_fragments=with_fragments))
-    return np.concatenate(images)
+        classes = rng.integers(first_class, end_class, 24)
+        images.append(write_sheet(copybook, classes, invent_writer(rng), rng, with_fragments=with_fragments))
+    return measure_cells(np.concatenate(images))
 
 
 KANJI_TABLE = {  # percentiles 5, 25, 50, 75, 95 of 960 real ETL8G kanji, and how far a sample's may be from them
@@ -142,10 +143,8 @@ HIRAGANA_TABLE = {  # the same of 1,500 real ETL9G hiragana
 
 
 def test_cells_fall_into_the_percentile_tables_of_real_cells(copybook):
-    rng = np.random.default_rng(5)
-    kanji = measure_cells(_write(copybook, 60, rng.integers(NUM_HIRAGANA, 3036, 24)))
-    hiragana = rng.integers(0, NUM_HIRAGANA, 24)
-    kana = measure_cells(_write(copybook, 60, hiragana, with_fragments=False))
+    kanji = _measure(copybook, 80, NUM_HIRAGANA, 3036)
+    kana = _measure(copybook, 80, 0, NUM_HIRAGANA, with_fragments=False)
     for cells, table in ((kanji, KANJI_TABLE), (kana, HIRAGANA_TABLE)):
         for name, (expected, slack) in table.items():
             found = np.nanpercentile(getattr(cells, name), PERCENTILES)
@@ -154,7 +153,7 @@ def test_cells_fall_into_the_percentile_tables_of_real_cells(copybook):
         found = np.nanmedian(cells.center_x), np.nanmedian(cells.center_y)
         assert found == pytest.approx(center, abs=0.02)
         assert np.nanmedian(cells.paper_ink) < 0.001
-    kana = measure_cells(_write(copybook, 20, hiragana))
+    kana = _measure(copybook, 20, 0, NUM_HIRAGANA)
     assert kana.has_fragment.mean() == pytest.approx(0.68, abs=0.07)
     assert kanji.has_fragment.mean() < 0.02
     table = format_table({"kanji": kanji, "hiragana": kana})
