@@ -138,7 +138,7 @@ def main() -> None:
     options = collect_options(args, info) | {"init_from_sha256": sha256_of_file(args.init_from) if start else None}
 
     torch.manual_seed(args.seed)
-    model = start or LightweightKanjiNet(config)
+    model = LightweightKanjiNet(config) if start is None else start
     trainer = Trainer(
         model=model.to(device).to(memory_format=torch.channels_last),
         samples=parts["train"],

@@ -18,12 +18,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from short_training import SIZE, Pictures, Result, add_options, as_samples, compare, judge, train_briefly
+from short_training import SIZE, Pictures, Result, add_options, as_samples, compare, judge, load_drawings, train_briefly
 
 from kanjinet import etl9g
 from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.dataset import Labels
-from kanjinet.drawings import read_drawings
 from kanjinet.preprocess import FILL, INK_SCALE, NORMALIZE, PLAIN, crop_to_ink, preprocess, resize
 from kanjinet.splits import choose_samples, split_samples
 from kanjinet.training import Samples
@@ -178,10 +177,7 @@ def train_and_judge(name: str, seed: int, args: argparse.Namespace) -> Result:
     """One training with one form."""
     parts = load_parts(args.etl_dir, name, args.sample_limit, seed)
     model = train_briefly(parts["train"], epochs=args.epochs, seed=seed, jobs=args.jobs)
-    drawings = None
-    if args.drawings is not None:
-        drawn = read_drawings(args.drawings)
-        drawings = as_samples(apply_form(name, drawn.ink, cells=False), drawn.classes)
+    drawings = load_drawings(args.drawings, lambda ink: apply_form(name, ink, cells=False))
     return judge(name, seed, model, parts["test"], drawings)
 
 

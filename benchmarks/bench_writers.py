@@ -14,12 +14,11 @@ from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
-from short_training import SIZE, Result, add_options, as_samples, compare, judge, train_briefly
+from short_training import SIZE, Result, add_options, as_samples, compare, judge, load_drawings, train_briefly
 
 from kanjinet.augment import Augmentation
 from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.copybook import FORMS, Copybook, read_copybook
-from kanjinet.drawings import read_drawings
 from kanjinet.handwriting import DEFAULT_DIFFICULTY, Writer, invent_writer, write_sheet
 from kanjinet.pen import Ink
 from kanjinet.preprocess import INK_SCALE, NORMALIZE, preprocess
@@ -67,18 +66,15 @@ def parse_args() -> argparse.Namespace:
 
 def write_samples(copybook: Copybook, number_of_sets: int, seed: int, without: str) -> Samples:
     """Data sets by new writers, each of 20 sheets by 20 hands, preprocessed."""
+    difficulty = 0.0 if without == "haste and most variety" else DEFAULT_DIFFICULTY
+    with_fragments = without != "neighbours' fragments"
     images, classes = [], []
     for number in range(number_of_sets):
         for sheet, sheet_classes in enumerate(list_sheet_classes()):
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number, sheet)))
-            writer = SOURCES[without](
-                invent_writer(rng, 0.0 if without == "haste and most variety" else DEFAULT_DIFFICULTY)
-            )
-            with_fragments = without != "neighbours' fragments"
-            cells = write_sheet(copybook, sheet_classes, writer, rng, with_fragments=with_fragments) * np.uint8(
-                INK_SCALE
-            )
-            images.append(preprocess(cells, SIZE, NORMALIZE, cells=True))
+            writer = SOURCES[without](invent_writer(rng, difficulty))
+            cells = write_sheet(copybook, sheet_classes, writer, rng, with_fragments=with_fragments)
+            images.append(preprocess(cells * np.uint8(INK_SCALE), SIZE, NORMALIZE, cells=True))
             classes.append(sheet_classes)
     return as_samples(np.concatenate(images), np.concatenate(classes))
 
@@ -89,10 +85,7 @@ def train_and_judge(without: str, seed: int, args: argparse.Namespace) -> Result
     samples = write_samples(copybook, args.sets, 2 * seed, without)
     augmentation = NO_AUGMENTATION if without == "augmentation" else None
     model = train_briefly(samples, epochs=args.epochs, seed=seed, jobs=args.jobs, augmentation=augmentation)
-    drawings = None
-    if args.drawings is not None:
-        drawn = read_drawings(args.drawings)
-        drawings = as_samples(preprocess(drawn.ink, SIZE, NORMALIZE, cells=False), drawn.classes)
+    drawings = load_drawings(args.drawings, lambda ink: preprocess(ink, SIZE, NORMALIZE, cells=False))
     return judge(without, seed, model, write_samples(copybook, TEST_SETS, 2 * seed + 1, "nothing"), drawings)
 
 

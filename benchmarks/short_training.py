@@ -21,6 +21,7 @@ from kanjinet.allocator import keep_freed_memory  # noqa: E402 - the toolkit is 
 from kanjinet.augment import Augmentation  # noqa: E402
 from kanjinet.classes import NUM_HIRAGANA  # noqa: E402
 from kanjinet.cli import positive_int  # noqa: E402
+from kanjinet.drawings import read_drawings  # noqa: E402
 from kanjinet.model import LightweightKanjiNet, ModelConfig  # noqa: E402
 from kanjinet.training import Samples, Trainer, compute_scores, peak_learning_rate  # noqa: E402
 from kanjinet.workers import start_worker  # noqa: E402
@@ -92,6 +93,14 @@ def train_briefly(
 def as_samples(images: Pictures, classes: npt.NDArray[np.integer]) -> Samples:
     """Pictures (n, 64, 64) and classes (n,) for the training loop."""
     return Samples(torch.from_numpy(images), torch.from_numpy(classes.astype(np.int64)))
+
+
+def load_drawings(path: Path | None, prepare: Callable[[Pictures], Pictures]) -> Samples | None:
+    """The real drawings of --drawings, where it is given, as `prepare` makes them (n, 64, 64)."""
+    if path is None:
+        return None
+    drawings = read_drawings(path)
+    return as_samples(prepare(drawings.ink), drawings.classes)
 
 
 def judge(name: str, seed: int, model: LightweightKanjiNet, unseen: Samples, drawings: Samples | None) -> Result:

@@ -168,15 +168,7 @@ def _place_borders(
         if length > 1:
             steps = cv2.absdiff(box[1:], box[:-1]) if axis == 0 else cv2.absdiff(box[:, 1:], box[:, :-1])
             row[1:length] = _sum_lines(np.asarray(steps, dtype=np.uint8), axis)
-    density = contrast[:, :-1] + contrast[:, 1:]  # (n, largest length)
-    line = np.arange(density.shape[1])
-    margin = int(reaches.max())
-    repeated = np.clip(np.arange(-margin, len(line) + margin), 0, (lengths - 1)[:, None])
-    sums = np.zeros((len(boxes), len(line) + 2 * margin + 1))
-    np.cumsum(np.take_along_axis(density, repeated, axis=1), axis=1, out=sums[:, 1:])
-    middle = line + margin + sums.shape[1] * np.arange(len(boxes))[:, None]  # in the flattened sums
-    smooth = sums.take(middle + 1 + reaches[:, None]) - sums.take(middle - reaches[:, None])
-    smooth[line >= lengths[:, None]] = 0
+    smooth = _sum_neighbours(contrast[:, :-1] + contrast[:, 1:], lengths, reaches)
     shares = np.zeros(contrast.shape)
     np.cumsum(smooth / smooth.sum(axis=1, keepdims=True), axis=1, out=shares[:, 1:])
     border = np.minimum(np.arange(contrast.shape[1]), lengths[:, None])
@@ -188,6 +180,21 @@ def _place_borders(
     whole = np.minimum(borders.astype(np.int64), (lengths - 1)[:, None])
     distances = np.maximum(borders[:, 1:] - borders[:, :-1], np.finfo(np.float64).tiny)  # 0 beyond a box's count
     return _Borders(whole, borders - whole, 1 / distances)
+
+
+def _sum_neighbours(
+    density: npt.NDArray[np.float64], lengths: npt.NDArray[np.int64], reaches: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """The sum of each line (n, longest) and `reaches` (n,) to either side, end lines repeated; 0 beyond `lengths`."""
+    line = np.arange(density.shape[1])
+    margin = int(reaches.max())
+    repeated = np.clip(np.arange(-margin, len(line) + margin), 0, (lengths - 1)[:, None])
+    sums = np.zeros((len(density), len(line) + 2 * margin + 1))
+    np.cumsum(np.take_along_axis(density, repeated, axis=1), axis=1, out=sums[:, 1:])
+    middle = line + margin + sums.shape[1] * np.arange(len(density))[:, None]  # in the flattened sums
+    summed = sums.take(middle + 1 + reaches[:, None]) - sums.take(middle - reaches[:, None])
+    summed[line >= lengths[:, None]] = 0
+    return summed
 
 
 def _sum_lines(picture: npt.NDArray[np.uint8], axis: int) -> npt.NDArray[np.int32]:
