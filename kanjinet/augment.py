@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+_HAIRLINE = 1.2  # pixels
+_MOST_PIXELS_TAKEN = 2  # from each side of a stroke
+_FEWEST_PIXELS = 0.3  # of a picture's side, of the smaller one that is enlarged to it
 _EDGE = 0.4  # of a picture's darkest ink: where the edge of a stroke is taken to be
 
 
@@ -20,9 +23,10 @@ class Augmentation:
         shift: largest shift along each axis.
         elastic: standard deviation of the displacement at the points of a coarse grid.
         elastic_points: points of that grid along a side.
-        weight: largest change of the strokes' width, 0-1: how far from the picture towards the one whose strokes are
-            a pixel wider, or narrower, on each side.
+        widen: largest number of pixels, at most 1, by which strokes become wider on each side.
+        narrow: largest share, 0-1, of the way from a picture's own strokes to hairlines.
         contrast: largest logarithm of the factor by which the edges of strokes become harder.
+        coarse: share of the pictures that are made as coarse as pictures of few pixels, 0-1.
         halo: largest share of a blurred copy that is added round the strokes.
         noise: largest standard deviation of additive noise, of full ink.
         gain: largest change of the ink's strength.
@@ -34,8 +38,10 @@ class Augmentation:
     shift: float = 0.04
     elastic: float = 0.016
     elastic_points: int = 6
-    weight: float = 0.8
-    contrast: float = 1.5
+    widen: float = 0.8
+    narrow: float = 1.0
+    contrast: float = 2.0
+    coarse: float = 0.25
     halo: float = 0.15
     noise: float = 0.05
     gain: float = 0.2
@@ -63,12 +69,15 @@ class Augmentation:
         bends = torch.randn(batch, 2, points, points, device=device) * (2 * self.elastic)
         bends = F.interpolate(bends, size=images.shape[-2:], mode="bicubic", align_corners=True)  # (B, 2, S, S)
         varied = F.grid_sample(images, grid + bends.permute(0, 2, 3, 1), align_corners=False)
-        if self.weight:
-            varied = change_weight(varied, uniform(self.weight, 1, 1, 1))
+        if self.widen or self.narrow:
+            change = uniform(1, 1, 1, 1)
+            varied = change_width(varied, self.widen * change.clamp(min=0), -self.narrow * change.clamp(max=0))
         if self.contrast:
             hardness = torch.exp(torch.rand(batch, 1, 1, 1, device=device) * self.contrast)
             peaks = varied.amax((2, 3), keepdim=True)  # less than 1 where pictures are not normalised
             varied = torch.minimum(((varied - _EDGE * peaks) * hardness + _EDGE * peaks).clamp_(min=0), peaks)
+        if self.coarse:
+            varied = torch.where(torch.rand(batch, 1, 1, 1, device=device) < self.coarse, make_coarse(varied), varied)
         if self.halo:
             share = torch.rand(batch, 1, 1, 1, device=device) ** 2 * self.halo
             varied = varied + share * F.avg_pool2d(varied, 5, 1, 2)
@@ -77,17 +86,42 @@ class Augmentation:
         return varied.clamp_(0, 1)
 
 
-def change_weight(images: torch.Tensor, amounts: torch.Tensor) -> torch.Tensor:
-    """Widen (amount up to 1) or narrow (down to -1) the strokes of (B, 1, S, S) pictures, 0-1.
+def change_width(images: torch.Tensor, widening: torch.Tensor, narrowing: torch.Tensor) -> torch.Tensor:
+    """Widen or narrow the strokes of (B, 1, S, S) pictures, 0-1.
 
-    The darkest pixel keeps its ink, so that thin strokes become narrower and not fainter; at -1 they would vanish.
+    The darkest pixel keeps its ink, so that thin strokes become narrower and not fainter.
 
     Args:
         images: ink bright on 0.
-        amounts: (B, 1, 1, 1) how far to go towards the picture whose strokes are a pixel wider, or narrower, each side.
+        widening: (B, 1, 1, 1) pixels on each side, 0-1.
+        narrowing: (B, 1, 1, 1) share of the way from the picture's mean stroke width to a hairline's, 0-1; more than
+            2 pixels are not taken from a side.
     """
-    wider = F.max_pool2d(images, 3, 1, 1)
-    narrower = -F.max_pool2d(-images, 3, 1, 1)
-    changed = images + amounts.clamp(min=0) * (wider - images) + (-amounts).clamp(min=0) * (narrower - images)
+    changed = images + widening * (F.max_pool2d(images, 3, 1, 1) - images)
+    excess = narrowing * ((measure_widths(images) - _HAIRLINE) / 2).clamp(min=0)
+    for pixel in range(_MOST_PIXELS_TAKEN):
+        narrower = -F.max_pool2d(-changed, 3, 1, 1)
+        changed = changed + (excess - pixel).clamp(0, 1) * (narrower - changed)
     peaks = images.amax((2, 3), keepdim=True)
     return changed * (peaks / changed.amax((2, 3), keepdim=True).clamp(min=1e-3))
+
+
+def make_coarse(images: torch.Tensor) -> torch.Tensor:
+    """(B, 1, S, S) pictures as they would look when a smaller one had been enlarged: in squares, or blurred.
+
+    One number of pixels for the whole batch is drawn by the global generator: 0.3 to 0.6 of S.
+    """
+    side = images.shape[-1]
+    few, way = torch.rand(2).tolist()
+    small = F.interpolate(images, round(side * (_FEWEST_PIXELS + few * 0.3)), mode="area")
+    peaks = images.amax((2, 3), keepdim=True)
+    coarse = F.interpolate(small, side, mode="nearest" if way < 0.5 else "bilinear")
+    return coarse * (peaks / coarse.amax((2, 3), keepdim=True).clamp(min=1e-3))
+
+
+def measure_widths(images: torch.Tensor) -> torch.Tensor:
+    """The mean width of strokes in (B, 1, S, S) pictures, (B, 1, 1, 1) pixels: ink by half the length of its edge."""
+    across = images[:, :, 1:, 1:] - images[:, :, 1:, :-1]
+    down = images[:, :, 1:, 1:] - images[:, :, :-1, 1:]
+    edges = torch.hypot(across, down).sum((2, 3), keepdim=True)
+    return images.sum((2, 3), keepdim=True) / (edges / 2).clamp(min=1e-3)

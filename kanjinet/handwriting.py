@@ -27,14 +27,22 @@ from kanjinet.etl9g import CELL_HEIGHT, CELL_WIDTH
 from kanjinet.kanjivg import VIEW_BOX
 from kanjinet.pen import Ink, draw_cells
 
-GENERATOR_VERSION = "writers-2"  # changes whenever the same seed gives other bytes
+GENERATOR_VERSION = "writers-3"  # changes whenever the same seed gives other bytes
 DEFAULT_DIFFICULTY = 0.5  # 0 = copybook, 1 = hasty
 COLUMNS_PER_SHEET = 16
+_CORNER_POINTS = 5  # of 32: strokes that meet nearer than this to an end make a corner, which stays one
 
 _HALF_BOX = VIEW_BOX / 2
 _ALONG = np.linspace(0, 1, POINTS_PER_STROKE)  # where each point lies along its stroke
 _WAVE_NUMBERS = np.array([1.0, 2.0, 3.0, 4.0])  # half waves along a stroke
 _WAVES = np.cos(np.pi * _WAVE_NUMBERS[:, None] * _ALONG)  # (4, 32)
+_POLYGONS = np.stack(  # (4, 32, 32): a stroke's points -> those on the straight pieces between a few of them
+    [
+        np.stack([np.interp(_ALONG, np.linspace(0, 1, pieces + 1), corner) for corner in np.eye(pieces + 1)], axis=1)
+        @ np.eye(POINTS_PER_STROKE)[np.round(np.linspace(0, POINTS_PER_STROKE - 1, pieces + 1)).astype(int)]
+        for pieces in (3, 4, 5, 7)
+    ]
+)
 _FLOWS_ON = np.full(NUM_CLASSES, -1)  # class -> the stroke that many people join with the next
 for _character, _stroke in zip("きぎさざりふぶぷ", (2, 2, 1, 1, 0, 0, 0, 0), strict=True):
     _FLOWS_ON[CLASS_OF_CHARACTER[_character]] = _stroke
@@ -70,6 +78,10 @@ class Writer:
     kanji_reshape: float  # how far the middle of a stroke strays from the copybook's, by the stroke's size
     kana_reshape: float  # the same of hiragana, whose strokes are written with more freedom
     kana_aspect: float  # width by height of hiragana, by that of kanji
+    kana_freedom: float  # by how much strokes of hiragana are placed more freely than those of kanji
+    mark_freedom: float  # how far the dots of ば and the ring of ぱ stray, as a share of the usual
+    angularity: float  # how far curves are written as a few straight pieces, 0-1
+    touch_slide: float  # standard deviation, points of 32, of where on a stroke another one begins or ends
     tremor: float
     roundness: float  # -0.4 (angular) ... 1 (all corners gone)
     closeness: float  # how well strokes that touch in the copybook are made to touch, 0-1
@@ -114,19 +126,23 @@ def invent_writer(rng: np.random.Generator, difficulty: float = DEFAULT_DIFFICUL
         placement=1.5 + 2 * haste,
         slant=0.02 + _spread(rng, 0.085) * vary,
         rise=0.01 + _spread(rng, 0.055) * vary,
-        warp=_spreads(rng, 0.03, (2, 6)) * vary,
+        warp=_spreads(rng, 0.05, (2, 6)) * vary,
         component_sizes=np.exp(_spreads(rng, 0.06, 3) * vary),
-        component_shift=(1.0 + 1.8 * haste) * vary,
-        component_scale=(0.03 + 0.06 * haste) * vary,
-        stroke_shift=(0.5 + 1.2 * haste) * vary,
-        stroke_turn=(0.02 + 0.045 * haste) * vary,
-        stroke_length=(0.025 + 0.05 * haste) * vary,
+        component_shift=(1.3 + 2.4 * haste) * vary,
+        component_scale=(0.04 + 0.08 * haste) * vary,
+        stroke_shift=(0.6 + 1.6 * haste) * vary,
+        stroke_turn=(0.025 + 0.06 * haste) * vary,
+        stroke_length=(0.03 + 0.07 * haste) * vary,
         bow_across=_spread(rng, 0.035) * vary,
         bow_down=_spread(rng, 0.03) * vary,
         bow=(0.012 + 0.035 * haste) * vary,
         kanji_reshape=(0.01 + 0.02 * haste) * vary,
         kana_reshape=(0.03 + 0.04 * haste) * vary,
         kana_aspect=math.exp(_spread(rng, 0.09) * vary),
+        kana_freedom=1 + 1.2 * vary,
+        mark_freedom=rng.uniform(0.4, 1.6) * vary,
+        angularity=float(np.clip(_spread(rng, 0.45), 0, 0.8)) * vary,
+        touch_slide=(0.6 + 2.2 * haste) * vary,
         tremor=abs(_spread(rng, 0.35)) + 0.1,
         roundness=float(np.clip(-0.3 + 1.1 * haste + _spread(rng, 0.35), -0.4, 1)),
         closeness=float(np.clip(0.85 - 0.25 * haste + _spread(rng, 0.12), 0.4, 1)),
@@ -205,7 +221,7 @@ def write_strokes(
 
     points = copybook.points[rows]
     points = _end_strokes(points, copybook, rows, writer, rng)
-    points = _enlarge_voicing(points, copybook.voicing[rows], cells, len(classes), rng)
+    points = _place_voicing(points, copybook.voicing[rows], cells, len(classes), writer, rng)
     points = _reshape_strokes(points, is_kana, writer, rng)
     points = _bend_strokes(points, is_kana, writer, rng)
     points = _move_strokes(points, is_kana, writer, rng)
@@ -275,30 +291,30 @@ def _end_strokes(
     return points[strokes, left] * (1 - share) + points[strokes, left + 1] * share
 
 
-def _enlarge_voicing(
+def _place_voicing(
     points: npt.NDArray[np.float64],
     voicing: npt.NDArray[np.int8],
     cells: npt.NDArray[np.int64],
     num_cells: int,
+    writer: Writer,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.float64]:
-    """The dots of ば and the ring of ぱ, larger than in the copybook, as people write them in a small hand."""
-    factors = np.array([1.0, 1.0, 1.0]) + rng.random((num_cells, 3)) * [0, 0.45, 0.6] + [0, 0.05, 0.25]
+    """The dots of ば and the ring of ぱ: askew, and larger than in the copybook, as in a small hand."""
     marked = np.flatnonzero(voicing)
     if not len(marked):
         return points
     points = points.copy()
-    weights = np.bincount(cells[marked], minlength=num_cells)
-    centers = (
-        np.stack(
-            [np.bincount(cells[marked], points[marked].mean(axis=1)[:, axis], num_cells) for axis in (0, 1)], axis=-1
-        )
-        / np.maximum(weights, 1)[:, None]
-    )
-    center = centers[cells[marked], None]
-    factor = factors[cells[marked], voicing[marked]][:, None, None]
-    place = np.array([1.5, -1.5]) + _spreads(rng, 2.5, (num_cells, 2))
-    points[marked] = center + (points[marked] - center) * factor + place[cells[marked], None]
+    kinds, owners = voicing[marked], cells[marked]
+    counts = np.maximum(np.bincount(owners, minlength=num_cells), 1)
+    means = points[marked].mean(axis=1)
+    center = np.stack([np.bincount(owners, means[:, axis], num_cells) / counts for axis in (0, 1)], axis=-1)[owners]
+    size = np.array([1.0, 1.05, 1.25])[kinds] + rng.random(num_cells)[owners] * np.array([0.0, 0.45, 0.6])[kinds]
+    angle = _spreads(rng, 0.3 * writer.mark_freedom, num_cells)[owners] - 0.1 * writer.mark_freedom  # rather steeper
+    angle += _spreads(rng, 0.1, len(marked))
+    cosine, sine = np.cos(angle) * size, np.sin(angle) * size
+    turn = np.stack([cosine, -sine, sine, cosine], axis=-1)
+    place = np.array([1.5, -1.5]) + _spreads(rng, 3.2 * writer.mark_freedom, (num_cells, 2))
+    points[marked] = _transform(points[marked] - center[:, None], turn) + (center + place[owners])[:, None]
     return points
 
 
@@ -319,6 +335,7 @@ def _bend_strokes(
     count = len(points)
     roundness = np.clip(writer.roundness + 0.2 * rng.standard_normal(count), -0.5, 1) * np.where(is_kana, 0.5, 1)
     points = points + roundness[:, None, None] * (_smooth(points) - points)
+    points = _straighten_pieces(points, writer, rng)
 
     chord = points[:, -1] - points[:, 0]
     length = np.maximum(np.hypot(chord[:, 0], chord[:, 1]), 1.0)
@@ -342,6 +359,21 @@ def _smooth(points: npt.NDArray[np.float64], rounds: int = 10) -> npt.NDArray[np
     return smooth
 
 
+def _straighten_pieces(
+    points: npt.NDArray[np.float64], writer: Writer, rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Write curves as a few straight pieces with corners between them."""
+    if not writer.angularity:
+        return points
+    points = points.copy()
+    kinds = rng.integers(len(_POLYGONS), size=len(points))
+    amounts = writer.angularity * rng.uniform(0.5, 1.2, len(points))
+    for kind, polygon in enumerate(_POLYGONS):
+        chosen = np.flatnonzero(kinds == kind)
+        points[chosen] += amounts[chosen, None, None] * (polygon @ points[chosen] - points[chosen])
+    return points
+
+
 def _move_strokes(
     points: npt.NDArray[np.float64], is_kana: npt.NDArray[np.bool_], writer: Writer, rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
@@ -349,9 +381,10 @@ def _move_strokes(
     count = len(points)
     middle = points.mean(axis=1, keepdims=True)
     size = np.abs(points - middle).max(axis=(1, 2))
-    angle = _spreads(rng, writer.stroke_turn, count)
+    freedom = np.where(is_kana, writer.kana_freedom, 1)
+    angle = _spreads(rng, writer.stroke_turn, count) * np.sqrt(freedom)
     factor = np.exp(_spreads(rng, writer.stroke_length, count) * np.where(is_kana, 1.4, 1))
-    shift = _spreads(rng, writer.stroke_shift, (count, 2)) * np.clip(size / 20, 0.5, 1)[:, None]
+    shift = _spreads(rng, writer.stroke_shift, (count, 2)) * (freedom * np.clip(size / 20, 0.5, 1))[:, None]
     cosine, sine = np.cos(angle) * factor, np.sin(angle) * factor
     turn = np.stack([cosine, -sine, sine, cosine], axis=-1)
     return _transform(points - middle, turn) + middle + shift[:, None]
@@ -417,15 +450,23 @@ def _close_touches(
         rng: chance within the hand.
     """
     moved = points.copy()
-    for end, end_point in ((0, 0), (1, POINTS_PER_STROKE - 1)):
-        strokes = np.flatnonzero(touches[:, end] != NOTHING)
-        target = strokes * POINTS_PER_STROKE + touches[strokes, end]
-        offset = models[strokes, end_point] - models.reshape(-1, 2)[target]
-        wanted = points.reshape(-1, 2)[target] + offset
-        strength = np.clip(writer.closeness + 0.12 * rng.standard_normal(len(strokes)), 0.3, 1)
-        missing = (wanted - points[strokes, end_point]) * strength[:, None]
-        fading = (_ALONG if end else 1 - _ALONG) ** 1.5
-        moved[strokes] += fading[:, None] * missing[:, None]
+    last = POINTS_PER_STROKE - 1
+    slides = np.rint(_spreads(rng, writer.touch_slide, touches.shape)).astype(np.int64)
+    strengths = np.clip(writer.closeness + 0.12 * rng.standard_normal(touches.shape), 0.3, 1)
+    strengths = 1 - np.sqrt(1 - strengths)  # in two rounds, so that a stroke follows one that has moved itself
+    for _ in range(2):
+        before = moved.copy()
+        for end, end_point in ((0, 0), (1, last)):
+            strokes = np.flatnonzero(touches[:, end] != NOTHING)
+            target = strokes * POINTS_PER_STROKE + touches[strokes, end]
+            offset = models[strokes, end_point] - models.reshape(-1, 2)[target]
+            place = target % POINTS_PER_STROKE
+            may_slide = (place >= _CORNER_POINTS) & (place <= last - _CORNER_POINTS)
+            slid = np.clip(place + slides[strokes, end], _CORNER_POINTS - 1, last - _CORNER_POINTS + 1) - place
+            wanted = before.reshape(-1, 2)[target + slid * may_slide] + offset
+            missing = (wanted - before[strokes, end_point]) * strengths[strokes, end, None]
+            fading = (_ALONG if end else 1 - _ALONG) ** 1.5
+            moved[strokes] += fading[:, None] * missing[:, None]
     return moved
 
 
@@ -542,7 +583,7 @@ def _place_characters(
     count = len(classes)
     is_kana = classes < NUM_HIRAGANA
     x, y = points[..., 0] / _HALF_BOX, points[..., 1] / _HALF_BOX  # (s, 32), -1 ... 1
-    field = writer.warp + _spreads(rng, 0.012 + 0.025 * writer.haste, (count, 2, 6))
+    field = writer.warp + _spreads(rng, 0.015 + 0.04 * writer.haste, (count, 2, 6))
     terms = [x * x, y * y, x * y, x * x * y, x * y * y, x * x * x]
     bent_x, bent_y = x.copy(), y.copy()
     for number, term in enumerate(terms):

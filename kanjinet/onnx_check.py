@@ -18,6 +18,7 @@ Engine = Callable[[FloatArray], FloatArray]
 
 ABSOLUTE_BOUND = 1e-3  # on a score; 1e-5 is usual, because float32 sums differ in order
 RELATIVE_BOUND = 1e-5  # of the largest score, for networks whose scores run into hundreds
+LEAST_AGREEMENT = 0.97  # share of equal best classes that a quantised network must have
 BATCHES = (1, 5)
 
 # All that a network needs. No Shape, Gather or Reshape: engines for small devices stumble over them.
@@ -25,6 +26,7 @@ OPERATORS = {
     *("Conv", "Relu", "Add", "Mul", "Sigmoid", "Flatten", "Gemm"),
     *("AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"),
 }
+QUANTIZED_OPERATORS = {"QuantizeLinear", "DequantizeLinear"}
 ADAPTIVE_OPERATORS = {"GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"}
 
 
@@ -36,11 +38,13 @@ class Promise:
         opset: version of the operator set that the file declares and keeps to.
         dynamic_batch: whether the first dimension is free, or 1.
         fixed_pooling: whether every pooling has a kernel of fixed size.
+        is_quantized: whether it computes with 8 bits.
     """
 
     opset: int
     dynamic_batch: bool
     fixed_pooling: bool
+    is_quantized: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,13 +104,14 @@ def _find_problems(model: onnx.ModelProto, promise: Promise) -> Iterator[str]:
     for tensor in model.graph.initializer:
         if tensor.external_data or tensor.data_location != onnx.TensorProto.DEFAULT:
             yield f"{tensor.name} lies in another file"
+    allowed = OPERATORS | (QUANTIZED_OPERATORS if promise.is_quantized else set())
     for node in model.graph.node:
-        if node.op_type not in OPERATORS or (promise.fixed_pooling and node.op_type in ADAPTIVE_OPERATORS):
+        if node.op_type not in allowed or (promise.fixed_pooling and node.op_type in ADAPTIVE_OPERATORS):
             yield f"operator {node.op_type}"
 
 
 def compare_engines(
-    content: bytes, reference: FloatArray, inputs: FloatArray, *, dynamic_batch: bool
+    content: bytes, reference: FloatArray, inputs: FloatArray, *, dynamic_batch: bool, is_quantized: bool = False
 ) -> tuple[list[Comparison], list[str]]:
     """Run an ONNX file in onnxruntime, and in tract where it is installed, against PyTorch's scores.
 
@@ -115,6 +120,7 @@ def compare_engines(
         reference: (n, classes) scores of PyTorch.
         inputs: (n, 1, size, size), 0-1.
         dynamic_batch: whether to run batches of 5 too.
+        is_quantized: whether the best classes must agree rather than the scores.
 
     Returns:
         The comparisons, and the names of the engines that are not installed.
@@ -123,8 +129,14 @@ def compare_engines(
         KanjinetError: an engine refuses the file, or differs by more than the bound. (Within it, only a best class that
             leads by less than twice the bound can change.)
     """
+
+    def compare(engine: _LoadedEngine, batch: int, *, dynamic: bool = False) -> Comparison:
+        comparison = _run(engine, reference, inputs, batch, dynamic=dynamic)
+        _check_bound(comparison, reference, is_quantized=is_quantized)
+        return comparison
+
     comparisons = [
-        _compare(engine, reference, inputs, batch)
+        compare(engine, batch)
         for batch in (BATCHES if dynamic_batch else (1,))
         for engine in [_load_onnxruntime(content)]
     ]
@@ -138,9 +150,9 @@ def compare_engines(
         shape = ",".join(str(side) for side in inputs.shape[1:])
         try:
             pinned = _load_tract(path, f"1,{shape},f32")
-            comparisons.append(_compare(pinned, reference, inputs, 1))
+            comparisons.append(compare(pinned, 1))
             if dynamic_batch:
-                comparisons.append(_compare(_load_tract(path, None), reference, inputs, BATCHES[-1], dynamic=True))
+                comparisons.append(compare(_load_tract(path, None), BATCHES[-1], dynamic=True))
         except tract.TractError as error:
             raise KanjinetError(f"tract refuses the exported graph: {error}") from error
     return comparisons, []
@@ -179,18 +191,23 @@ def _load_tract(path: Path, fact: str | None) -> _LoadedEngine:
     )
 
 
-def _compare(
-    engine: _LoadedEngine, reference: FloatArray, inputs: FloatArray, batch: int, *, dynamic: bool = False
-) -> Comparison:
+def _run(engine: _LoadedEngine, reference: FloatArray, inputs: FloatArray, batch: int, *, dynamic: bool) -> Comparison:
     scores = np.concatenate([engine.run(inputs[start : start + batch]) for start in range(0, len(inputs), batch)])
-    comparison = compare_scores(engine.name, f"{batch}, dynamic" if dynamic else str(batch), reference, scores)
+    return compare_scores(engine.name, f"{batch}, dynamic" if dynamic else str(batch), reference, scores)
+
+
+def _check_bound(comparison: Comparison, reference: FloatArray, *, is_quantized: bool) -> None:
+    found = (
+        f"{comparison.engine}, batch {comparison.batch}: scores differ from PyTorch's by up to "
+        f"{comparison.difference:.2g}, {comparison.agreement:.1%} equal best classes; the bound is "
+    )
+    if is_quantized:
+        if not (comparison.agreement >= LEAST_AGREEMENT and math.isfinite(comparison.difference)):
+            raise KanjinetError(f"{found}{LEAST_AGREEMENT:.0%} equal best classes")
+        return
     bound = ABSOLUTE_BOUND + RELATIVE_BOUND * float(np.abs(reference).max())
     if not comparison.difference <= bound:  # "not <=" also catches NaN
-        raise KanjinetError(
-            f"{engine.name}, batch {comparison.batch}: scores differ from PyTorch's by up to "
-            f"{comparison.difference:.2g}, {comparison.agreement:.1%} equal best classes; the bound is {bound:.2g}"
-        )
-    return comparison
+        raise KanjinetError(f"{found}{bound:.2g}")
 
 
 def compare_scores(engine: str, batch: str, reference: FloatArray, scores: FloatArray) -> Comparison:

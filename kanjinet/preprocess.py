@@ -12,13 +12,14 @@ import numpy.typing as npt
 
 from kanjinet.errors import KanjinetError
 
-NORMALIZE = "even-lines-1"
+NORMALIZE = "even-lines-2"
 PLAIN = "plain-1"
 PREPROCESSINGS = {"normalize": NORMALIZE, "plain": PLAIN}  # option value -> version written into every file
 
 IMAGE_SIZES = (32, 48, 64, 96, 128)  # pixels a side; every stage works with these
 INK_SCALE = 255 // 15  # 17: ETL9G's darkest ink, level 15, becomes 255
 FILL = 52 / 64  # of the output's side: the longer side of the character
+DIRT_SHARE = 8  # pixels of less than an eighth of the darkest one's ink are taken for dirt, not ink
 BOX_SHARE = 4  # pixels of at least a quarter of the darkest one's ink span the character's box
 REACH = 4 / 52  # of the box's longer side: how far to either side the lines' density is averaged
 EDGE_PIXELS = 2  # ink this near to a cell's edge may belong to the neighbouring cell
@@ -30,7 +31,9 @@ GAP_PIXELS = 3  # so much blank paper parts a fragment from the character
 
 CONTRACTS = {
     NORMALIZE: (
-        "Start from a grey picture with bright ink (up to 255) on paper of 0. "
+        "Start from a grey picture with bright ink (up to 255) on dark paper. "
+        "0. Subtract the paper: the median of all pixels (the lower of the two middle ones, if their number is even), "
+        "negative results being 0. Then pixels of less than an eighth of the largest value become 0. "
         "1. Box = the smallest rectangle that holds every pixel of at least a quarter of the largest value; crop to "
         "it. Let it be w x h pixels p, 0 outside, and L the longer of w and h. "
         "2. With S the output's side: the longer side becomes T = round(S * 52 / 64) pixels, the shorter one "
@@ -212,6 +215,8 @@ def crop_to_ink(ink: npt.NDArray[np.uint8], *, cells: bool) -> Iterator[tuple[in
     Yields:
         The number of the picture and its box, (height, width) uint8.
     """
+    if not cells:  # the paper of those is 0 already
+        ink = subtract_paper(ink)
     # The largest value of each row and column is all that peak and box need: two fast passes over the batch.
     row_peaks, column_peaks = ink.max(axis=2), ink.max(axis=1)  # (n, height), (n, width)
     cleaned: dict[int, npt.NDArray[np.uint8]] = {}
@@ -221,10 +226,20 @@ def crop_to_ink(ink: npt.NDArray[np.uint8], *, cells: bool) -> Iterator[tuple[in
             _drop_fragments(cell)
             row_peaks[index], column_peaks[index] = cell.max(axis=1), cell.max(axis=0)
     peaks = row_peaks.max(axis=1)  # (n,)
+    least_ink = -(-peaks.astype(np.int64) // DIRT_SHARE)
     edges = np.stack([*_find_extents(row_peaks, peaks), *_find_extents(column_peaks, peaks)], axis=1).tolist()
     for index in np.flatnonzero(peaks).tolist():
         top, bottom, left, right = edges[index]
-        yield index, cleaned.get(index, ink[index])[top:bottom, left:right]
+        box = cleaned.get(index, ink[index])[top:bottom, left:right]
+        yield index, np.where(box < least_ink[index], np.uint8(0), box)
+
+
+def subtract_paper(ink: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Pictures (n, height, width) uint8 on dark paper -> the same on paper of 0, which is most of each."""
+    pixels = ink.reshape(len(ink), -1)
+    middle = (pixels.shape[1] - 1) // 2
+    paper = np.partition(pixels, middle, axis=1)[:, middle] if pixels.size else np.zeros(len(ink), np.uint8)
+    return ink - np.minimum(ink, paper[:, None, None])
 
 
 def _find_extents(

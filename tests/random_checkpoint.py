@@ -22,7 +22,7 @@ TRAINING = {
 @lru_cache
 def draw_pictures(image_size: int) -> torch.Tensor:
     """(48, 1, image_size, image_size) float32, 0-1: characters, each another one."""
-    return torch.from_numpy(load_check_pictures(Path("no dataset"), image_size, "even-lines-1").inputs[::6].copy())
+    return torch.from_numpy(load_check_pictures(Path("no dataset"), image_size, "even-lines-2").inputs[::6].copy())
 
 
 @lru_cache  # as many tests share it, none may change it
@@ -73,7 +73,7 @@ def make_checkpoint(
 ) -> Checkpoint:
     return Checkpoint(
         model=copy.deepcopy(make_network(version, image_size, pooling_type, seed)),
-        preprocessing="even-lines-1",
+        preprocessing="even-lines-2",
         synthetic=True,
         training=TRAINING,
         dataset_sha256="ab" * 32,

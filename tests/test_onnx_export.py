@@ -17,7 +17,7 @@ import tract
 from onnx import TensorProto, helper, numpy_helper
 
 import convert_to_onnx
-from kanjinet import onnx_export
+from kanjinet import onnx_check, onnx_export
 from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256
 from kanjinet.errors import KanjinetError
 from kanjinet.model import POOLING_TYPES, change_pooling
@@ -233,7 +233,7 @@ def test_script_writes_file_mapping_and_metadata(tmp_path: Path) -> None:
     properties = read_properties(path)
     assert properties["class_table"] == CHARACTERS
     assert properties["class_table_sha256"] == CLASS_TABLE_SHA256
-    assert properties["preprocessing_contract"] == CONTRACTS["even-lines-1"]
+    assert properties["preprocessing_contract"] == CONTRACTS["even-lines-2"]
     assert (properties["model_version"], properties["image_size"]) == ("3.0", "64")
     assert (properties["pooling_type"], properties["synthetic"]) == ("adaptive_avg", "true")
     assert json.loads(properties["accuracy"])["test"]["top1"] == 0.5
@@ -334,6 +334,53 @@ def test_failed_check_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(convert_to_onnx, "export_network", export_damaged)
     with pytest.raises(KanjinetError, match="differ from PyTorch"):
         run_main(monkeypatch, "--model-path", checkpoint, "--target-backend", "strict", "--data-dir", tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["m.pth"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS_OF_TEST)
+def test_quantised_file_is_small_and_reads_the_same_in_both_engines(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], backend: str
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "m.pth")
+    monkeypatch.setattr(onnx_check, "LEAST_AGREEMENT", 0.2)  # random weights are far more sensitive than trained ones
+    options = ("--quantize", "int8", "--data-dir", workplace / "dataset")
+    run_main(monkeypatch, "--model-path", checkpoint, "--target-backend", backend, *options)
+    path = tmp_path / f"kanji_model_etl9g_64x64_3036classes_{backend}_int8.onnx"
+    assert path.stat().st_size < 2.5e6
+    model = onnx.load(path)
+    assert [(each.domain, each.version) for each in model.opset_import] == [("", 13)]
+    assert "opset 13" in capsys.readouterr().out
+    weights = [each for each in model.graph.initializer if np.prod(each.dims) > 3036]
+    assert weights
+    assert {each.data_type for each in weights} == {TensorProto.INT8}
+    mapping = json.loads(path.with_name(f"{path.stem}_mapping.json").read_text(encoding="utf-8"))
+    assert mapping["model_info"]["opset"] == 13
+    assert mapping["model_info"]["quantization"].startswith("int8")
+
+    inputs = draw_pictures(64).numpy()
+    expected = compute_scores(make_network(), draw_pictures(64))
+    content, run_in_tract = path.read_bytes(), load_tract(path, (1, 1, 64, 64))
+    for run in (lambda picture: run_onnxruntime(content, picture), run_in_tract):
+        found = np.concatenate([run(inputs[i : i + 1]) for i in range(len(inputs))])
+        assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.85
+
+
+def test_quantised_file_that_reads_otherwise_is_refused(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "m.pth")
+    with pytest.raises(KanjinetError, match="the bound is 97% equal best classes"):
+        run_main(monkeypatch, "--model-path", checkpoint, "--quantize", "int8", "--data-dir", workplace / "dataset")
+    assert [each.name for each in tmp_path.iterdir()] == ["m.pth"]
+
+
+def test_quantisation_without_training_pictures_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = write_checkpoint(tmp_path / "m.pth")
+    with pytest.raises(KanjinetError, match="no prepared dataset"):
+        run_main(
+            monkeypatch, "--model-path", checkpoint, "--quantize", "int8", "--data-dir", tmp_path, "--onnx-path",
+            tmp_path / "x.onnx",
+        )  # fmt: skip
     assert [each.name for each in tmp_path.iterdir()] == ["m.pth"]
 
 

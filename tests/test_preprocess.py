@@ -32,7 +32,10 @@ def spread_columns(box: np.ndarray, count: int) -> np.ndarray:
     return shares / shares.sum(axis=1, keepdims=True)
 
 
-def follow_contract(ink: np.ndarray, size: int) -> np.ndarray:
+def follow_contract(picture: np.ndarray, size: int) -> np.ndarray:
+    paper = sorted(picture.ravel().tolist())[(picture.size - 1) // 2]
+    ink = np.maximum(picture.astype(int) - paper, 0)
+    ink[ink * 8 < ink.max()] = 0
     rows, columns = np.nonzero(ink >= ink.max() / 4)
     box = ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     target = round(size * 52 / 64)
@@ -81,6 +84,16 @@ def test_faint_and_shifted_ink_comes_out_the_same() -> None:
     first, second = preprocess(np.stack([picture, strong_elsewhere]), 64, NORMALIZE, cells=True)
     assert first.max() == 255
     np.testing.assert_array_equal(first, second)
+
+
+def test_paper_that_is_grey_and_dirty_counts_as_clean() -> None:
+    clean = np.zeros((127, 128), dtype=np.uint8)
+    clean[30:70, 50:60] = clean[60:70, 50:90] = 180
+    dirty = clean + np.where(clean, 0, np.random.default_rng(0).integers(0, 20, clean.shape)).astype(np.uint8)
+    results = preprocess(np.stack([clean, clean + np.uint8(60), dirty]), 64, NORMALIZE, cells=False)
+    np.testing.assert_array_equal(results[0], results[1])
+    assert np.abs(results[0].astype(int) - results[2]).max() <= 16  # the dirt's median of 10 makes ink 170 of 180
+    assert (results[2][results[0] == 0] == 0).all()
 
 
 def test_longer_side_fills_52_of_64_and_flat_characters_become_less_flat() -> None:

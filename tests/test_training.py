@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from kanjinet.augment import Augmentation, change_weight
+from kanjinet.augment import Augmentation, change_width, make_coarse, measure_widths
 from kanjinet.locks import lock_folder
 from kanjinet.training import peak_learning_rate, schedule_factor
 from tests.conftest import ROOT, run_on_full_disk, run_script
@@ -258,7 +258,7 @@ def test_variation_moves_ink_but_keeps_its_range_and_most_of_it() -> None:
     assert varied.max() <= 1
     assert (varied[0] - varied[1]).abs().max() > 0.5  # each picture in its own way
     overlap = (varied * pictures).sum(dim=(1, 2, 3)) / pictures.sum(dim=(1, 2, 3))
-    assert overlap.min() > 0.5
+    assert overlap.min() > 0.4
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits a process's file size, which Windows cannot")
@@ -313,13 +313,44 @@ def test_an_incomplete_state_is_refused(workplace: Path, tmp_path: Path) -> None
     assert "incomplete state of a training run" in result.stderr
 
 
+def draw_line(width: int) -> torch.Tensor:
+    picture = torch.zeros(1, 1, 64, 64)
+    picture[:, :, 8:56, 30 : 30 + width] = 0.8
+    return picture
+
+
+def count_width(picture: torch.Tensor) -> int:
+    return int((picture[0, 32] > 0.4).sum())
+
+
 def test_strokes_become_wider_and_narrower_and_keep_their_darkness() -> None:
-    images = torch.zeros(3, 1, 32, 32)
-    images[:, :, 8:24, 14:18] = 0.8
-    changed = change_weight(images, torch.tensor([1.0, 0.0, -1.0]).view(3, 1, 1, 1))
-    widths = [int((picture[0, 16] > 0.4).sum()) for picture in changed]
-    assert widths == [6, 4, 2]
-    assert changed.amax((1, 2, 3)).tolist() == pytest.approx([0.8] * 3)
+    images = torch.cat([draw_line(4), draw_line(4), draw_line(4), draw_line(9)])
+    widening = torch.tensor([1.0, 0.0, 0.0, 0.0]).view(4, 1, 1, 1)
+    narrowing = torch.tensor([0.0, 0.0, 1.0, 1.0]).view(4, 1, 1, 1)
+    changed = change_width(images, widening, narrowing)
+    assert [count_width(picture) for picture in changed] == [6, 4, 2, 5]  # 2 pixels a side at most
+    assert changed.amax((1, 2, 3)).tolist() == pytest.approx([0.8] * 4)
+
+
+def test_a_hairline_is_not_narrowed_away() -> None:
+    line = draw_line(1)
+    assert torch.equal(change_width(line, torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)), line)
+
+
+@pytest.mark.parametrize("width", [2, 5, 9])
+def test_stroke_width_is_measured(width: int) -> None:
+    assert measure_widths(draw_line(width)).item() == pytest.approx(width, rel=0.2)
+
+
+def test_coarse_pictures_have_fewer_distinct_columns_and_the_same_darkness() -> None:
+    image = torch.rand(1, 1, 64, 64) * 0.5
+    torch.manual_seed(1)
+    drawn = [make_coarse(image) for _ in range(8)]
+    distinct = [len(torch.unique(coarse[0, 0], dim=1).T) for coarse in drawn]
+    assert min(distinct) < 40  # in squares
+    assert all(coarse.amax().item() == pytest.approx(image.amax().item()) for coarse in drawn)
+    roughness = [coarse.diff(dim=3).abs().mean() for coarse in drawn]
+    assert max(roughness) < image.diff(dim=3).abs().mean() / 2
 
 
 def test_faint_pictures_stay_as_faint_as_they_were() -> None:
