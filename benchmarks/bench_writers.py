@@ -41,9 +41,13 @@ def keep(writer: Writer) -> Writer:
 SOURCES: dict[str, Callable[[Writer], Writer]] = {
     "nothing": keep,
     "proportions of parts": lambda w: replace(w, component_shift=0, component_scale=0, component_sizes=np.ones(3)),
-    "place, angle, length of strokes": lambda w: replace(w, stroke_shift=0, stroke_turn=0, stroke_length=0),
+    "place, angle, length of strokes": lambda w: replace(
+        w, stroke_shift=0, stroke_turn=0, stroke_length=0, touch_slide=0, mark_freedom=0
+    ),
     "shape of strokes": lambda w: replace(w, kanji_reshape=0, kana_reshape=0),
-    "curvature, tremor, corners": lambda w: replace(w, bow=0, bow_across=0, bow_down=0, tremor=0, roundness=0),
+    "curvature, tremor, corners": lambda w: replace(
+        w, bow=0, bow_across=0, bow_down=0, tremor=0, roundness=0, angularity=0
+    ),
     "hooks": lambda w: replace(w, hook_length=1),
     "joined strokes": lambda w: replace(w, join_rate=0, kana_join_rate=0),
     "other forms of characters": lambda w: replace(w, form_weights=ONLY_MAIN_FORM),
@@ -52,6 +56,7 @@ SOURCES: dict[str, Callable[[Writer], Writer]] = {
     "neighbours' fragments": keep,
     "haste and most variety": keep,
     "augmentation": keep,
+    "repetition": keep,  # as many pictures, every one of them new
 }
 
 
@@ -82,9 +87,10 @@ def write_samples(copybook: Copybook, number_of_sets: int, seed: int, without: s
 def train_and_judge(without: str, seed: int, args: argparse.Namespace) -> Result:
     """One training without one source."""
     copybook = read_copybook()
-    samples = write_samples(copybook, args.sets, 2 * seed, without)
+    sets, epochs = (args.sets * args.epochs, 1) if without == "repetition" else (args.sets, args.epochs)
+    samples = write_samples(copybook, sets, 2 * seed, without)
     augmentation = NO_AUGMENTATION if without == "augmentation" else None
-    model = train_briefly(samples, epochs=args.epochs, seed=seed, jobs=args.jobs, augmentation=augmentation)
+    model = train_briefly(samples, epochs=epochs, seed=seed, jobs=args.jobs, augmentation=augmentation)
     drawings = load_drawings(args.drawings, lambda ink: preprocess(ink, SIZE, NORMALIZE, cells=False))
     return judge(without, seed, model, write_samples(copybook, TEST_SETS, 2 * seed + 1, "nothing"), drawings)
 

@@ -103,7 +103,7 @@ def invent_writer(rng: np.random.Generator, difficulty: float = DEFAULT_DIFFICUL
     """
     haste = float(np.clip(difficulty + _spread(rng, 0.24) * min(1.0, 4 * difficulty), 0, 1))
     vary = 0.35 + 0.65 * min(1.0, 2 * difficulty)  # of what is a matter of taste, not of haste
-    scale = 0.92 * math.exp(_spread(rng, 0.07) * vary)
+    scale = 0.92 * math.exp(_spread(rng, 0.05) * vary)
     kinds = rng.random()
     pressure, grain = (
         (rng.uniform(0, 0.25), rng.uniform(0, 0.12))  # ballpoint, fibre tip
@@ -120,7 +120,7 @@ def invent_writer(rng: np.random.Generator, difficulty: float = DEFAULT_DIFFICUL
         haste=haste,
         kanji_scale=scale,
         kana_scale=scale * 0.675 * math.exp(_spread(rng, 0.15)),
-        aspect=0.85 * math.exp(_spread(rng, 0.065) * vary),
+        aspect=0.85 * math.exp(_spread(rng, 0.05) * vary),
         center_x=-0.028 * CELL_WIDTH + _spread(rng, 2.5),
         center_y=0.022 * CELL_HEIGHT + _spread(rng, 2.5),
         placement=1.5 + 2 * haste,
@@ -128,11 +128,11 @@ def invent_writer(rng: np.random.Generator, difficulty: float = DEFAULT_DIFFICUL
         rise=0.01 + _spread(rng, 0.055) * vary,
         warp=_spreads(rng, 0.05, (2, 6)) * vary,
         component_sizes=np.exp(_spreads(rng, 0.06, 3) * vary),
-        component_shift=(1.3 + 2.4 * haste) * vary,
-        component_scale=(0.04 + 0.08 * haste) * vary,
+        component_shift=(1.2 + 2.0 * haste) * vary,
+        component_scale=(0.035 + 0.075 * haste) * vary,
         stroke_shift=(0.6 + 1.6 * haste) * vary,
         stroke_turn=(0.025 + 0.06 * haste) * vary,
-        stroke_length=(0.03 + 0.07 * haste) * vary,
+        stroke_length=(0.025 + 0.055 * haste) * vary,
         bow_across=_spread(rng, 0.035) * vary,
         bow_down=_spread(rng, 0.03) * vary,
         bow=(0.012 + 0.035 * haste) * vary,
@@ -593,7 +593,7 @@ def _place_characters(
     rise = writer.rise + _spreads(rng, 0.012 + 0.015 * writer.haste, count)[cells, None]
     leaning_x, leaning_y = bent_x - slant * bent_y, bent_y - rise * bent_x
     height = np.where(is_kana, writer.kana_scale, writer.kanji_scale) * np.exp(
-        _spreads(rng, 0.03 + 0.04 * writer.haste, count)
+        _spreads(rng, 0.025 + 0.035 * writer.haste, count)
     )
     width = (
         height

@@ -95,3 +95,12 @@ def test_measuring_names_a_folder_without_files(tmp_path: Path) -> None:
     assert result.returncode != 0
     assert "no ETL9G files" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_model_is_judged_on_hands_and_pictures_it_never_saw(workplace: Path, drawings: Path) -> None:
+    command = ["benchmarks/judge_model.py", "--model", "best_kanji_model.pth", "--writers", "2"]
+    output = run_script([*command, "--drawings", drawings], workplace).stdout
+    for name in ("as they are", "one bit, 64 pixels", "JPEG of 32 pixels", "faint on dirty paper", "thin strokes"):
+        assert re.search(rf"sample writers, {name} +80( +\d+\.\d\d%){{4}}$", output, re.MULTILINE), output
+    assert re.search(r"^real drawings +6( +\d+\.\d\d%){4}$", output, re.MULTILINE), output
+    assert ">" in output

@@ -1,0 +1,140 @@
+"""How a trained model reads hands that it never saw, and pictures worse than those that it was trained on.
+
+Reads:  a model file (.pth, .safetensors or .onnx), the package kanjivg, and real drawings if there are any
+Writes: a table, and the commonest mistakes
+Run:    python benchmarks/judge_model.py --model best_kanji_model.pth --drawings drawings.npz
+
+The pictures are of characters by simulated writers with a seed of their own: as they are, and made worse in the ways
+in which pictures from elsewhere are. A third of the characters are hiragana.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from kanjinet.classes import CHARACTERS, NUM_CLASSES, NUM_HIRAGANA  # noqa: E402 - run from its folder, never installed
+from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script  # noqa: E402
+from kanjinet.copybook import read_copybook  # noqa: E402
+from kanjinet.drawings import Drawings, read_drawings  # noqa: E402
+from kanjinet.handwriting import DEFAULT_DIFFICULTY, invent_writer, write_sheet  # noqa: E402
+from kanjinet.preprocess import INK_SCALE, preprocess  # noqa: E402
+from kanjinet.recognizer import Recognizer, load_recognizer  # noqa: E402
+
+SEED = 20_260_000  # of writers whom no sample file has
+CHARACTERS_EACH = 40
+MISTAKES_SHOWN = 24
+
+Picture = npt.NDArray[np.uint8]
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(__doc__, "python benchmarks/judge_model.py --model best_kanji_model.pth")
+    parser.add_argument("--model", type=Path, required=True, help="the model: .pth, .safetensors or .onnx")
+    parser.add_argument("--drawings", type=Path, help=".npz of real drawings (arrays images and characters)")
+    parser.add_argument("--writers", type=positive_int, default=100, help="simulated writers, of 40 characters each")
+    return parser.parse_args()
+
+
+def write_characters(writers: int) -> Drawings:
+    """Cells (n, 127, 128) by writers of their own, without neighbours' fragments."""
+    copybook = read_copybook()
+    cells, classes = [], []
+    for writer in range(writers):
+        rng = np.random.default_rng([SEED, writer])
+        is_kana = rng.random(CHARACTERS_EACH) < 1 / 3
+        chosen = rng.integers(np.where(is_kana, 0, NUM_HIRAGANA), np.where(is_kana, NUM_HIRAGANA, NUM_CLASSES))
+        hand = invent_writer(rng, DEFAULT_DIFFICULTY)
+        cells.append(write_sheet(copybook, chosen, hand, rng, with_fragments=False) * np.uint8(INK_SCALE))
+        classes.append(chosen)
+    return Drawings(np.concatenate(cells), np.concatenate(classes))
+
+
+def stretch(cell: Picture) -> npt.NDArray[np.float32]:
+    """The same with 255 for the darkest ink."""
+    return cell * np.float32(255 / max(1, int(cell.max())))
+
+
+def make_one_bit(cell: Picture, _rng: np.random.Generator) -> Picture:
+    """Half the size, black or white."""
+    small = cv2.resize(stretch(cell), (64, 63), interpolation=cv2.INTER_AREA)
+    return np.where(small > 0.4 * small.max(), np.uint8(255), np.uint8(0))
+
+
+def make_small_jpeg(cell: Picture, _rng: np.random.Generator) -> Picture:
+    """A quarter of the size, dark on white, as JPEG: with a grey halo round the ink."""
+    small = 255 - np.rint(cv2.resize(stretch(cell), (32, 32), interpolation=cv2.INTER_AREA)).astype(np.uint8)
+    _, file = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 75])
+    return 255 - np.asarray(cv2.imdecode(file, cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
+
+
+def make_dirty(cell: Picture, rng: np.random.Generator) -> Picture:
+    """Faint ink on grey paper that is noisy, and darker towards one side."""
+    paper = rng.uniform(5, 40) + rng.normal(0, 4, cell.shape) + np.linspace(0, rng.uniform(-15, 15), cell.shape[1])
+    return np.clip(0.6 * stretch(cell) + paper, 0, 255).astype(np.uint8)
+
+
+def make_thin(cell: Picture, _rng: np.random.Generator) -> Picture:
+    """Strokes narrower by two pixels of the cell."""
+    return np.asarray(cv2.erode(stretch(cell), np.ones((3, 3))), dtype=np.uint8)
+
+
+WAYS: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
+    "as they are": lambda cell, _rng: cell,
+    "one bit, 64 pixels": make_one_bit,
+    "JPEG of 32 pixels": make_small_jpeg,
+    "faint on dirty paper": make_dirty,
+    "thin strokes": make_thin,
+}
+
+
+def list_tests(args: argparse.Namespace) -> Iterator[tuple[str, Drawings]]:
+    """Pictures to judge by, with their names."""
+    written = write_characters(args.writers)
+    for name, change in WAYS.items():
+        rng = np.random.default_rng(SEED)
+        worse = np.stack([change(cell, rng) for cell in written.ink])
+        yield f"sample writers, {name}", Drawings(worse, written.classes)
+    if args.drawings:
+        yield "real drawings", read_drawings(args.drawings)
+
+
+def read(recognizer: Recognizer, pictures: Drawings) -> npt.NDArray[np.int64]:
+    """The five best classes of each picture, (n, 5), the best first."""
+    inputs = preprocess(pictures.ink, recognizer.image_size, recognizer.preprocessing, cells=False)
+    return np.argsort(-recognizer.compute_scores(inputs), axis=1, kind="stable")[:, :5]
+
+
+def main() -> None:
+    """Two lines a test."""
+    args = parse_args()
+    recognizer = load_recognizer(args.model)
+    print(f"{args.model}, {args.writers} writers of {CHARACTERS_EACH} characters ({SAMPLE_NOTE})")
+    print(f"{'':38}{'pictures':>9}{'top-1':>10}{'top-5':>10}{'hiragana':>10}{'kanji':>10}")
+    for name, pictures in list_tests(args):
+        print_test(name, pictures.classes, read(recognizer, pictures))
+
+
+def print_test(name: str, classes: npt.NDArray[np.int64], best: npt.NDArray[np.int64]) -> None:
+    """The accuracies of a test and its commonest mistakes, from the classes (n,) and the best ones found (n, 5)."""
+    hits = best == classes[:, None]
+    is_kana = classes < NUM_HIRAGANA
+    shares = [hits[:, 0].mean(), hits.any(axis=1).mean(), hits[is_kana, 0].mean(), hits[~is_kana, 0].mean()]
+    print(f"{name:38}{len(hits):9,}" + "".join(f"{share:10.2%}" for share in shares))
+    wrong = ~hits[:, 0]
+    pairs = zip(classes[wrong], best[wrong, 0], strict=True)
+    mistakes = Counter(f"{CHARACTERS[wanted]}>{CHARACTERS[found]}" for wanted, found in pairs)
+    print("    " + " ".join(f"{pair} {count}" for pair, count in mistakes.most_common(MISTAKES_SHOWN)))
+
+
+if __name__ == "__main__":
+    run_script(main)
