@@ -1,6 +1,6 @@
-"""Convert a checkpoint to ONNX for one kind of engine, and check the file in real engines before it is kept.
+"""Convert a trained network to ONNX for one kind of engine, and check the file in real engines before it is kept.
 
-Reads:  best_kanji_model.pth; pictures of dataset/ for the comparison, where it exists
+Reads:  best_kanji_model.pth, or a .safetensors file; pictures of dataset/ for the comparison, where it exists
 Writes: kanji_model_etl9g_64x64_3036classes_tract.onnx and ..._tract_mapping.json
 Run:    python convert_to_onnx.py --model-path best_kanji_model.pth --target-backend tract
 
@@ -20,7 +20,7 @@ import onnx
 import torch
 
 from kanjinet.check_pictures import CheckPictures, load_check_pictures, make_noise
-from kanjinet.checkpoint import CHECKPOINT_NAME, Checkpoint, load_checkpoint
+from kanjinet.checkpoint import CHECKPOINT_NAME, Checkpoint
 from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
 from kanjinet.errors import KanjinetError
 from kanjinet.exports import check_export_path, default_export_path, describe_model
@@ -47,6 +47,7 @@ from kanjinet.onnx_check import (
 from kanjinet.onnx_export import BACKENDS, PROMISES, Export, add_metadata, export_network, pooling_of_backend
 from kanjinet.preprocess import IMAGE_SIZES
 from kanjinet.quantize import QUANTIZED_OPSET, load_calibration_inputs, quantize_int8
+from kanjinet.safetensors_io import load_trained_network
 
 QUANTIZATIONS = ("int8",)
 NUM_NOISE = 16  # random pictures beside the real or drawn ones
@@ -63,7 +64,9 @@ class PoolingChange:
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(__doc__, "python convert_to_onnx.py --target-backend ort-tract")
-    parser.add_argument("--model-path", type=Path, default=Path(CHECKPOINT_NAME), help="the checkpoint")
+    parser.add_argument(
+        "--model-path", type=Path, default=Path(CHECKPOINT_NAME), help="the trained network, .pth or .safetensors"
+    )
     parser.add_argument("--onnx-path", type=Path, help="the file to write (default: beside the checkpoint)")
     parser.add_argument("--image-size", type=int, choices=IMAGE_SIZES, help="must be the checkpoint's, if given")
     parser.add_argument("--pooling-type", choices=POOLING_TYPES, help="global pooling (default: the checkpoint's)")
@@ -82,7 +85,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Export the network, check the file, and only then give it its name."""
     args = parse_args()
-    checkpoint = load_checkpoint(args.model_path)
+    checkpoint = load_trained_network(args.model_path)
     config, backend = checkpoint.config, args.target_backend
     check_image_size(args.image_size, config, args.model_path)
     promise = PROMISES[backend]

@@ -30,6 +30,7 @@ from kanjinet.copybook import join_copybooks, load_copybook, read_copybook, save
 from kanjinet.errors import KanjinetError
 from kanjinet.etl9g import (
     INFO_FILE_NAME,
+    NUM_DATA_SETS,
     NUM_FILES,
     RECORD_BYTES,
     SETS_PER_FILE,
@@ -47,7 +48,6 @@ from kanjinet.locks import lock_folder
 from kanjinet.sample_sheets import draw_contact_sheet, make_sheet_records
 from kanjinet.workers import start_worker
 
-NUM_SETS = NUM_FILES * SETS_PER_FILE  # 200
 SHEETS = range(1, SHEETS_PER_SET + 1)
 SheetJob = tuple[Path, int, int, int, float]  # copybook, data set, sheet, seed, difficulty
 MOST_WORKERS = 61  # more processes than that ProcessPoolExecutor refuses on Windows
@@ -96,7 +96,7 @@ def file_count(text: str) -> int:
 
 def set_count(text: str) -> int:
     """An argparse type: 1-200."""
-    return _bounded(text, NUM_SETS)
+    return _bounded(text, NUM_DATA_SETS)
 
 
 def _bounded(text: str, most: int) -> int:

@@ -92,7 +92,8 @@ def parse_args() -> argparse.Namespace:
         "--split",
         choices=SPLITS,
         default="random",
-        help="random: 70/15/15 by class; writers: the same by data set, so unseen writers",
+        help="random: 70/15/15 by class; writers: the same by data set, so unseen writers; etl9: test on the first and "
+        "last 20 of the 200 data sets",
     )
     parser.add_argument("--seed", type=seed_number, default=0, help="of subset, split, weights, order, variation")
     parser.add_argument("--patience", type=positive_int, default=10, help="epochs without progress before it stops")

@@ -19,6 +19,7 @@ CELL_WIDTH, CELL_HEIGHT = 128, 127  # pixels
 MAX_INK = 15  # 4 bits a pixel: 0 = paper, 15 = darkest ink
 NUM_FILES = 50
 SETS_PER_FILE = 4  # data sets: each holds every character once
+NUM_DATA_SETS = NUM_FILES * SETS_PER_FILE  # 200
 SHEETS_PER_SET = 20
 SHEETS_PER_FILE = SETS_PER_FILE * SHEETS_PER_SET  # the sheet number restarts in every file: 1-80
 RECORDS_PER_FILE = SETS_PER_FILE * NUM_CLASSES  # 12,144

@@ -5,12 +5,15 @@ import numpy.typing as npt
 
 from kanjinet.dataset import Labels
 from kanjinet.errors import KanjinetError
+from kanjinet.etl9g import NUM_DATA_SETS
 
-SPLITS = ("random", "writers")
+SPLITS = ("random", "writers", "etl9")
 PARTS = ("train", "validation", "test")
 TRAIN_SHARE, VALIDATION_SHARE, TEST_SHARE = 0.70, 0.15, 0.15
 
 # 14 : 3 : 3 of 20, spread so that a class with as few as five samples still has three for training
+_ETL9_TEST_SETS = 20  # at the beginning and as many at the end of the 200
+_ETL9_VALIDATION_SETS = 8  # of the 160 between, so that the choice of the best epoch does not look at the test
 _VALIDATION_SLOTS, _TEST_SLOTS = (3, 10, 16), (6, 13, 19)
 
 Indices = npt.NDArray[np.int64]
@@ -44,15 +47,20 @@ def split_samples(labels: Labels, chosen: Indices, split: str, seed: int) -> dic
         labels: of the whole dataset.
         chosen: indices into it.
         split: "random": stratified by class, so that a writer's other characters may be in training;
-            "writers": whole data sets, so that the writers of validation and test are never seen in training.
+            "writers": whole data sets, so that the writers of validation and test are never seen in training;
+            "etl9": the same, with the first 20 and the last 20 data sets as the test, as in the literature on ETL9,
+            and 8 of the 160 between for validation.
         seed: of the shuffle.
 
     Raises:
         KanjinetError: too few samples or data sets to fill all three parts.
     """
     rng = np.random.default_rng([seed, 2])
-    slots = _slots_of_data_sets(labels.data_sets[chosen], rng) if split == "writers" else None
-    if slots is None:
+    if split == "writers":
+        slots = _slots_of_data_sets(labels.data_sets[chosen], rng)
+    elif split == "etl9":
+        slots = _slots_of_literature(labels.data_sets, rng)[labels.data_sets[chosen]]
+    else:
         shuffled = rng.permutation(chosen)
         chosen = shuffled[np.argsort(labels.classes[shuffled], kind="stable")]
         pattern = np.array([1 if s in _VALIDATION_SLOTS else 2 if s in _TEST_SLOTS else 0 for s in range(20)])
@@ -81,3 +89,19 @@ def _slots_of_data_sets(data_sets: npt.NDArray[np.uint8], rng: np.random.Generat
     slot_of_set[shuffled[:num_validation]] = 1
     slot_of_set[shuffled[num_validation : num_validation + num_test]] = 2
     return slot_of_set[data_sets]
+
+
+def _slots_of_literature(data_sets: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """0, 1 or 2 (train, validation, test) for each number of a data set."""
+    missing = sorted(set(range(1, NUM_DATA_SETS + 1)) - set(np.unique(data_sets).tolist()))
+    if missing:
+        raise KanjinetError(
+            f"--split etl9 needs all {NUM_DATA_SETS} data sets, {len(missing)} are missing, number {missing[0]} the "
+            "first: prepare all 50 ETL9G files, or use --split writers"
+        )
+    slots = np.zeros(256, dtype=np.int64)
+    between = np.arange(_ETL9_TEST_SETS + 1, NUM_DATA_SETS - _ETL9_TEST_SETS + 1)
+    slots[1 : NUM_DATA_SETS + 1] = 2
+    slots[between] = 0
+    slots[rng.choice(between, _ETL9_VALIDATION_SETS, replace=False)] = 1
+    return slots

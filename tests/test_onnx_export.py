@@ -24,7 +24,15 @@ from kanjinet.model import POOLING_TYPES, change_pooling
 from kanjinet.onnx_check import Promise, check_structure, compare_engines
 from kanjinet.onnx_export import BACKENDS, PROMISES, export_network, pooling_of_backend
 from kanjinet.preprocess import CONTRACTS
-from tests.random_checkpoint import TRAINING, compute_scores, draw_pictures, make_network, write_checkpoint
+from kanjinet.safetensors_io import serialize_checkpoint
+from tests.random_checkpoint import (
+    TRAINING,
+    compute_scores,
+    draw_pictures,
+    make_checkpoint,
+    make_network,
+    write_checkpoint,
+)
 
 ROOT = Path(__file__).parent.parent
 OPSETS = {"tract": 12, "ort-tract": 11, "strict": 11}
@@ -372,6 +380,15 @@ def test_quantised_file_that_reads_otherwise_is_refused(
     with pytest.raises(KanjinetError, match="the bound is 97% equal best classes"):
         run_main(monkeypatch, "--model-path", checkpoint, "--quantize", "int8", "--data-dir", workplace / "dataset")
     assert [each.name for each in tmp_path.iterdir()] == ["m.pth"]
+
+
+def test_a_safetensors_file_is_exported_as_its_checkpoint_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = write_checkpoint(tmp_path / "m.pth", "1.0", 32)
+    (tmp_path / "m.safetensors").write_bytes(serialize_checkpoint(make_checkpoint("1.0", 32), checkpoint))
+    for name in ("m.pth", "m.safetensors"):
+        options = ("--onnx-path", tmp_path / f"{name}.onnx", "--target-backend", "strict", "--data-dir", tmp_path)
+        run_main(monkeypatch, "--model-path", tmp_path / name, *options)
+    assert (tmp_path / "m.pth.onnx").read_bytes() == (tmp_path / "m.safetensors.onnx").read_bytes()
 
 
 def test_quantisation_without_training_pictures_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

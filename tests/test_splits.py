@@ -77,3 +77,21 @@ def test_too_few_samples_for_three_parts() -> None:
     labels = make_labels()
     with pytest.raises(KanjinetError, match="larger --sample-limit"):
         split_samples(labels, np.arange(4), "random", 0)
+
+
+def test_etl9_split_tests_on_the_first_and_the_last_twenty_data_sets() -> None:
+    labels = make_labels(num_classes=3, data_sets=200)
+    parts = split_samples(labels, np.arange(len(labels)), "etl9", 0)
+    sets = {name: set(labels.data_sets[indices].tolist()) for name, indices in parts.items()}
+    assert sets["test"] == {*range(1, 21), *range(181, 201)}
+    assert len(sets["validation"]) == 8
+    assert sets["train"] | sets["validation"] == set(range(21, 181))
+    assert not sets["train"] & sets["validation"]
+    other_seed = split_samples(labels, np.arange(len(labels)), "etl9", 1)
+    assert other_seed["test"].tolist() == parts["test"].tolist()
+
+
+def test_etl9_split_without_all_data_sets_is_an_error() -> None:
+    labels = make_labels(num_classes=3, data_sets=199)
+    with pytest.raises(KanjinetError, match=r"1 are missing, number 200.*--split writers"):
+        split_samples(labels, np.arange(len(labels)), "etl9", 0)
