@@ -5,13 +5,12 @@ Writes: best_kanji_model.pth, training_progress.json (after every epoch), best_m
 Run:    python train_etl9g_model.py --data-dir dataset --epochs 30 --batch-size 64
         python train_etl9g_model.py --epochs 2 --batch-size 32 --sample-limit 15000     (a quick smoke run)
 
-Ctrl-C or a crash loses at most the epoch at work: the same command with --resume goes on.
+Ctrl-C saves and stops; a crash loses two minutes at most. The same command with --resume goes on.
 """
 
 import argparse
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +48,15 @@ from kanjinet.safetensors_io import load_trained_network
 from kanjinet.splits import PARTS, SPLITS, choose_samples, split_samples
 from kanjinet.training import (
     LABEL_SMOOTHING,
-    STATE_NAME,
     EpochResult,
     Evaluation,
     Samples,
     Trainer,
     choose_device,
     evaluate,
-    load_state,
     peak_learning_rate,
-    save_state,
 )
+from kanjinet.training_state import STATE_NAME, Run, StateFile, list_state_paths, load_newest_state
 
 __all__ = ["LightweightKanjiNet", "main"]
 
@@ -104,24 +101,6 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-@dataclass
-class Run:
-    """What a run remembers from epoch to epoch: the history and the best validation accuracy so far."""
-
-    history: list[dict[str, Any]]
-    best_accuracy: float = -1.0  # so that the first epoch is kept even when it reads nothing
-    best_epoch: int = 0
-
-    @property
-    def epochs_done(self) -> int:
-        """Epochs in the history."""
-        return len(self.history)
-
-    def is_stuck(self, patience: int) -> bool:
-        """Whether the last `patience` epochs brought no better validation accuracy."""
-        return self.epochs_done - self.best_epoch >= patience
-
-
 def main() -> None:
     """Load, train epoch by epoch, then test the best weights."""
     keep_freed_memory()
@@ -130,7 +109,9 @@ def main() -> None:
     info = read_dataset_info(args.data_dir)
     check_image_size(args.image_size, info)
     config = ModelConfig.preset(args.model_version, info.image_size, args.pooling_type)
-    is_resumed = args.resume and (args.output_dir / STATE_NAME).is_file()  # then the start's weights are in the state
+    is_resumed = args.resume and any(
+        path.is_file() for path in list_state_paths(args.output_dir)
+    )  # then the start's weights are in the state
     start = load_start(args.init_from, config, info, args) if args.init_from and not is_resumed else None
     parts = load_parts(info, device, limit=args.sample_limit, split=args.split, seed=args.seed)
     if args.batch_size > len(parts["train"]):
@@ -152,8 +133,14 @@ def main() -> None:
     print_plan(trainer, parts, info, args.split, args.init_from)
     with lock_folder(output_dir, "train_etl9g_model.py"):
         run = start_or_resume(trainer, output_dir, options, resume=args.resume)
-        while run.epochs_done < args.epochs and not run.is_stuck(args.patience):
-            train_one_epoch(trainer, parts["validation"], run, info, output_dir, options)
+        state_file = StateFile(output_dir, options, trainer, run)
+        try:
+            with state_file.watch():
+                while run.epochs_done < args.epochs and not run.is_stuck(args.patience):
+                    train_one_epoch(state_file, parts["validation"], info)
+        except KeyboardInterrupt:
+            print(f"saved      {show_path(output_dir / STATE_NAME)}: the same command with --resume goes on here")
+            raise
         if run.epochs_done < args.epochs:
             print(f"stopped    no better validation accuracy for {args.patience} epochs")
         report_best(output_dir, parts["test"], run, device)
@@ -247,19 +234,26 @@ def print_plan(
 
 def start_or_resume(trainer: Trainer, output_dir: Path, options: dict[str, Any], *, resume: bool) -> Run:
     """A new run, or the interrupted one with its weights, optimiser and history."""
-    path = output_dir / STATE_NAME
-    if resume and path.is_file():
-        state = load_state(path, {name: value for name, value in options.items() if name != "init_from_sha256"})
-        options["init_from_sha256"] = state["options"].get("init_from_sha256")
-        trainer.load_state(state["trainer"])
-        run = Run(**state["run"])
-        print(
-            f"resumed    after epoch {run.epochs_done}, best so far {run.best_accuracy:.2%} in epoch {run.best_epoch}"
-        )
-        return run
+    found = None
     if resume:
-        print(f"resumed    no {show_path(path)} of an earlier run: starting at the beginning")
-    return Run(history=[])
+        found = load_newest_state(
+            output_dir, {name: value for name, value in options.items() if name != "init_from_sha256"}
+        )
+        if found is None:
+            print(f"resumed    no {show_path(output_dir / STATE_NAME)} of an earlier run: starting at the beginning")
+    if found is None:
+        return Run(history=[])
+    state, path = found
+    options["init_from_sha256"] = state["options"].get("init_from_sha256")
+    trainer.load_state(state["trainer"])
+    run = Run(**state["run"])
+    steps = f" and {trainer.position['step']} steps" if trainer.position else ""
+    older = "" if path.name == STATE_NAME else f", from {show_path(path)}, because {STATE_NAME} is missing or damaged"
+    print(
+        f"resumed    after epoch {run.epochs_done}{steps}, best so far {run.best_accuracy:.2%} in epoch "
+        f"{run.best_epoch}{older}"
+    )
+    return run
 
 
 def keep_earlier_model(output_dir: Path) -> None:
@@ -270,10 +264,9 @@ def keep_earlier_model(output_dir: Path) -> None:
         print(f"kept       the earlier {CHECKPOINT_NAME} as {PREVIOUS_NAME}")
 
 
-def train_one_epoch(
-    trainer: Trainer, validation: Samples, run: Run, info: DatasetInfo, output_dir: Path, options: dict[str, Any]
-) -> None:
+def train_one_epoch(state_file: StateFile, validation: Samples, info: DatasetInfo) -> None:
     """Train and validate; keep the weights if they are the best; write history and state."""
+    trainer, run, options, output_dir = state_file.trainer, state_file.run, state_file.options, state_file.folder
     start = time.perf_counter()
     epoch = run.epochs_done
     with tqdm(total=trainer.steps_per_epoch, desc=f"epoch {epoch + 1}", leave=False, disable=None) as bar:
@@ -282,7 +275,7 @@ def train_one_epoch(
             bar.set_postfix(loss=f"{loss:.3f}", acc=f"{accuracy:.2%}", lr=f"{rate:.1e}", refresh=False)
             bar.update(steps - bar.n)
 
-        result = trainer.train_epoch(epoch, report)
+        result = trainer.train_epoch(epoch, report, state_file.between_steps)
     validated = evaluate(trainer.model, validation)
     elapsed_s = time.perf_counter() - start
     is_best = validated.top[1] > run.best_accuracy
@@ -297,7 +290,7 @@ def train_one_epoch(
             Checkpoint(trainer.model, info.preprocessing, info.synthetic, training, info.sha256),
         )
     write_json(output_dir / PROGRESS_NAME, {"options": options, "synthetic": info.synthetic, "epochs": run.history})
-    save_state(output_dir / STATE_NAME, {"options": options, "trainer": trainer.state(), "run": vars(run)})
+    state_file.save()
     print(
         f"epoch {epoch + 1:3d}/{trainer.epochs}  loss {result.loss:6.3f}  train {result.accuracy:7.2%}  "
         f"val loss {validated.loss:6.3f}  val {validated.top[1]:7.2%}  lr {result.learning_rate:.1e}  "

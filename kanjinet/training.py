@@ -1,9 +1,8 @@
-"""The training loop's parts: recipe, one epoch, evaluation, and the state that makes a run resumable."""
+"""The training loop's parts: recipe, one epoch, and evaluation."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,12 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from kanjinet.augment import Augmentation
-from kanjinet.checkpoint import load_tensors, write_tensors
 from kanjinet.errors import KanjinetError
 from kanjinet.model import LightweightKanjiNet
 
-STATE_NAME = "training_state.pth"
-STATE_FORMAT = "kanjinet-training-state-1"
 PEAK_FACTOR = 4.0  # peak learning rate of the schedule / --learning-rate at batch size 64
 REFERENCE_BATCH = 64
 WARM_UP_SHARE = 0.15  # of all steps
@@ -92,35 +88,42 @@ class Trainer:
     augmentation: Augmentation
 
     def __post_init__(self) -> None:
+        self.position: dict[str, Any] | None = None  # within an epoch that is not over
         self.optimizer = make_optimizer(self.model, self.peak_rate)
         self.device = self.samples.classes.device
         self.steps_per_epoch = max(1, len(self.samples) // self.batch_size)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._mixed_type() == torch.float16)
 
-    def train_epoch(self, epoch: int, report: Callable[[int, float, float, float], None]) -> EpochResult:
+    def train_epoch(
+        self,
+        epoch: int,
+        report: Callable[[int, float, float, float], None],
+        between_steps: Callable[[], None] = lambda: None,
+    ) -> EpochResult:
         """Train for one epoch; what it does depends only on seed, epoch and the weights it starts from.
+
+        Where `load_state` brought a state from within this epoch, it goes on there and ends with the same weights.
 
         Args:
             epoch: counted from 0.
             report: called now and then with (steps done, mean loss, accuracy, learning rate) so far.
+            between_steps: called after every step but the last; `state()` may be taken in it, and it may raise.
 
         Raises:
             KanjinetError: the loss is no longer finite.
         """
         torch.manual_seed(self.seed * 100_003 + epoch)
         order = torch.randperm(len(self.samples), device=self.device)
-        total_loss = torch.zeros((), device=self.device)
-        total_right = torch.zeros((), device=self.device)
+        first, total_loss, total_right = self._start_epoch(epoch)
         self.model.train()
-        seen = 0
-        for step in range(self.steps_per_epoch):
+        for step in range(first, self.steps_per_epoch):
             rate = self.peak_rate * schedule_factor(epoch * self.steps_per_epoch + step, self._total_steps())
             picked = order[step * self.batch_size : (step + 1) * self.batch_size]
             classes = self.samples.classes[picked]
             loss, scores = self._train_step(self.samples.images[picked], classes, rate)
             total_loss += loss.detach() * len(picked)
             total_right += (scores.detach().argmax(1) == classes).sum()
-            seen += len(picked)
+            seen = (step + 1) * self.batch_size
             if step % 20 == 19 or step == self.steps_per_epoch - 1:  # reading the sums waits for the device
                 mean_loss = total_loss.item() / seen
                 if not math.isfinite(mean_loss):
@@ -129,7 +132,18 @@ class Trainer:
                         "and nothing of this epoch is kept; use a smaller --learning-rate"
                     )
                 report(step + 1, mean_loss, total_right.item() / seen, rate)
+            if step < self.steps_per_epoch - 1:
+                self.position = {"epoch": epoch, "step": step + 1, "loss": total_loss, "right": total_right}
+                between_steps()
+        self.position = None
         return EpochResult(total_loss.item() / seen, total_right.item() / seen, rate)
+
+    def _start_epoch(self, epoch: int) -> tuple[int, torch.Tensor, torch.Tensor]:
+        """The step to begin with, and the sums of loss and right answers so far."""
+        if self.position is None or self.position["epoch"] != epoch:
+            return 0, torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        _set_random_state(self.position["random"])
+        return self.position["step"], self.position["loss"].to(self.device), self.position["right"].to(self.device)
 
     def _train_step(
         self, images: torch.Tensor, classes: torch.Tensor, rate: float
@@ -157,8 +171,13 @@ class Trainer:
         return self.epochs * self.steps_per_epoch
 
     def state(self) -> dict[str, Any]:
-        """All that the next epoch depends on."""
+        """All that the next step depends on."""
+        position = self.position and {
+            name: value.detach().cpu().clone() if isinstance(value, torch.Tensor) else value
+            for name, value in (self.position | {"random": _random_state()}).items()
+        }
         return {
+            "position": position,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -169,6 +188,17 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        self.position = state["position"]
+
+
+def _random_state() -> dict[str, Any]:
+    """The global random generators of CPU and, if there are any, CUDA devices."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    torch.cuda.set_rng_state_all(state["cuda"])
 
 
 @torch.inference_mode()
@@ -207,28 +237,3 @@ def evaluate(model: nn.Module, samples: Samples, batch_size: int = 256) -> Evalu
         for k in TOP_K:
             hits[k] += int(ranked[:, :k].any(1).sum())
     return Evaluation(loss / len(samples), {k: hits[k] / len(samples) for k in TOP_K}, len(samples))
-
-
-def save_state(path: Path, content: dict[str, Any]) -> None:
-    """Write the state of an unfinished run, whole or not at all."""
-    write_tensors(path, {"format": STATE_FORMAT, **content})
-
-
-def load_state(path: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """Read the state of an unfinished run.
-
-    Raises:
-        KanjinetError: a damaged file, or a run with other options than `options`.
-    """
-    state = load_tensors(path, "delete it and train without --resume")
-    if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
-        raise KanjinetError(f"{path}: not the state of a training run: delete it and train without --resume")
-    if not all(isinstance(state.get(name), dict) for name in ("options", "trainer", "run")):
-        raise KanjinetError(f"{path}: incomplete state of a training run: delete it and train without --resume")
-    for name, value in options.items():
-        if state["options"].get(name) != value:
-            raise KanjinetError(
-                f"{path}: the run was started with {name} = {state['options'].get(name)}, now it is {value}: "
-                "give the same options, or train without --resume"
-            )
-    return state

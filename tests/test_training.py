@@ -1,5 +1,6 @@
 """Training through the real script: what it writes, what it refuses, and that it loses nothing."""
 
+import contextlib
 import json
 import os
 import re
@@ -69,33 +70,78 @@ def test_same_seed_same_weights_other_seed_other_weights(workplace: Path, tmp_pa
     assert not same_weights(first, third)
 
 
+def start_slowly(workplace: Path, output_dir: Path, *options: str) -> subprocess.Popen[str]:
+    """A run that saves its state after every step and rests a little there, so that it can be hit within an epoch."""
+    code = (
+        "import sys, time, kanjinet.training_state as state, train_etl9g_model as script\n"
+        "from kanjinet.cli import run_script\n"
+        "state.SAVE_EVERY_S = 0\n"
+        "save = state.StateFile.save\n"
+        "state.StateFile.save = lambda self: (save(self), time.sleep(0.05))\n"
+        "run_script(script.main)"
+    )
+    command = [*QUICK[1:], "--data-dir", str(workplace / "dataset"), "--output-dir", str(output_dir), *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *command],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=workplace,
+    )
+
+
+def wait_for_step(folder: Path, epoch: int, step: int) -> None:
+    """Return once a run's state is of this step, or a later one of the epoch."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if (folder / "training_state.pth").is_file():
+            with contextlib.suppress(FileNotFoundError):  # it is about to be replaced
+                position = load(folder / "training_state.pth")["trainer"]["position"]
+                if position and (position["epoch"], position["step"]) >= (epoch, step):
+                    return
+        time.sleep(0.01)
+    raise AssertionError("no such state")
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    history = json.loads((folder / "training_progress.json").read_text())["epochs"]
+    return [{name: value for name, value in epoch.items() if name != "elapsed_s"} for epoch in history]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is a POSIX signal")
-def test_a_killed_run_resumes_to_the_same_weights(workplace: Path, tmp_path: Path) -> None:
-    options = ("--epochs", "4", "--patience", "9")
+@pytest.mark.parametrize("ending", ["SIGKILL", "SIGINT", "damaged"])
+def test_a_run_ended_within_an_epoch_resumes_to_the_same_weights(workplace: Path, tmp_path: Path, ending: str) -> None:
+    options = ("--epochs", "3", "--patience", "9")
     train(workplace, tmp_path / "whole", *options)
 
-    killed = tmp_path / "killed"
-    command = [str(ROOT / QUICK[0]), *QUICK[1:], "--data-dir", str(workplace / "dataset"), "--output-dir", str(killed)]
-    process = subprocess.Popen([sys.executable, *command, *options], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (killed / "training_state.pth").is_file() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    epochs_before = len(json.loads((killed / "training_progress.json").read_text())["epochs"])
-    assert epochs_before < 4, "the run was over before it could be killed"
+    ended = tmp_path / "ended"
+    process = start_slowly(workplace, ended, *options)
+    wait_for_step(ended, epoch=1, step=3)
+    process.send_signal(signal.SIGINT if ending == "SIGINT" else signal.SIGKILL)
+    stdout, stderr = process.communicate()
+    if ending == "SIGINT":
+        assert process.returncode == 130
+        assert "the same command with --resume goes on here" in stdout
+        assert stderr == "interrupted\n"
+    elif ending == "damaged":
+        (ended / "training_state.pth").write_bytes(b"cut off")
 
-    result = train(workplace, killed, *options, "--resume")
-    assert (
-        f"resumed    after epoch {load(killed / 'training_state.pth')['run']['history'][0]['epoch']}" in result.stdout
+    result = train(workplace, ended, *options, "--resume")
+    assert re.search(r"^resumed    after epoch 1 and \d+ steps", result.stdout, re.MULTILINE)
+    assert ("training_state_previous_1.pth, because training_state.pth is missing or damaged" in result.stdout) == (
+        ending == "damaged"
     )
-    assert same_weights(tmp_path / "whole" / "best_kanji_model.pth", killed / "best_kanji_model.pth")
-    whole, resumed = (
-        json.loads((tmp_path / name / "training_progress.json").read_text())["epochs"] for name in ("whole", "killed")
-    )
-    for epoch in (*whole, *resumed):
-        del epoch["elapsed_s"]
-    assert whole == resumed
+    assert same_weights(tmp_path / "whole" / "best_kanji_model.pth", ended / "best_kanji_model.pth")
+    assert read_history(tmp_path / "whole") == read_history(ended)
+
+
+def test_states_of_an_earlier_run_are_not_taken_for_this_one(workplace: Path, tmp_path: Path) -> None:
+    train(workplace, tmp_path, "--epochs", "2", "--patience", "9")
+    assert len(list(tmp_path.glob("training_state*.pth"))) == 2
+    train(workplace, tmp_path, "--epochs", "1", "--seed", "4")
+    assert [path.name for path in tmp_path.glob("training_state*.pth")] == ["training_state.pth"]
 
 
 def test_resume_with_other_options_is_refused(workplace: Path, tmp_path: Path) -> None:
@@ -307,7 +353,7 @@ def test_a_second_run_in_the_same_folder_is_refused(workplace: Path, tmp_path: P
 
 
 def test_an_incomplete_state_is_refused(workplace: Path, tmp_path: Path) -> None:
-    torch.save({"format": "kanjinet-training-state-1", "options": None}, tmp_path / "training_state.pth")
+    torch.save({"format": "kanjinet-training-state-2", "options": None}, tmp_path / "training_state.pth")
     result = train(workplace, tmp_path, "--epochs", "1", "--resume", check=False)
     assert result.returncode == 1
     assert "incomplete state of a training run" in result.stderr
