@@ -21,7 +21,7 @@ from kanjinet.dataset import DatasetInfo, Labels, read_dataset_info, read_images
 from kanjinet.errors import KanjinetError
 from kanjinet.files import make_folder, write_json
 from kanjinet.recognizer import Recognizer, load_recognizer
-from kanjinet.splits import PARTS, Indices, choose_samples, split_samples
+from kanjinet.splits import PARTS, Indices, split_as_trained
 
 TOP_K = (1, 3, 5)
 RESULT_NAME = "evaluation.json"
@@ -102,13 +102,9 @@ def choose_part(recognizer: Recognizer, info: DatasetInfo, labels: Labels, part:
     """Indices of the part's samples: the very ones of the model's own training where it was trained on this dataset."""
     if part == "all":
         return np.arange(len(labels))
-    training = recognizer.training
-    limit = training["sample_limit"]
-    if training["dataset_sha256"] != info.sha256:
+    if recognizer.training["dataset_sha256"] != info.sha256:
         print(f"note       {show_path(recognizer.path)} was trained on another dataset; the split is made anew here")
-        limit = None
-    chosen = choose_samples(labels.classes, limit, training["seed"])
-    return split_samples(labels, chosen, training["split"], training["seed"])[part]
+    return split_as_trained(labels, info.sha256, recognizer.training)[part]
 
 
 def describe_result(recognizer: Recognizer, info: DatasetInfo, part: str, answers: Answers) -> dict[str, Any]:

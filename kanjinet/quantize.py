@@ -13,7 +13,7 @@ from onnx import helper
 from kanjinet.checkpoint import Checkpoint
 from kanjinet.dataset import METADATA_NAME, read_dataset_info, read_images, read_labels
 from kanjinet.errors import KanjinetError
-from kanjinet.splits import SPLITS, choose_samples, split_samples
+from kanjinet.splits import split_as_trained
 
 QUANTIZED_OPSET = 13  # the first whose DequantizeLinear has a scale for each channel
 CALIBRATION_PICTURES = 512
@@ -39,10 +39,7 @@ def load_calibration_inputs(data_dir: Path, checkpoint: Checkpoint) -> npt.NDArr
             f"takes {wanted[0]} pixels and {wanted[1]}: name the dataset that it was trained on with --data-dir"
         )
     labels = read_labels(info.folder, info.chunks)
-    training = checkpoint.training if checkpoint.dataset_sha256 == info.sha256 else {}
-    seed = training.get("seed", 0)
-    chosen = choose_samples(labels.classes, training.get("sample_limit"), seed)
-    indices = split_samples(labels, chosen, training.get("split", SPLITS[0]), seed)["train"]
+    indices = split_as_trained(labels, info.sha256, checkpoint.training)["train"]
     count = min(CALIBRATION_PICTURES, len(indices))
     images = read_images(info, np.sort(np.random.default_rng(0).choice(indices, count, replace=False)))
     return images[:, None].astype(np.float32) / np.float32(255)

@@ -1,5 +1,7 @@
 """Which samples are used, and which of them for training, validation and test."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -72,6 +74,19 @@ def split_samples(labels: Labels, chosen: Indices, split: str, seed: int) -> dic
                 f"{len(chosen)} samples leave {len(indices)} for {name}: use a larger --sample-limit, or none"
             )
     return parts
+
+
+def split_as_trained(labels: Labels, dataset_sha256: str, training: dict[str, Any]) -> dict[str, Indices]:
+    """The parts that a network's own training used where it was on this dataset; of another one, all samples.
+
+    Args:
+        labels: of the whole dataset.
+        dataset_sha256: of the dataset.
+        training: options of the training, as a checkpoint has them.
+    """
+    is_same = training["dataset_sha256"] == dataset_sha256
+    chosen = choose_samples(labels.classes, training["sample_limit"] if is_same else None, training["seed"])
+    return split_samples(labels, chosen, training["split"], training["seed"])
 
 
 def _slots_of_data_sets(data_sets: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -14,6 +14,10 @@ from kanjinet.model import LightweightKanjiNet, ModelConfig, SqueezeExcite
 
 TRAINING = {
     "epochs": 2,
+    "sample_limit": None,
+    "split": "random",
+    "seed": 0,
+    "dataset_sha256": "ab" * 32,
     "validation": {"samples": 8, "top1": 0.5},
     "test": {"samples": 8, "top1": 0.5, "top3": 0.625, "top5": 0.75},
 }
