@@ -10,13 +10,21 @@ characters of complete writers whom it never saw, and on the drawings. The lower
 
 import argparse
 from collections.abc import Callable
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-from short_training import SIZE, Result, add_options, as_samples, compare, judge, load_drawings, train_briefly
+from short_training import (
+    NO_AUGMENTATION,
+    SIZE,
+    Result,
+    add_options,
+    as_samples,
+    compare,
+    judge,
+    load_drawings,
+    train_briefly,
+)
 
-from kanjinet.augment import Augmentation
 from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.copybook import FORMS, Copybook, read_copybook
 from kanjinet.handwriting import DEFAULT_DIFFICULTY, Writer, invent_writer, write_sheet
@@ -28,8 +36,6 @@ from kanjinet.training import Samples
 TEST_SETS = 2
 ONLY_MAIN_FORM = np.eye(len(FORMS))[0]
 PLAIN_INK = Ink(level=7.35, grain=0.1, grain_size=0.8, blur=0.55)
-NOTHING: dict[str, Any] = {field.name: 0 for field in fields(Augmentation) if field.name != "elastic_points"}
-NO_AUGMENTATION = replace(Augmentation(), **NOTHING)
 
 
 def keep(writer: Writer) -> Writer:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,9 @@ from kanjinet.workers import start_worker  # noqa: E402
 SIZE = 64  # pixels
 BATCH_SIZE = 64
 LEARNING_RATE = 0.001
+NO_AUGMENTATION = Augmentation(
+    **{field.name: 0 for field in fields(Augmentation) if field.name != "elastic_points"}
+)
 COLUMNS = ("unseen_writers", "drawings", "drawn_hiragana", "drawn_kanji")
 
 Pictures = npt.NDArray[np.uint8]

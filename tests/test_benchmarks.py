@@ -104,3 +104,12 @@ def test_a_model_is_judged_on_hands_and_pictures_it_never_saw(workplace: Path, d
         assert re.search(rf"sample writers, {name} +80( +\d+\.\d\d%){{4}}$", output, re.MULTILINE), output
     assert re.search(r"^real drawings +6( +\d+\.\d\d%){4}$", output, re.MULTILINE), output
     assert ">" in output
+
+
+def test_training_is_compared_with_a_plain_loop(tmp_path: Path) -> None:
+    command = ["benchmarks/bench_training.py", "--seconds", "0.5", "--pictures", "200", "--batch-sizes", "16"]
+    output = run_script([*command, "--versions", "1.0", "--loader-workers", "1"], tmp_path).stdout
+    for name in ("plain: Dataset and DataLoader", "toolkit", "toolkit without augmentation"):
+        found = re.search(rf"^{name} +1\.0 +16 +([\d,]+) +\d+\.\d\dx$", output, re.MULTILINE)
+        assert found, output
+        assert int(found[1].replace(",", "")) > 10

@@ -1,0 +1,192 @@
+"""Pictures a second in training: the toolkit's loop against a plain one, on the machine at hand.
+
+Reads:  nothing; the pictures are random, as the arithmetic does not depend on them
+Writes: a table
+Run:    python benchmarks/bench_training.py --seconds 20
+
+The plain loop is the one that most projects have: a Dataset that gives one picture at a time, a DataLoader with
+workers, Adam, float32, and the loss read after every step.
+"""
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+import torch
+from short_training import BATCH_SIZE, LEARNING_RATE, NO_AUGMENTATION, SIZE, as_samples
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from kanjinet.allocator import keep_freed_memory
+from kanjinet.augment import Augmentation
+from kanjinet.classes import NUM_CLASSES
+from kanjinet.cli import make_parser, positive_float, positive_int, run_script
+from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
+from kanjinet.training import Samples, Trainer, choose_device, peak_learning_rate
+
+WARM_UP_SHARE = 0.25  # of the seconds, before the clock starts
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(__doc__, "python benchmarks/bench_training.py --seconds 20 --batch-sizes 64 256")
+    parser.add_argument("--seconds", type=positive_float, default=20.0, help="for each line of the table")
+    parser.add_argument("--pictures", type=positive_int, default=20_000, help="in the training set")
+    parser.add_argument("--batch-sizes", type=positive_int, nargs="+", default=[BATCH_SIZE], help="pictures a step")
+    parser.add_argument("--versions", nargs="+", choices=MODEL_VERSIONS, default=["2.1", "3.0"], help="networks")
+    parser.add_argument("--loader-workers", type=int, default=os.cpu_count(), help="processes of the plain loop")
+    return parser.parse_args()
+
+
+class OneByOne(Dataset[tuple[torch.Tensor, int]]):
+    """Pictures one at a time, as floats."""
+
+    def __init__(self, images: npt.NDArray[np.uint8], classes: npt.NDArray[np.int64]) -> None:
+        self.images, self.classes = images, classes
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.from_numpy(self.images[index].astype(np.float32) / 255).unsqueeze(0), int(self.classes[index])
+
+
+def run_plain_loop(version: str, pictures: OneByOne, batch: int, workers: int) -> Iterator[int]:
+    """Train without end, giving the pictures of each step."""
+    device = choose_device()
+    model = LightweightKanjiNet(ModelConfig.preset(version, SIZE)).to(device).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
+    loader = DataLoader(
+        pictures,
+        batch_size=batch,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
+    )
+    while True:
+        for inputs, wanted in loader:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(inputs.to(device)), wanted.to(device))
+            loss.backward()
+            optimizer.step()
+            loss.item()
+            yield len(inputs)
+
+
+class _TimeIsUp(Exception):
+    pass
+
+
+def time_plain_loop(version: str, pictures: OneByOne, batch: int, args: argparse.Namespace) -> float:
+    """Pictures a second of the plain loop."""
+    clock = _Clock(args.seconds)
+    for count in run_plain_loop(version, pictures, batch, args.loader_workers):
+        if clock.is_over(count):
+            break
+    return clock.pictures_per_s
+
+
+def time_toolkit(
+    version: str, samples: Samples, batch: int, args: argparse.Namespace, augmentation: Augmentation
+) -> float:
+    """Pictures a second of the toolkit's own training loop."""
+    device = choose_device()
+    torch.manual_seed(0)
+    trainer = Trainer(
+        model=LightweightKanjiNet(ModelConfig.preset(version, SIZE)).to(device).to(memory_format=torch.channels_last),
+        samples=Samples(samples.images.to(device), samples.classes.to(device)),
+        batch_size=batch,
+        epochs=1_000_000,
+        peak_rate=peak_learning_rate(LEARNING_RATE, batch),
+        seed=0,
+        augmentation=augmentation,
+    )
+    clock = _Clock(args.seconds)
+
+    def between_steps() -> None:
+        if clock.is_over(batch):
+            raise _TimeIsUp
+
+    try:
+        for epoch in range(trainer.epochs):
+            trainer.train_epoch(epoch, lambda *_: None, between_steps)
+    except _TimeIsUp:
+        pass
+    return clock.pictures_per_s
+
+
+class _Clock:
+    """Counts pictures once the warm-up is over; on a GPU it waits for the work that is under way."""
+
+    def __init__(self, seconds: float) -> None:
+        self.warm_up_ends = time.perf_counter() + WARM_UP_SHARE * seconds
+        self.seconds = seconds
+        self.start: float | None = None
+        self.counted = 0
+        self.pictures_per_s = float("nan")
+
+    def is_over(self, pictures: int) -> bool:
+        """Count a step's pictures; whether the time is up."""
+        now = time.perf_counter()
+        if self.start is None:
+            if now >= self.warm_up_ends:
+                self.start = self._wait()
+            return False
+        self.counted += pictures
+        if now - self.start < self.seconds:
+            return False
+        self.pictures_per_s = self.counted / (self._wait() - self.start)
+        return True
+
+    @staticmethod
+    def _wait() -> float:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def describe_machine() -> str:
+    """Device, cores, versions."""
+    device = choose_device()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
+    return f"{device.type} ({name}), {os.cpu_count()} cores, {versions}"
+
+
+def main() -> None:
+    """Time each loop with each network."""
+    keep_freed_memory()
+    args = parse_args()
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (args.pictures, SIZE, SIZE), dtype=np.uint8)
+    classes = rng.integers(0, NUM_CLASSES, args.pictures)
+    pictures = OneByOne(images, classes)
+    samples = as_samples(images, classes)
+    print(describe_machine())
+    print(f"{'loop':34}{'network':>8}{'batch':>7}{'pictures/s':>12}{'ratio':>8}")
+    loops: dict[str, Callable[[str, int], float]] = {
+        "plain: Dataset and DataLoader": lambda version, batch: time_plain_loop(version, pictures, batch, args),
+        "toolkit": lambda version, batch: time_toolkit(version, samples, batch, args, Augmentation()),
+        "toolkit without augmentation": lambda version, batch: time_toolkit(
+            version, samples, batch, args, NO_AUGMENTATION
+        ),
+    }
+    for batch in args.batch_sizes:
+        for version in args.versions:
+            baseline = float("nan")
+            for name, measure in loops.items():
+                speed = measure(version, batch)
+                baseline = speed if name.startswith("plain") else baseline
+                print(f"{name:34}{version:>8}{batch:7}{speed:12,.0f}{speed / baseline:7.2f}x", flush=True)
+    print(f"memory of this process at the end: {psutil.Process().memory_info().rss / 1e6:,.0f} MB")
+
+
+if __name__ == "__main__":
+    run_script(main)
