@@ -56,7 +56,14 @@ from kanjinet.training import (
     evaluate,
     peak_learning_rate,
 )
-from kanjinet.training_state import STATE_NAME, Run, StateFile, list_state_paths, load_newest_state
+from kanjinet.training_state import (
+    STATE_NAME,
+    Run,
+    SavedAndInterrupted,
+    StateFile,
+    list_state_paths,
+    load_newest_state,
+)
 
 __all__ = ["LightweightKanjiNet", "main"]
 
@@ -109,9 +116,8 @@ def main() -> None:
     info = read_dataset_info(args.data_dir)
     check_image_size(args.image_size, info)
     config = ModelConfig.preset(args.model_version, info.image_size, args.pooling_type)
-    is_resumed = args.resume and any(
-        path.is_file() for path in list_state_paths(args.output_dir)
-    )  # then the start's weights are in the state
+    is_resumed = args.resume and any(path.is_file() for path in list_state_paths(args.output_dir))
+    # The start's weights are in an interrupted run's state.
     start = load_start(args.init_from, config, info, args) if args.init_from and not is_resumed else None
     parts = load_parts(info, device, limit=args.sample_limit, split=args.split, seed=args.seed)
     if args.batch_size > len(parts["train"]):
@@ -138,7 +144,7 @@ def main() -> None:
             with state_file.watch():
                 while run.epochs_done < args.epochs and not run.is_stuck(args.patience):
                     train_one_epoch(state_file, parts["validation"], info)
-        except KeyboardInterrupt:
+        except SavedAndInterrupted:
             print(f"saved      {show_path(output_dir / STATE_NAME)}: the same command with --resume goes on here")
             raise
         if run.epochs_done < args.epochs:
@@ -269,6 +275,7 @@ def train_one_epoch(state_file: StateFile, validation: Samples, info: DatasetInf
     trainer, run, options, output_dir = state_file.trainer, state_file.run, state_file.options, state_file.folder
     start = time.perf_counter()
     epoch = run.epochs_done
+    steps_before = trainer.position["step"] if trainer.position else 0
     with tqdm(total=trainer.steps_per_epoch, desc=f"epoch {epoch + 1}", leave=False, disable=None) as bar:
 
         def report(steps: int, loss: float, accuracy: float, rate: float) -> None:
@@ -276,6 +283,7 @@ def train_one_epoch(state_file: StateFile, validation: Samples, info: DatasetInf
             bar.update(steps - bar.n)
 
         result = trainer.train_epoch(epoch, report, state_file.between_steps)
+    pictures_per_s = (trainer.steps_per_epoch - steps_before) * trainer.batch_size / (time.perf_counter() - start)
     validated = evaluate(trainer.model, validation)
     elapsed_s = time.perf_counter() - start
     is_best = validated.top[1] > run.best_accuracy
@@ -294,7 +302,7 @@ def train_one_epoch(state_file: StateFile, validation: Samples, info: DatasetInf
     print(
         f"epoch {epoch + 1:3d}/{trainer.epochs}  loss {result.loss:6.3f}  train {result.accuracy:7.2%}  "
         f"val loss {validated.loss:6.3f}  val {validated.top[1]:7.2%}  lr {result.learning_rate:.1e}  "
-        f"{elapsed_s:6.1f} s  {len(trainer.samples) / elapsed_s:7,.0f} pictures/s  "
+        f"{elapsed_s:6.1f} s  {pictures_per_s:7,.0f} pictures/s  "
         f"{psutil.Process().memory_info().rss / 2**30:4.1f} GiB{'  best' if is_best else ''}",
         flush=True,
     )

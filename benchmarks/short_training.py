@@ -29,9 +29,7 @@ from kanjinet.workers import start_worker  # noqa: E402
 SIZE = 64  # pixels
 BATCH_SIZE = 64
 LEARNING_RATE = 0.001
-NO_AUGMENTATION = Augmentation(
-    **{field.name: 0 for field in fields(Augmentation) if field.name != "elastic_points"}
-)
+NO_AUGMENTATION = Augmentation(**{field.name: 0 for field in fields(Augmentation) if field.name != "elastic_points"})
 COLUMNS = ("unseen_writers", "drawings", "drawn_hiragana", "drawn_kanji")
 
 Pictures = npt.NDArray[np.uint8]

@@ -198,7 +198,8 @@ def _random_state() -> dict[str, Any]:
 
 def _set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"])
-    torch.cuda.set_rng_state_all(state["cuda"])
+    if len(state["cuda"]) == torch.cuda.device_count():  # a run that moves to another machine cannot end the same
+        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 @torch.inference_mode()

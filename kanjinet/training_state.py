@@ -37,6 +37,10 @@ class Run:
         return self.epochs_done - self.best_epoch >= patience
 
 
+class SavedAndInterrupted(KeyboardInterrupt):
+    """The user ended the run, and its state is saved."""
+
+
 class StateFile:
     """The state of an unfinished run, saved now and then; the last few are kept, should the last one be damaged.
 
@@ -69,12 +73,12 @@ class StateFile:
         """Save where it is time to, or where the user wants the run to end.
 
         Raises:
-            KeyboardInterrupt: in the second case.
+            SavedAndInterrupted: in the second case.
         """
         if self.is_interrupted or time.monotonic() - self.saved_at > SAVE_EVERY_S:
             self.save()
         if self.is_interrupted:
-            raise KeyboardInterrupt
+            raise SavedAndInterrupted
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
