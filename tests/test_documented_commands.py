@@ -71,6 +71,9 @@ def list_blocks() -> dict[str, list[list[str]]]:
 def test_documented_commands_run_in_their_order(commands: list[list[str]], workplace: Path, tmp_path: Path) -> None:
     if commands[0][0] != "make_sample_etl9g.py":
         shutil.copytree(workplace / "ETL9G", tmp_path / "ETL9G")
+    if all(command[0] != "prepare_etl9g_dataset.py" for command in commands):
+        shutil.copytree(workplace / "dataset", tmp_path / "dataset")
+    shutil.copytree(ROOT / "pretrained", tmp_path / "pretrained")
     for command in commands:
         run_script(command, tmp_path)
 
