@@ -200,7 +200,7 @@ def test_a_start_that_does_not_fit_is_refused(workplace: Path, tmp_path: Path) -
     command = ["train_etl9g_model.py", "--sample-limit", "300", "--epochs", "1", "--init-from", start]
     result = run_script([*command, "--data-dir", tmp_path / "plain"], tmp_path, check=False)
     assert result.returncode == 1
-    assert "trained on pictures preprocessed by even-lines-1" in result.stderr
+    assert "trained on pictures preprocessed by even-lines-2" in result.stderr
 
 
 def test_writers_split_is_taken_and_noted(workplace: Path, tmp_path: Path) -> None:
