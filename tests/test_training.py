@@ -303,8 +303,13 @@ def test_variation_moves_ink_but_keeps_its_range_and_most_of_it() -> None:
     assert 0 <= varied.min()
     assert varied.max() <= 1
     assert (varied[0] - varied[1]).abs().max() > 0.5  # each picture in its own way
-    overlap = (varied * pictures).sum(dim=(1, 2, 3)) / pictures.sum(dim=(1, 2, 3))
-    assert overlap.min() > 0.4
+
+    def find_least_overlap(varied: torch.Tensor) -> float:
+        return ((varied * pictures).sum(dim=(1, 2, 3)) / pictures.sum(dim=(1, 2, 3))).min().item()
+
+    assert find_least_overlap(varied) > 0.4  # narrowing alone may take 2 of these 24 pixels at each side: 31 %
+    torch.manual_seed(0)
+    assert find_least_overlap(Augmentation(narrow=0)(pictures)) > 0.5
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits a process's file size, which Windows cannot")
