@@ -134,6 +134,10 @@ def test_a_run_ended_within_an_epoch_resumes_to_the_same_weights(workplace: Path
         ending == "damaged"
     )
     assert same_weights(tmp_path / "whole" / "best_kanji_model.pth", ended / "best_kanji_model.pth")
+    whole_end, resumed_end = (
+        load(folder / "training_state.pth")["trainer"]["model"] for folder in (tmp_path / "whole", ended)
+    )
+    assert all(torch.equal(whole_end[name], resumed_end[name]) for name in whole_end)  # best: epoch 1
     assert read_history(tmp_path / "whole") == read_history(ended)
 
 
