@@ -24,10 +24,10 @@ BATCHES = (1, 5)
 # All that a network needs. No Shape, Gather or Reshape: engines for small devices stumble over them.
 OPERATORS = {
     *("Conv", "Relu", "Add", "Mul", "Sigmoid", "Flatten", "Gemm"),
-    *("AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"),
+    *("AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool"),
 }
 QUANTIZED_OPERATORS = {"QuantizeLinear", "DequantizeLinear"}
-ADAPTIVE_OPERATORS = {"GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"}
+ADAPTIVE_OPERATORS = {"GlobalAveragePool", "GlobalMaxPool"}
 
 
 @dataclass(frozen=True)
