@@ -11,6 +11,7 @@ strict (opset 11, batch 1, pooling kernels of fixed size).
 import argparse
 import hashlib
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ import torch
 from kanjinet.check_pictures import CheckPictures, load_check_pictures, make_noise
 from kanjinet.checkpoint import CHECKPOINT_NAME, Checkpoint
 from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
+from kanjinet.compact_weights import store_fp16, store_int8_weights
+from kanjinet.dataset import METADATA_NAME
 from kanjinet.errors import KanjinetError
 from kanjinet.exports import check_export_path, default_export_path, describe_model
 from kanjinet.files import make_folder, replace_on_success, write_json
@@ -43,13 +46,15 @@ from kanjinet.onnx_check import (
     check_structure,
     compare_engines,
     compare_scores,
+    run_onnxruntime,
 )
 from kanjinet.onnx_export import BACKENDS, PROMISES, Export, add_metadata, export_network, pooling_of_backend
 from kanjinet.preprocess import IMAGE_SIZES
-from kanjinet.quantize import QUANTIZED_OPSET, load_calibration_inputs, quantize_int8
+from kanjinet.quantize import QUANTIZED_OPSET, load_calibration_inputs, load_held_out_inputs, quantize_int8
 from kanjinet.safetensors_io import load_trained_network
 
-QUANTIZATIONS = ("int8",)
+QUANTIZATIONS = tuple(LEAST_AGREEMENT)
+LARGEST_LOSS = 0.002  # of top-1 accuracy, by quantisation
 NUM_NOISE = 16  # random pictures beside the real or drawn ones
 
 
@@ -77,7 +82,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--quantize",
         choices=QUANTIZATIONS,
-        help="int8: weights and activations of 8 bits, a quarter of the size (opset 13; reads --data-dir)",
+        help="int8: computes with 8 bits, a quarter of the size (opset 13; reads --data-dir); int8-weights: the same "
+        "size, computes in float32; fp16: half the size, computes in float32",
     )
     return parser.parse_args()
 
@@ -90,7 +96,8 @@ def main() -> None:
     check_image_size(args.image_size, config, args.model_path)
     promise = PROMISES[backend]
     if args.quantize:
-        promise = replace(promise, opset=QUANTIZED_OPSET, is_quantized=True)
+        opset = QUANTIZED_OPSET if args.quantize == "int8" else promise.opset
+        promise = replace(promise, opset=opset, quantization=args.quantize)
     ending = f"_{backend}_{args.quantize}.onnx" if args.quantize else f"_{backend}.onnx"
     path = args.onnx_path or default_export_path(args.model_path, config.image_size, ending)
     check_export_path(path, ".onnx", "--onnx-path")
@@ -105,13 +112,8 @@ def main() -> None:
     export = export_network(network, backend)
     model, quantization = export.model, "none"
     if args.quantize:
-        calibration = load_calibration_inputs(args.data_dir, checkpoint)
-        model = quantize_int8(model, calibration)
+        model, quantization = quantize(export.model, args.quantize, args.data_dir, checkpoint)
         check_structure(model, promise, config.image_size, config.num_classes)
-        quantization = (
-            f"int8: weights by output channel, activations by tensor, ranges measured on {len(calibration)} training "
-            "pictures"
-        )
     properties = {
         **describe_model(replace(checkpoint, model=network), args.model_path),
         "trained_pooling_type": config.pooling_type,
@@ -133,9 +135,11 @@ def main() -> None:
         compute_scores(network, inputs),
         inputs,
         dynamic_batch=promise.dynamic_batch,
-        is_quantized=promise.is_quantized,
+        quantization=promise.quantization,
     )
     print_comparisons(comparisons, missing, pictures.origin, promise)
+    if args.quantize and (args.data_dir / METADATA_NAME).is_file():
+        print(f"accuracy     {measure_loss(content, network, args.data_dir, checkpoint)}")
 
     mapping_path = path.with_name(f"{path.stem}_mapping.json")
     mapping = build_mapping(describe_file(path.name, content, promise, properties))
@@ -143,6 +147,41 @@ def main() -> None:
         file.write(content)
         write_json(mapping_path, mapping)
     print(f"written      {show_path(path)}\n             {show_path(mapping_path)}")
+
+
+def quantize(model: onnx.ModelProto, way: str, data_dir: Path, checkpoint: Checkpoint) -> tuple[onnx.ModelProto, str]:
+    """A network with fewer bits, and what was done in one sentence."""
+    if way == "fp16":
+        return store_fp16(model), "fp16: weights stored in 16 bits; computes in float32"
+    if way == "int8-weights":
+        return store_int8_weights(
+            model
+        ), "int8-weights: weights stored in 8 bits by output channel; computes in float32"
+    calibration = load_calibration_inputs(data_dir, checkpoint)
+    return quantize_int8(model, calibration), (
+        f"int8: weights by output channel, activations by tensor, ranges measured on {len(calibration)} varied "
+        "training pictures"
+    )
+
+
+def measure_loss(content: bytes, network: LightweightKanjiNet, data_dir: Path, checkpoint: Checkpoint) -> str:
+    """Compare top-1 accuracy with the float32 network's on pictures held out from training, in onnxruntime.
+
+    Raises:
+        KanjinetError: more is lost than LARGEST_LOSS, beyond what chance explains (two standard errors).
+    """
+    inputs, classes = load_held_out_inputs(data_dir, checkpoint)
+    hits = compute_scores(network, inputs).argmax(axis=1) == classes
+    quantized_hits = run_onnxruntime(content, inputs).argmax(axis=1) == classes
+    lost = float(hits.mean() - quantized_hits.mean())
+    error = math.sqrt(float((hits != quantized_hits).sum())) / len(classes)
+    found = (
+        f"top-1 {hits.mean():.2%} in float32, {quantized_hits.mean():.2%} in this file, on {len(classes):,} pictures "
+        "held out from training"
+    )
+    if lost - 2 * error > LARGEST_LOSS:
+        raise KanjinetError(f"{found}: more than {LARGEST_LOSS:.1%} is lost: use --quantize int8-weights or fp16")
+    return found
 
 
 def check_image_size(image_size: int | None, config: ModelConfig, model_path: Path) -> None:
@@ -229,17 +268,18 @@ def print_export(export: Export, backend: str, promise: Promise, size_bytes: int
             f"({export.fallback_reason}): TorchScript writes it instead"
         )
     batch = "any batch" if promise.dynamic_batch else "batch 1"
+    quantization = f", {promise.quantization}" if promise.quantization else ""
     print(
-        f"format       {backend}{', int8' if promise.is_quantized else ''}: opset {promise.opset}, {batch}, "
+        f"format       {backend}{quantization}: opset {promise.opset}, {batch}, "
         f"one file of {size_bytes / 1e6:.2f} MB, "
         f"by {export.exporter}"
     )
 
 
 def print_comparisons(comparisons: list[Comparison], missing: list[str], origin: str, promise: Promise) -> None:
-    if promise.is_quantized:
+    if promise.quantization:
         print(f"checked      against PyTorch in float32 on {origin}")
-        print(f"             bound {LEAST_AGREEMENT:.0%} equal best classes")
+        print(f"             bound {LEAST_AGREEMENT[promise.quantization]:.1%} equal best classes")
     else:
         print(f"checked      against PyTorch on {origin} and {NUM_NOISE} random ones")
         print(f"             bound {ABSOLUTE_BOUND:g} + {RELATIVE_BOUND:g} of the largest score")

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from kanjinet.model import DOWNSAMPLING, LightweightKanjiNet, ModelConfig, SqueezeExcite
+from kanjinet.model import DOWNSAMPLING, LightweightKanjiNet, ModelConfig, ResidualBlock, SqueezeExcite
 
 
 class ChannelGates(nn.Module):
@@ -85,6 +85,8 @@ class InferenceForm(nn.Module):
 def make_inference_form(model: LightweightKanjiNet, *, fixed_pooling: bool) -> InferenceForm:
     """Fold what is constant, and order what is left so that engines have the least to do.
 
+    Batch norm goes into the convolution before it or the linear layer after it, a depthwise convolution's bias into the
+    pointwise one after it.
     Attention's gain goes into the weights that follow it. The last stage's gates, which are not negative, are applied
     to the pooled map instead of each of its cells. An average with learned weights of the cells is a convolution.
 
@@ -118,6 +120,8 @@ def make_inference_form(model: LightweightKanjiNet, *, fixed_pooling: bool) -> I
     form = InferenceForm(copied.config, copied.stages, pool, gates, copied.classifier)
     for layers in [module for module in form.modules() if isinstance(module, nn.Sequential)]:
         _fold_batch_norm(layers)
+    for block in [module for module in form.modules() if isinstance(module, ResidualBlock)]:
+        block.layers = _move_bias(*[layer for layer in block.layers if isinstance(layer, nn.Conv2d)])
     return form.float()
 
 
@@ -155,6 +159,14 @@ def _fold_batch_norm(layers: nn.Sequential) -> None:
         elif isinstance(layer, nn.BatchNorm1d) and isinstance(after, nn.Linear):
             layers[index] = nn.Identity()
             layers[index + 1] = _fuse_bn_linear(layer, after)
+
+
+def _move_bias(depthwise: nn.Conv2d, pointwise: nn.Conv2d) -> nn.Sequential:
+    """W (d + t) + b = W d + (b + W t): nothing but the pointwise convolution stands behind the depthwise one."""
+    assert depthwise.bias is not None and pointwise.bias is not None
+    pointwise.bias = nn.Parameter((pointwise.bias + pointwise.weight[:, :, 0, 0] @ depthwise.bias).detach())
+    depthwise.bias = None
+    return nn.Sequential(depthwise, pointwise)
 
 
 def _fuse_bn_linear(norm: nn.BatchNorm1d, linear: nn.Linear) -> nn.Linear:
