@@ -389,7 +389,7 @@ def test_weights_of_fewer_bits_are_small_and_of_the_backend_s_opset(
     backend: str,
     quantization: str,
     most_bytes: float,
-    agreement: float,
+    correlation: float,
 ) -> None:
     checkpoint = write_checkpoint(tmp_path / "m.pth")
     monkeypatch.setitem(onnx_check.LEAST_AGREEMENT, "int8-weights", 0.5)  # random weights are more sensitive
