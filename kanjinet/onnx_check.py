@@ -11,10 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from kanjinet.embed_preprocessing import OPERATORS as PREPROCESSING_OPERATORS
+from kanjinet.embed_preprocessing import RawInput
 from kanjinet.errors import KanjinetError
 
 FloatArray = npt.NDArray[np.float32]
-Engine = Callable[[FloatArray], FloatArray]
+Inputs = npt.NDArray[np.float32] | npt.NDArray[np.uint8]  # preprocessed pictures, or raw ones
+Engine = Callable[[Inputs], FloatArray]
 
 # On a score. onnxruntime differs by 1e-5, because it sums in another order; tract by up to 3e-4, because its sigmoid is
 # a rational approximation (attention's gates differ by 1e-6, which later layers amplify).
@@ -22,6 +25,7 @@ ABSOLUTE_BOUND = 1e-3
 RELATIVE_BOUND = 1e-5  # of the largest score, for networks whose scores run into hundreds
 # Share of equal best classes that a network must have whose numbers are rounded
 LEAST_AGREEMENT = {"int8": 0.97, "int8-weights": 0.98, "fp16": 0.995}
+LEAST_AGREEMENT_EMBEDDED = 0.97  # the same, of one that does the preprocessing, in which levels may differ by 1 of 255
 BATCHES = (1, 5)
 
 # All that a network needs. No Shape, Gather or Reshape: engines for small devices stumble over them.
@@ -46,12 +50,20 @@ class Promise:
         dynamic_batch: whether the first dimension is free, or 1.
         fixed_pooling: whether every pooling has a kernel of fixed size.
         quantization: how its numbers are rounded, one of LEAST_AGREEMENT, or empty.
+        raw: what it takes in place of preprocessed pictures, if it does the preprocessing itself.
     """
 
     opset: int
     dynamic_batch: bool
     fixed_pooling: bool
     quantization: str = ""
+    raw: RawInput | None = None
+
+    @property
+    def least_agreement(self) -> float | None:
+        """Share of equal best classes that is asked for, or None where the scores themselves must agree."""
+        shares = [LEAST_AGREEMENT[self.quantization]] if self.quantization else []
+        return min([*shares, *([LEAST_AGREEMENT_EMBEDDED] if self.raw else [])], default=None)
 
 
 @dataclass(frozen=True)
@@ -88,14 +100,19 @@ def check_structure(model: onnx.ModelProto, promise: Promise, image_size: int, n
         raise KanjinetError(f"the exported graph is not valid ONNX: {error}") from error
     problems = list(_find_problems(model, promise))
     batch = 0 if promise.dynamic_batch else 1
-    for value, name, shape in (
-        (model.graph.input, "input", [batch, 1, image_size, image_size]),
-        (model.graph.output, "output", [batch, num_classes]),
+    float32, uint8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8
+    takes = (uint8, [batch, promise.raw.height, promise.raw.width]) if promise.raw else None
+    for values, name, (kind, shape) in (
+        (model.graph.input, "input", takes or (float32, [batch, 1, image_size, image_size])),
+        (model.graph.output, "output", (float32, [batch, num_classes])),
     ):
         # dim_value is 0 where a dimension has a name instead
-        found = [(each.name, [dim.dim_value for dim in each.type.tensor_type.shape.dim]) for each in value]
-        if found != [(name, shape)]:
-            problems.append(f"{name}: {found}, expected {[(name, shape)]} (0: dynamic)")
+        found = [
+            (each.name, each.type.tensor_type.elem_type, [dim.dim_value for dim in each.type.tensor_type.shape.dim])
+            for each in values
+        ]
+        if found != [(name, kind, shape)]:
+            problems.append(f"{name}: {found}, expected {[(name, kind, shape)]} (0: dynamic)")
     if problems:
         raise KanjinetError(f"the exported graph does not keep to opset {promise.opset}: {'; '.join(problems)}")
 
@@ -112,22 +129,23 @@ def _find_problems(model: onnx.ModelProto, promise: Promise) -> Iterator[str]:
         if tensor.external_data or tensor.data_location != onnx.TensorProto.DEFAULT:
             yield f"{tensor.name} lies in another file"
     allowed = OPERATORS | QUANTIZED_OPERATORS.get(promise.quantization, set())
+    allowed |= PREPROCESSING_OPERATORS if promise.raw else set()
     for node in model.graph.node:
         if node.op_type not in allowed or (promise.fixed_pooling and node.op_type in ADAPTIVE_OPERATORS):
             yield f"operator {node.op_type}"
 
 
 def compare_engines(
-    content: bytes, reference: FloatArray, inputs: FloatArray, *, dynamic_batch: bool, quantization: str = ""
+    content: bytes, reference: FloatArray, inputs: Inputs, *, dynamic_batch: bool, least_agreement: float | None = None
 ) -> tuple[list[Comparison], list[str]]:
     """Run an ONNX file in onnxruntime, and in tract where it is installed, against PyTorch's scores.
 
     Args:
         content: the file's bytes.
         reference: (n, classes) scores of PyTorch.
-        inputs: (n, 1, size, size), 0-1.
+        inputs: (n, 1, size, size) float32, 0-1, or what else the file takes.
         dynamic_batch: whether to run batches of 5 too.
-        quantization: one of LEAST_AGREEMENT, if the best classes must agree rather than the scores.
+        least_agreement: share of equal best classes that must be reached, if the scores themselves need not agree.
 
     Returns:
         The comparisons, and the names of the engines that are not installed.
@@ -139,7 +157,7 @@ def compare_engines(
 
     def compare(engine: _LoadedEngine, batch: int, *, dynamic: bool = False) -> Comparison:
         comparison = _run(engine, reference, inputs, batch, dynamic=dynamic)
-        _check_bound(comparison, reference, quantization=quantization)
+        _check_bound(comparison, reference, least_agreement=least_agreement)
         return comparison
 
     comparisons = [
@@ -156,7 +174,7 @@ def compare_engines(
         path.write_bytes(content)
         shape = ",".join(str(side) for side in inputs.shape[1:])
         try:
-            pinned = _load_tract(path, f"1,{shape},f32")
+            pinned = _load_tract(path, f"1,{shape},{'u8' if inputs.dtype == np.uint8 else 'f32'}")
             comparisons.append(compare(pinned, 1))
             if dynamic_batch:
                 comparisons.append(compare(_load_tract(path, None), BATCHES[-1], dynamic=True))
@@ -204,20 +222,19 @@ def _load_tract(path: Path, fact: str | None) -> _LoadedEngine:
     )
 
 
-def _run(engine: _LoadedEngine, reference: FloatArray, inputs: FloatArray, batch: int, *, dynamic: bool) -> Comparison:
+def _run(engine: _LoadedEngine, reference: FloatArray, inputs: Inputs, batch: int, *, dynamic: bool) -> Comparison:
     scores = np.concatenate([engine.run(inputs[start : start + batch]) for start in range(0, len(inputs), batch)])
     return compare_scores(engine.name, f"{batch}, dynamic" if dynamic else str(batch), reference, scores)
 
 
-def _check_bound(comparison: Comparison, reference: FloatArray, *, quantization: str) -> None:
+def _check_bound(comparison: Comparison, reference: FloatArray, *, least_agreement: float | None) -> None:
     found = (
         f"{comparison.engine}, batch {comparison.batch}: scores differ from PyTorch's by up to "
         f"{comparison.difference:.2g}, {comparison.agreement:.1%} equal best classes; the bound is "
     )
-    if quantization:
-        least = LEAST_AGREEMENT[quantization]
-        if not (comparison.agreement >= least and math.isfinite(comparison.difference)):
-            raise KanjinetError(f"{found}{least:.1%} equal best classes")
+    if least_agreement is not None:
+        if not (comparison.agreement >= least_agreement and math.isfinite(comparison.difference)):
+            raise KanjinetError(f"{found}{least_agreement:.1%} equal best classes")
         return
     bound = ABSOLUTE_BOUND + RELATIVE_BOUND * float(np.abs(reference).max())
     if not comparison.difference <= bound:  # "not <=" also catches NaN

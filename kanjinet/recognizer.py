@@ -98,6 +98,11 @@ def _load_onnx(path: Path) -> Recognizer:
         raise KanjinetError(f"{path}: onnxruntime does not take it ({first_line}): {remedy}") from error
     properties = session.get_modelmeta().custom_metadata_map
     source = session.get_inputs()[0]
+    if source.type != "tensor(float)":
+        raise KanjinetError(
+            f"{path}: takes raw pictures ({source.type}, {source.shape}) and preprocesses them itself, while the "
+            "toolkit preprocesses all that it reads: export one without --embed-preprocessing"
+        )
     try:
         if properties["class_table_sha256"] != CLASS_TABLE_SHA256:
             raise KanjinetError(f"{path}: another class table: {remedy}")
