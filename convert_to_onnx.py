@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch
 
 from kanjinet.check_pictures import CheckPictures, draw_raw_pictures, load_check_pictures, make_noise
 from kanjinet.checkpoint import CHECKPOINT_NAME, Checkpoint
@@ -48,6 +47,7 @@ from kanjinet.onnx_check import (
     check_structure,
     compare_engines,
     compare_scores,
+    compute_scores,
     run_onnxruntime,
 )
 from kanjinet.onnx_export import BACKENDS, PROMISES, Export, add_metadata, export_network, pooling_of_backend
@@ -239,12 +239,6 @@ def check_image_size(image_size: int | None, config: ModelConfig, model_path: Pa
             f"--image-size {image_size}: {model_path} was trained on {config.image_size} pixels and knows no other "
             f"size: train one with python train_etl9g_model.py --image-size {image_size}"
         )
-
-
-def compute_scores(network: LightweightKanjiNet, inputs: np.ndarray) -> np.ndarray:
-    """(n, 1, size, size) -> (n, 3036), on the CPU."""
-    with torch.inference_mode():
-        return np.concatenate([network(part).numpy() for part in torch.from_numpy(inputs).split(64)])
 
 
 def measure_pooling(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
+import torch
 
 from kanjinet.embed_preprocessing import OPERATORS as PREPROCESSING_OPERATORS
 from kanjinet.embed_preprocessing import RawInput
@@ -75,6 +76,7 @@ class Comparison:
         batch: pictures at a time, as text.
         pictures: how many in all.
         difference: largest absolute difference of a score.
+        mean_difference: their mean.
         agreement: share of pictures with the same best class, 0-1.
     """
 
@@ -82,6 +84,7 @@ class Comparison:
     batch: str
     pictures: int
     difference: float
+    mean_difference: float
     agreement: float
 
 
@@ -155,41 +158,52 @@ def compare_engines(
             leads by less than twice the bound can change.)
     """
 
-    def compare(engine: _LoadedEngine, batch: int, *, dynamic: bool = False) -> Comparison:
+    def compare(engine: LoadedEngine, batch: int, *, dynamic: bool = False) -> Comparison:
         comparison = _run(engine, reference, inputs, batch, dynamic=dynamic)
-        _check_bound(comparison, reference, least_agreement=least_agreement)
+        check_bound(comparison, reference, least_agreement=least_agreement)
         return comparison
 
     comparisons = [
         compare(engine, batch)
         for batch in (BATCHES if dynamic_batch else (1,))
-        for engine in [_load_onnxruntime(content)]
+        for engine in [load_onnxruntime(content)]
     ]
     try:
         import tract
     except ImportError:
         return comparisons, ["tract"]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(content)
-        shape = ",".join(str(side) for side in inputs.shape[1:])
-        try:
-            pinned = _load_tract(path, f"1,{shape},{'u8' if inputs.dtype == np.uint8 else 'f32'}")
-            comparisons.append(compare(pinned, 1))
-            if dynamic_batch:
-                comparisons.append(compare(_load_tract(path, None), BATCHES[-1], dynamic=True))
-        except tract.TractError as error:
-            raise KanjinetError(f"tract refuses the exported graph: {error}") from error
+    try:
+        comparisons.append(compare(load_tract(content, inputs[:1]), 1))
+        if dynamic_batch:
+            comparisons.append(compare(load_tract(content, None), BATCHES[-1], dynamic=True))
+    except tract.TractError as error:
+        raise KanjinetError(f"tract refuses the exported graph: {error}") from error
     return comparisons, []
 
 
 @dataclass(frozen=True)
-class _LoadedEngine:
+class LoadedEngine:
+    """A file in an engine.
+
+    Attributes:
+        name: of the engine, with its version.
+        run: inputs, as the file takes them -> (n, classes) scores.
+    """
+
     name: str
     run: Engine
 
 
-def _load_onnxruntime(content: bytes) -> _LoadedEngine:
+def load_onnxruntime(content: bytes, threads: int = 0) -> LoadedEngine:
+    """A file in onnxruntime on the CPU.
+
+    Args:
+        content: the file's bytes.
+        threads: to compute with; 0 for one a core.
+
+    Raises:
+        KanjinetError: onnxruntime is missing.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -198,36 +212,61 @@ def _load_onnxruntime(content: bytes) -> _LoadedEngine:
         ) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
+    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return _LoadedEngine(
+    return LoadedEngine(
         f"onnxruntime {onnxruntime.__version__}", lambda batch: session.run(["output"], {"input": batch})[0]
     )
 
 
 def run_onnxruntime(content: bytes, inputs: FloatArray) -> FloatArray:
     """Scores (n, classes) of inputs (n, 1, size, size), one picture at a time, which every file takes."""
-    engine = _load_onnxruntime(content)
+    engine = load_onnxruntime(content)
     return np.concatenate([engine.run(inputs[index : index + 1]) for index in range(len(inputs))])
 
 
-def _load_tract(path: Path, fact: str | None) -> _LoadedEngine:
+def load_tract(content: bytes, pinned: Inputs | None) -> LoadedEngine:
+    """A file in tract, which computes with one thread.
+
+    Args:
+        content: the file's bytes.
+        pinned: inputs whose shape and type are pinned, which makes it faster; None for those that the file declares.
+
+    Raises:
+        ImportError: tract is missing.
+        tract.TractError: it refuses the file.
+    """
     import tract
 
-    model = tract.onnx().load(path)
-    if fact:
-        model.set_input_fact(0, fact)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(content)
+        model = tract.onnx().load(path)
+    if pinned is not None:
+        shape = ",".join(str(side) for side in pinned.shape)
+        model.set_input_fact(0, f"{shape},{'u8' if pinned.dtype == np.uint8 else 'f32'}")
     runnable = model.into_model().into_runnable()
-    return _LoadedEngine(
+    return LoadedEngine(
         f"tract {importlib.metadata.version('tract')}", lambda batch: runnable.run([batch])[0].to_numpy()
     )
 
 
-def _run(engine: _LoadedEngine, reference: FloatArray, inputs: Inputs, batch: int, *, dynamic: bool) -> Comparison:
+def _run(engine: LoadedEngine, reference: FloatArray, inputs: Inputs, batch: int, *, dynamic: bool) -> Comparison:
     scores = np.concatenate([engine.run(inputs[start : start + batch]) for start in range(0, len(inputs), batch)])
     return compare_scores(engine.name, f"{batch}, dynamic" if dynamic else str(batch), reference, scores)
 
 
-def _check_bound(comparison: Comparison, reference: FloatArray, *, least_agreement: float | None) -> None:
+def check_bound(comparison: Comparison, reference: FloatArray, *, least_agreement: float | None) -> None:
+    """Hold a comparison to its bound.
+
+    Args:
+        comparison: of an engine with PyTorch.
+        reference: (n, classes) PyTorch's scores, whose size the bound depends on.
+        least_agreement: as for `compare_engines`.
+
+    Raises:
+        KanjinetError: it differs by more.
+    """
     found = (
         f"{comparison.engine}, batch {comparison.batch}: scores differ from PyTorch's by up to "
         f"{comparison.difference:.2g}, {comparison.agreement:.1%} equal best classes; the bound is "
@@ -243,6 +282,15 @@ def _check_bound(comparison: Comparison, reference: FloatArray, *, least_agreeme
 
 def compare_scores(engine: str, batch: str, reference: FloatArray, scores: FloatArray) -> Comparison:
     """The figures of a comparison, whatever they are."""
-    difference = float(np.abs(scores - reference).max()) if scores.shape == reference.shape else math.inf
+    if scores.shape != reference.shape:
+        return Comparison(engine, batch, len(reference), math.inf, math.inf, 0.0)
+    differences = np.abs(scores - reference)
     same = scores.argmax(axis=1) == reference.argmax(axis=1)
-    return Comparison(engine, batch, len(reference), difference, float(same.mean()))
+    largest, mean = float(differences.max()), float(differences.mean())
+    return Comparison(engine, batch, len(reference), largest, mean, float(same.mean()))
+
+
+def compute_scores(network: torch.nn.Module, inputs: npt.NDArray[np.float32]) -> FloatArray:
+    """PyTorch's scores (n, 3036) of inputs (n, 1, size, size), on the CPU: what engines are compared with."""
+    with torch.inference_mode():
+        return np.concatenate([network(part).numpy() for part in torch.from_numpy(inputs).split(64)])

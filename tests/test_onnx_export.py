@@ -392,7 +392,7 @@ def test_weights_of_fewer_bits_are_small_and_of_the_backend_s_opset(
     correlation: float,
 ) -> None:
     checkpoint = write_checkpoint(tmp_path / "m.pth")
-    monkeypatch.setitem(onnx_check.LEAST_AGREEMENT, "int8-weights", 0.5)  # random weights are more sensitive
+    monkeypatch.setitem(onnx_check.LEAST_AGREEMENT, quantization, 0.5)  # random weights are more sensitive
     options = ("--target-backend", backend, "--quantize", quantization, "--data-dir", tmp_path)
     run_main(monkeypatch, "--model-path", checkpoint, *options)
     path = tmp_path / f"kanji_model_etl9g_64x64_3036classes_{backend}_{quantization}.onnx"
