@@ -26,7 +26,7 @@ from browser_engine import DEFAULT_CHROMIUM, BrowserEngine, open_browser_engine 
 from kanjinet.check_pictures import make_noise  # noqa: E402 - run from its folder, never installed
 from kanjinet.checkpoint import Checkpoint  # noqa: E402
 from kanjinet.classes import NUM_CLASSES, NUM_HIRAGANA  # noqa: E402
-from kanjinet.cli import make_parser, run_script  # noqa: E402
+from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script  # noqa: E402
 from kanjinet.compact_weights import store_fp16, store_int8_weights  # noqa: E402
 from kanjinet.copybook import read_copybook  # noqa: E402
 from kanjinet.dataset import METADATA_NAME  # noqa: E402
@@ -51,7 +51,7 @@ from kanjinet.safetensors_io import load_trained_network  # noqa: E402
 
 DEFAULT_MODEL = ROOT / "pretrained" / "kanji_model_etl9g_64x64_3036classes.safetensors"
 SEED = 20_261_000  # of writers whom no sample file has
-CELLS, CELLS_EACH = 512, 32
+CELLS_EACH = 32
 NOISE = 64
 
 
@@ -81,6 +81,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--data-dir", type=Path, default=Path("dataset"), help="for the ranges of int8, where it exists"
     )
+    parser.add_argument(
+        "--writers", type=positive_int, default=16, help=f"simulated writers, of {CELLS_EACH} cells each"
+    )
     parser.add_argument("--drawings", type=Path, help=".npz of real drawings, for the preprocessing inside the file")
     parser.add_argument("--runtime-dist", type=Path, help="folder dist/ of the npm package onnxruntime-web")
     parser.add_argument("--chromium", type=Path, default=DEFAULT_CHROMIUM, help="the browser's program")
@@ -91,11 +94,12 @@ def main() -> None:
     """One line a file and engine."""
     args = parse_args()
     checkpoint = load_trained_network(args.model)
-    print(f"{args.model.name}: {CELLS} cells by simulated writers and {NOISE} random inputs; real drawings if given")
+    cells = write_cells(args.writers)
+    print(f"{args.model.name}: {len(cells)} cells by simulated writers ({SAMPLE_NOTE}) and {NOISE} random inputs")
     print(f"{'file':26}{'engine':24}{'batch':12}{'inputs':>7}{'largest difference':>20}{'mean':>9}{'equal best':>12}")
     failures: list[str] = []
     with open_browser_engine(args.runtime_dist, args.chromium) if args.runtime_dist else nullcontext() as browser:
-        for case in list_cases(checkpoint, args.data_dir, args.drawings):
+        for case in list_cases(checkpoint, cells, args.data_dir, args.drawings):
             failures.extend(check_case(case, browser))
     if failures:
         raise KanjinetError("; ".join(failures))
@@ -137,10 +141,9 @@ def print_comparison(name: str, each: Comparison) -> None:
     )
 
 
-def list_cases(checkpoint: Checkpoint, data_dir: Path, drawings_path: Path | None) -> Iterator[Case]:
+def list_cases(checkpoint: Checkpoint, cells: np.ndarray, data_dir: Path, drawings_path: Path | None) -> Iterator[Case]:
     """Each backend in float32; then one of them with fewer bits, and with the preprocessing inside."""
     size, version = checkpoint.config.image_size, checkpoint.preprocessing
-    cells = write_cells()
     inputs = np.concatenate([to_inputs(preprocess(cells, size, version, cells=True)), make_noise(NOISE, size)])
     exports: dict[str, onnx.ModelProto] = {}
     for backend in BACKENDS:
@@ -157,7 +160,7 @@ def list_cases(checkpoint: Checkpoint, data_dir: Path, drawings_path: Path | Non
         calibration = load_calibration_inputs(data_dir, checkpoint)
         promise = replace(PROMISES["tract"], quantization="int8", opset=QUANTIZED_OPSET)
         content = quantize_int8(exports["tract"], calibration).SerializeToString()
-        yield Case("tract int8", content, promise, inputs[:CELLS], reference[:CELLS])
+        yield Case("tract int8", content, promise, inputs[:-NOISE], reference[:-NOISE])
     raw_pictures = {"cell": cells, "picture": np.stack([shrink(cell, size) for cell in cells])}
     sources = [(kind, kind, raw_pictures[kind]) for kind in KINDS]
     if drawings_path:
@@ -171,11 +174,11 @@ def list_cases(checkpoint: Checkpoint, data_dir: Path, drawings_path: Path | Non
         yield Case(f"tract, raw {name}", content, replace(PROMISES["tract"], raw=raw), pictures, reference)
 
 
-def write_cells() -> np.ndarray:
-    """(512, 127, 128) uint8 by writers of their own, with pieces of the neighbours' writing at the edges."""
+def write_cells(writers: int) -> np.ndarray:
+    """(32 * writers, 127, 128) uint8 by writers of their own, with pieces of the neighbours' writing at the edges."""
     copybook = read_copybook()
     cells = []
-    for writer in range(CELLS // CELLS_EACH):
+    for writer in range(writers):
         rng = np.random.default_rng([SEED, writer])
         is_kana = rng.random(CELLS_EACH) < 1 / 3
         chosen = rng.integers(np.where(is_kana, 0, NUM_HIRAGANA), np.where(is_kana, NUM_HIRAGANA, NUM_CLASSES))

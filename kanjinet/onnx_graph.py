@@ -1,16 +1,57 @@
-"""Writing ONNX graphs node by node."""
+"""Reading ONNX files that may come from anyone, and writing graphs node by node."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+from google.protobuf.message import DecodeError, Message
 from onnx import helper, numpy_helper
+
+from kanjinet.errors import KanjinetError
 
 Array = npt.NDArray[Any]
 
 INPUT, OUTPUT = "input", "output"  # of every exported network
+
+
+def read_self_contained(path: Path, remedy: str) -> bytes:
+    """The bytes of an ONNX file that names no other file: an engine would read whatever path stands in it.
+
+    Args:
+        path: the file.
+        remedy: what a user can do when it is refused, for the message.
+
+    Raises:
+        KanjinetError: not an ONNX file, or one whose weights lie elsewhere.
+    """
+    content = path.read_bytes()
+    try:
+        model = onnx.load_model_from_string(content)
+    except DecodeError as error:
+        raise KanjinetError(
+            f"{path}: onnxruntime does not take it, because it is not an ONNX file ({error}): {remedy}"
+        ) from error
+    for tensor in _find_tensors(model):
+        if tensor.external_data or tensor.data_location != onnx.TensorProto.DEFAULT:
+            location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+            raise KanjinetError(
+                f"{path}: its tensor {tensor.name!r} lies in another file, {location!r}, which is never read: {remedy}"
+            )
+    return content
+
+
+def _find_tensors(message: Message) -> Iterator[onnx.TensorProto]:
+    """Every tensor in a message, however deep: of graphs, subgraphs, attributes, functions and sparse tensors."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is not None:
+            for each in value if not isinstance(value, Message) else [value]:
+                yield from _find_tensors(each)
 
 
 class GraphWriter:

@@ -88,11 +88,14 @@ def _load_onnx(path: Path) -> Recognizer:
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NotImplemented
 
+    from kanjinet.onnx_graph import read_self_contained
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
     remedy = "write it again with convert_to_onnx.py"
+    content = read_self_contained(path, remedy)
     try:
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except (Fail, InvalidGraph, InvalidProtobuf, NotImplemented) as error:
         first_line = str(error).strip().splitlines()[0]
         raise KanjinetError(f"{path}: onnxruntime does not take it ({first_line}): {remedy}") from error

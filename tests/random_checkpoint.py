@@ -62,7 +62,7 @@ def make_network(
     last = model.classifier[-1]
     assert isinstance(last, nn.Linear)
     _rescale(last, model, pictures, spread=5.0)
-    last.bias -= model(pictures).mean(dim=0)  # else one class wins everywhere
+    last.bias.sub_(model(pictures).mean(dim=0))  # else one class wins everywhere
     return model
 
 
