@@ -23,7 +23,6 @@ from kanjinet.check_pictures import CheckPictures, draw_raw_pictures, load_check
 from kanjinet.checkpoint import CHECKPOINT_NAME, Checkpoint
 from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
 from kanjinet.compact_weights import store_fp16, store_int8_weights
-from kanjinet.dataset import METADATA_NAME
 from kanjinet.embed_preprocessing import CONTRACT_DIFFERENCES, KINDS, describe_raw_input, embed_preprocessing
 from kanjinet.errors import KanjinetError
 from kanjinet.exports import check_export_path, default_export_path, describe_model
@@ -52,7 +51,13 @@ from kanjinet.onnx_check import (
 )
 from kanjinet.onnx_export import BACKENDS, PROMISES, Export, add_metadata, export_network, pooling_of_backend
 from kanjinet.preprocess import IMAGE_SIZES, preprocess
-from kanjinet.quantize import QUANTIZED_OPSET, load_calibration_inputs, load_held_out_inputs, quantize_int8
+from kanjinet.quantize import (
+    QUANTIZED_OPSET,
+    has_matching_dataset,
+    load_calibration_inputs,
+    load_held_out_inputs,
+    quantize_int8,
+)
 from kanjinet.safetensors_io import load_trained_network
 
 QUANTIZATIONS = tuple(LEAST_AGREEMENT)
@@ -122,11 +127,9 @@ def main() -> None:
     print_network(checkpoint, args.model_path, pooling)
 
     export = export_network(network, backend)
-    model, quantization = export.model, "none"
+    model, quantization, accuracy = export.model, "none", ""
     if args.quantize:
         model, quantization = quantize(export.model, args.quantize, args.data_dir, checkpoint)
-    accuracy = ""
-    if args.quantize and (args.data_dir / METADATA_NAME).is_file():
         accuracy = measure_loss(model.SerializeToString(), network, args.data_dir, checkpoint)
     if promise.raw:
         model = embed_preprocessing(model, promise.raw, checkpoint.preprocessing)
@@ -171,9 +174,8 @@ def quantize(model: onnx.ModelProto, way: str, data_dir: Path, checkpoint: Check
     if way == "fp16":
         return store_fp16(model), "fp16: weights stored in 16 bits; computes in float32"
     if way == "int8-weights":
-        return store_int8_weights(
-            model
-        ), "int8-weights: weights stored in 8 bits by output channel; computes in float32"
+        sentence = "int8-weights: weights stored in 8 bits by output channel; computes in float32"
+        return store_int8_weights(model), sentence
     calibration = load_calibration_inputs(data_dir, checkpoint)
     return quantize_int8(model, calibration), (
         f"int8: weights by output channel, activations by tensor, ranges measured on {len(calibration)} varied "
@@ -216,9 +218,14 @@ def describe_input(promise: Promise, size: int) -> dict[str, str]:
 def measure_loss(content: bytes, network: LightweightKanjiNet, data_dir: Path, checkpoint: Checkpoint) -> str:
     """Compare top-1 accuracy with the float32 network's on pictures held out from training, in onnxruntime.
 
+    Returns:
+        The figures in words; nothing where there is no dataset that was prepared as the network's own.
+
     Raises:
         KanjinetError: more is lost than LARGEST_LOSS, beyond what chance explains (two standard errors).
     """
+    if not has_matching_dataset(data_dir, checkpoint):
+        return ""
     inputs, classes = load_held_out_inputs(data_dir, checkpoint)
     hits = compute_scores(network, inputs).argmax(axis=1) == classes
     quantized_hits = run_onnxruntime(content, inputs).argmax(axis=1) == classes

@@ -60,20 +60,22 @@ def _load_part(data_dir: Path, checkpoint: Checkpoint, part: str, most: int) -> 
     return images[:, None].astype(np.float32) / np.float32(255), labels.classes[chosen].astype(np.int64)
 
 
-def _read_matching_info(data_dir: Path, checkpoint: Checkpoint) -> DatasetInfo:
+def has_matching_dataset(data_dir: Path, checkpoint: Checkpoint) -> bool:
+    """Whether a folder is a dataset whose pictures were prepared as those that a network was trained on."""
     if not (data_dir / METADATA_NAME).is_file():
-        raise KanjinetError(
-            f"{data_dir}: --quantize int8 measures activations on training pictures, and this is no prepared dataset: "
-            "name the one that the network was trained on with --data-dir"
-        )
+        return False
     info = read_dataset_info(data_dir)
-    wanted = (checkpoint.config.image_size, checkpoint.preprocessing)
-    if (info.image_size, info.preprocessing) != wanted:
+    return (info.image_size, info.preprocessing) == (checkpoint.config.image_size, checkpoint.preprocessing)
+
+
+def _read_matching_info(data_dir: Path, checkpoint: Checkpoint) -> DatasetInfo:
+    if not has_matching_dataset(data_dir, checkpoint):
         raise KanjinetError(
-            f"{data_dir}: pictures of {info.image_size} pixels, preprocessed by {info.preprocessing}; the network "
-            f"takes {wanted[0]} pixels and {wanted[1]}: name the dataset that it was trained on with --data-dir"
+            f"{data_dir}: no prepared dataset with pictures of {checkpoint.config.image_size} pixels and preprocessing "
+            f"{checkpoint.preprocessing}, on which --quantize int8 measures activations: name the one that the network "
+            "was trained on with --data-dir"
         )
-    return info
+    return read_dataset_info(data_dir)
 
 
 def quantize_int8(model: onnx.ModelProto, inputs: Inputs) -> onnx.ModelProto:
