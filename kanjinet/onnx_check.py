@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -204,6 +205,24 @@ def load_onnxruntime(content: bytes, threads: int = 0) -> LoadedEngine:
     Raises:
         KanjinetError: onnxruntime is missing.
     """
+    session = open_session(content, threads)
+    import onnxruntime
+
+    return LoadedEngine(
+        f"onnxruntime {onnxruntime.__version__}", lambda batch: session.run(["output"], {"input": batch})[0]
+    )
+
+
+def open_session(content: bytes, threads: int = 0) -> Any:
+    """An onnxruntime session on the CPU, whose threads sleep while they wait, so that a busy machine stays usable.
+
+    Args:
+        content: the file's bytes.
+        threads: to compute with; 0 for one a core.
+
+    Raises:
+        KanjinetError: onnxruntime is missing.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -213,10 +232,8 @@ def load_onnxruntime(content: bytes, threads: int = 0) -> LoadedEngine:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return LoadedEngine(
-        f"onnxruntime {onnxruntime.__version__}", lambda batch: session.run(["output"], {"input": batch})[0]
-    )
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def run_onnxruntime(content: bytes, inputs: FloatArray) -> FloatArray:

@@ -12,6 +12,7 @@ from kanjinet.checkpoint import Checkpoint
 from kanjinet.compact_weights import WEIGHTED, quantize_weights, split_large_layers
 from kanjinet.dataset import METADATA_NAME, DatasetInfo, read_dataset_info, read_images, read_labels
 from kanjinet.errors import KanjinetError
+from kanjinet.onnx_check import open_session
 from kanjinet.onnx_graph import INPUT, OUTPUT, GraphWriter, list_users, read_attributes, read_tensors
 from kanjinet.splits import split_as_trained
 
@@ -94,17 +95,13 @@ def quantize_int8(model: onnx.ModelProto, inputs: Inputs) -> onnx.ModelProto:
 
 def measure_ranges(model: onnx.ModelProto, inputs: Inputs) -> dict[str, tuple[float, float]]:
     """The range of each value in a graph but for outliers: the mean, over batches, of both quantiles."""
-    import onnxruntime
-
     names = [name for node in model.graph.node for name in node.output]
     opened = onnx.ModelProto()
     opened.CopyFrom(model)
     opened.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"  # also where the file pins it
     del opened.graph.output[:]
     opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    session = onnxruntime.InferenceSession(opened.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(opened.SerializeToString())
     found: dict[str, list[tuple[float, float]]] = {}
     for start in range(0, len(inputs), _BATCH):
         batch = inputs[start : start + _BATCH]
