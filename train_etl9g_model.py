@@ -34,6 +34,7 @@ from kanjinet.cli import (
 from kanjinet.dataset import DatasetInfo, read_dataset_info, read_images, read_labels
 from kanjinet.errors import KanjinetError
 from kanjinet.files import make_folder, sha256_of_file, write_json
+from kanjinet.fit_classifier import fit_classifier
 from kanjinet.locks import lock_folder
 from kanjinet.model import (
     DEFAULT_VERSION,
@@ -126,15 +127,18 @@ def main() -> None:
     options = collect_options(args, info) | {"init_from_sha256": sha256_of_file(args.init_from) if start else None}
 
     torch.manual_seed(args.seed)
-    model = LightweightKanjiNet(config) if start is None else start
+    augmentation = Augmentation()
+    model = (LightweightKanjiNet(config) if start is None else start).to(device).to(memory_format=torch.channels_last)
+    if start is None and not is_resumed and config.hidden_features == 0:
+        fit_classifier(model, parts["train"], augmentation)
     trainer = Trainer(
-        model=model.to(device).to(memory_format=torch.channels_last),
+        model=model,
         samples=parts["train"],
         batch_size=args.batch_size,
         epochs=args.epochs,
         peak_rate=peak_learning_rate(args.learning_rate, args.batch_size),
         seed=args.seed,
-        augmentation=Augmentation(),
+        augmentation=augmentation,
     )
     print_plan(trainer, parts, info, args.split, args.init_from)
     with lock_folder(output_dir, "train_etl9g_model.py"):

@@ -22,6 +22,7 @@ from kanjinet.augment import Augmentation  # noqa: E402
 from kanjinet.classes import NUM_HIRAGANA  # noqa: E402
 from kanjinet.cli import positive_int  # noqa: E402
 from kanjinet.drawings import read_drawings  # noqa: E402
+from kanjinet.fit_classifier import fit_classifier  # noqa: E402
 from kanjinet.model import LightweightKanjiNet, ModelConfig  # noqa: E402
 from kanjinet.training import Samples, Trainer, compute_scores, peak_learning_rate  # noqa: E402
 from kanjinet.workers import start_worker  # noqa: E402
@@ -77,14 +78,17 @@ def train_briefly(
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     keep_freed_memory()
     torch.manual_seed(seed)
+    augmentation = augmentation or Augmentation()
+    model = LightweightKanjiNet(ModelConfig.preset("3.0", SIZE)).to(memory_format=torch.channels_last)
+    fit_classifier(model, samples, augmentation)
     trainer = Trainer(
-        model=LightweightKanjiNet(ModelConfig.preset("3.0", SIZE)).to(memory_format=torch.channels_last),
+        model=model,
         samples=samples,
         batch_size=BATCH_SIZE,
         epochs=epochs,
         peak_rate=peak_learning_rate(LEARNING_RATE, BATCH_SIZE),
         seed=seed,
-        augmentation=augmentation or Augmentation(),
+        augmentation=augmentation,
     )
     for epoch in range(epochs):
         trainer.train_epoch(epoch, lambda *_: None)
