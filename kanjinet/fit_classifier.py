@@ -36,14 +36,14 @@ def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: A
     """
     chosen = torch.randperm(len(samples), device=samples.classes.device)[:MOST_PICTURES]
     images, classes = samples.images[chosen], samples.classes[chosen]
-    norms = [module for module in model.stages.modules() if isinstance(module, nn.BatchNorm2d)]
-    momentums = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = None  # the mean of all batches
+    stage_norms = [module for module in model.stages.modules() if isinstance(module, nn.BatchNorm2d)]
+    momentums = [each.momentum for each in stage_norms]
+    for each in stage_norms:
+        each.momentum = None  # the mean of all batches
     model.train()
     _compute_features(model, as_input(images[:_NORM_PICTURES]))
-    for norm, momentum in zip(norms, momentums, strict=True):
-        norm.momentum = momentum
+    for each, momentum in zip(stage_norms, momentums, strict=True):
+        each.momentum = momentum
     model.eval()
     features = torch.cat([_compute_features(model, as_input(part)) for part in images.split(_BATCH)])
     norm, linear = model.classifier

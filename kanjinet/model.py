@@ -143,14 +143,11 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels_in, channels_in, 3, stride, padding=1, groups=channels_in, bias=False),
-            nn.BatchNorm2d(channels_in),
-            nn.Conv2d(channels_in, channels_out, 1, bias=False),
-            nn.BatchNorm2d(channels_out),
-        )
+        depthwise = nn.Conv2d(channels_in, channels_in, 3, stride, padding=1, groups=channels_in, bias=False)
+        pointwise = nn.Conv2d(channels_in, channels_out, 1, bias=False)
+        last_norm = nn.BatchNorm2d(channels_out)
+        self.layers = nn.Sequential(depthwise, nn.BatchNorm2d(channels_in), pointwise, last_norm)
         self.is_residual = stride == 1 and channels_in == channels_out
-        depthwise, _, pointwise, last_norm = self.layers
         if self.is_residual:  # starts as the identity and learns from there
             nn.init.zeros_(last_norm.weight)
         else:
