@@ -52,10 +52,15 @@ def draw_readings(readings: Sequence[Reading], columns: int) -> Picture:
 
 
 def write_png(path: Path, picture: Picture) -> None:
-    """Write a picture (height, width, 3) uint8, blue-green-red, whole or not at all."""
-    _, encoded = cv2.imencode(".png", picture)
+    """Write a picture, whole or not at all: grey, (height, width) uint8, or blue-green-red, (height, width, 3)."""
     with replace_on_success(path) as file:
-        file.write(encoded.tobytes())
+        file.write(encode_png(picture))
+
+
+def encode_png(picture: Picture) -> bytes:
+    """A picture, grey or blue-green-red, as a PNG file's bytes."""
+    _, encoded = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    return encoded.tobytes()
 
 
 def _to_tile(image: Picture) -> Picture:
