@@ -20,7 +20,7 @@ Picture = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Reading:
-    """One picture (S, S) uint8, ink bright on 0, and the characters that it shows and that were read."""
+    """One picture (S, S) uint8, ink bright on 0, and the characters that it shows and that were read, "" for none."""
 
     image: Picture
     truth: str
@@ -70,6 +70,8 @@ def _to_tile(image: Picture) -> Picture:
 
 def _draw_small(character: str, colour: tuple[int, int, int]) -> Picture:
     side = TILE // 2
+    if not character:
+        return np.full((side, side, 3), 255, dtype=np.uint8)
     ink = cv2.resize(draw_character(character), (side, side), interpolation=cv2.INTER_AREA)[..., None] / 255
     return np.rint(255 - ink * (255 - np.array(colour))).astype(np.uint8)
 
