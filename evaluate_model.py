@@ -118,7 +118,8 @@ def main() -> None:
     written = (show_path(output_dir / name) for name in (RESULT_NAME, REPORT_NAME, PICTURE_NAME))
     print(f"written    {', '.join(written)}")
     if exam.not_read:
-        raise KanjinetError(f"{len(exam.not_read)} files could not be read, and are left out: see the lines above")
+        total = len(exam.not_read) + len(exam.classes)
+        raise KanjinetError(f"{len(exam.not_read)} of {total} files could not be read, and are left out: see above")
 
 
 def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> Exam:

@@ -69,14 +69,16 @@ def main() -> None:
         text = io.StringIO()
         write(text, readings, recognizer)
         with replace_on_success(args.output) as file:
-            file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+            file.write(text.getvalue().encode("utf-8", "backslashreplace"))
         print(f"written    {show_path(args.output)}")
     else:
         if args.format != "table" and isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # whatever the console's: a program reads it
+            sys.stdout.reconfigure(
+                encoding="utf-8", errors="backslashreplace", newline="\n"
+            )  # whatever the console's: a program reads it
         write(sys.stdout, readings, recognizer)
     if failures:
-        raise KanjinetError(f"{len(failures)} of {len(sources)} pictures could not be read: see the lines above")
+        raise KanjinetError(f"{len(failures)} of {len(sources)} pictures could not be read: see above")
 
 
 def list_sources(words: list[str]) -> list[str]:

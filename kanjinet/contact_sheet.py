@@ -13,7 +13,7 @@ from kanjinet.files import replace_on_success
 
 TILE = 72  # pixels a side
 GAP = 4
-RIGHT, WRONG = (60, 150, 40), (40, 40, 220)  # blue, green, red, as OpenCV has them
+RIGHT, WRONG, PRINT = (60, 150, 40), (40, 40, 220), (150, 90, 40)  # blue, green, red, as OpenCV has them
 
 Picture = npt.NDArray[np.uint8]
 
@@ -30,6 +30,16 @@ class Reading:
 def draw_sheet(images: Sequence[Picture], columns: int) -> Picture:
     """Pictures (S, S) uint8, ink bright on 0, as a sheet of dark ink on white paper: (height, width, 3) uint8."""
     return _arrange([_to_tile(image) for image in images], columns)
+
+
+def draw_labelled_sheet(images: Sequence[Picture], characters: Sequence[str], columns: int) -> Picture:
+    """The same with each picture's character in print below it: (height, width, 3) uint8."""
+    tiles = []
+    for image, character in zip(images, characters, strict=True):
+        below = np.full((TILE // 2, TILE, 3), 255, dtype=np.uint8)
+        below[:, TILE // 4 : TILE // 4 + TILE // 2] = _draw_small(character, PRINT)
+        tiles.append(np.concatenate([_to_tile(image), below]))
+    return _arrange(tiles, columns)
 
 
 def draw_readings(readings: Sequence[Reading], columns: int) -> Picture:

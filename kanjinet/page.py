@@ -38,8 +38,10 @@ figure { margin: 0.5rem 0; min-width: 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 0.75rem 0; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: 0.25rem; }
-th, td { text-align: right; padding: 0.3rem 1rem 0.3rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { text-align: right; padding: 0.3rem 0.9rem 0.3rem 0; border-bottom: 1px solid var(--line);
+  white-space: nowrap; }
 th { font-weight: 600; }
+thead th { white-space: normal; vertical-align: bottom; }
 .left, th:first-child { text-align: left; }
 th:first-child { white-space: normal; overflow-wrap: anywhere; }
 .models th:first-child { min-width: 13rem; }

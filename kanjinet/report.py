@@ -69,9 +69,9 @@ def describe_pictures(figures: dict[str, Any], title: str) -> str:
     if figures["synthetic"]:
         notes.append(f"The pictures are a {SAMPLE_NOTE}: these figures say nothing about real writers.")
     if figures["not_read"]:
-        notes.append(f"{len(figures['not_read'])} files could not be read; evaluation.json names them.")
+        notes.append(f"Files that could not be read: {len(figures['not_read'])}. evaluation.json names them.")
     if figures["without_character"]:
-        notes.append(f"No character was found in {figures['without_character']} of the pictures: counted as mistakes.")
+        notes.append(f"Pictures with nothing in them to read: {figures['without_character']}, counted as mistakes.")
     paragraphs = "".join(f'<p class="note">{note}</p>' for note in notes)
     return f"<h1>{title}</h1><p>{figures['samples']:,} pictures of handwritten characters, {source}.</p>{paragraphs}"
 
