@@ -129,8 +129,9 @@ def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> Exa
         check_fit(recognizer, info)
     labels = read_labels(info.folder, info.chunks)
     indices = choose_part(recognizers[0], info, labels, part)
-    for recognizer in recognizers[1:]:
-        warn_of_known_pictures(recognizer, info, labels, indices)
+    if part != "train":
+        for recognizer in recognizers:
+            warn_of_known_pictures(recognizer, info, labels, indices)
     data_sets, sheets = labels.data_sets[indices], labels.sheets[indices]
     return Exam(
         source={
@@ -174,7 +175,7 @@ def choose_part(recognizer: Recognizer, info: DatasetInfo, labels: Labels, part:
 
 
 def warn_of_known_pictures(recognizer: Recognizer, info: DatasetInfo, labels: Labels, indices: Indices) -> None:
-    """Say so where a compared model was trained on some of the pictures, because it was trained on another part."""
+    """Say so where a model was trained on some of the pictures, as one of another split may be."""
     if recognizer.training["dataset_sha256"] != info.sha256:
         return
     trained_on = split_as_trained(labels, info.sha256, recognizer.training)["train"]
@@ -306,7 +307,7 @@ def print_figures(figures: dict[str, Any]) -> None:
             low, high = group["top1_interval"]
             shares = "  ".join(f"top-{k} {group[f'top{k}']:7.2%}" for k in TOP_K)
             print(f"{name:10} {shares}  of {group['samples']:,} pictures; top-1 within {low:.2%} to {high:.2%}")
-    if figures["writers"]:
+    if len(figures["writers"]) > 1:
         by_writer = sorted(entry["top1"] for entry in figures["writers"])
         print(
             f"writers    top-1 {by_writer[0]:.2%} to {by_writer[-1]:.2%}, median {np.median(by_writer):.2%}, "

@@ -11,6 +11,7 @@ from html import escape
 WIDTH, HEIGHT = 460, 280  # of the view box
 LEFT, RIGHT, TOP, BOTTOM = 66, 22, 12, 44  # margins
 MARK = 3.2  # half a mark's size
+MOST_STEPS = 7  # between the ticks of an axis, of which it may have one or two more
 SERIES = 6  # styles, s0 ... s5; more series begin again
 
 STYLE = """
@@ -51,7 +52,7 @@ class Axis:
 def make_axis(
     name: str, values: Sequence[float], show: Callable[[float], str], *, top: float | None = None, whole: bool = False
 ) -> Axis:
-    """An axis of four to nine round ticks that spans the values, which may be none or all the same.
+    """An axis with ticks at round values that spans the values, which may be none or all the same.
 
     Args:
         name: of what it shows.
@@ -64,8 +65,8 @@ def make_axis(
     high = max(values, default=1.0) if top is None else top
     if high <= low:
         low, high = (low - 0.5, low + 0.5) if top is None else (top - 0.5, top)
-    step = 10.0 ** math.floor(math.log10((high - low) / 2))
-    step *= next((factor for factor in (1, 2, 5) if (high - low) / (step * factor) <= 6), 10)
+    step = 10.0 ** math.floor(math.log10((high - low) / MOST_STEPS))
+    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= MOST_STEPS)
     if whole:
         step = max(1.0, round(step))
         ticks = [tick * step for tick in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -69,17 +69,22 @@ class Answers:
         return [read for read, _ in sorted(Counter(mistaken).items(), key=lambda entry: (-entry[1], entry[0]))]
 
     def count_confusions(self) -> list[tuple[int, int, int]]:
-        """(true class, class that was read, how often) of all mistakes, the commonest first, then by class."""
-        wrong = ~self.is_right
-        pairs = Counter(zip(self.truth[wrong].tolist(), self.ranked[wrong, 0].tolist(), strict=True))
-        return sorted(((*pair, count) for pair, count in pairs.items()), key=lambda entry: (-entry[2], entry))
+        """(true class, class that was read, how often) of all mistakes: the commonest first, of those the surest."""
+        count: Counter[tuple[int, int]] = Counter()
+        sureness: Counter[tuple[int, int]] = Counter()
+        for index in np.flatnonzero(~self.is_right).tolist():
+            pair = int(self.truth[index]), int(self.ranked[index, 0])
+            count[pair] += 1
+            sureness[pair] += self.confidence[index]
+        pairs = sorted(count, key=lambda pair: (-count[pair], -sureness[pair], pair))
+        return [(*pair, count[pair]) for pair in pairs]
 
     def rank_hardest(self) -> list[dict[str, Any]]:
-        """Characters with mistakes, those first whose accuracy is low beyond doubt: by the interval's upper end."""
-        characters = self.measure_groups(self.truth, "class")
+        """Characters with mistakes: first those whose accuracy is low beyond doubt, by the interval's upper end."""
+        sureness = np.bincount(self.truth, weights=self.confidence * ~self.is_right)
         return sorted(
-            (entry for entry in characters if entry["top1"] < 1),
-            key=lambda entry: (entry["top1_interval"][1], entry["class"]),
+            (entry for entry in self.measure_groups(self.truth, "class") if entry["top1"] < 1),
+            key=lambda entry: (entry["top1_interval"][1], -sureness[entry["class"]], entry["class"]),
         )
 
     def compare_with(self, other: "Answers") -> dict[str, int]:

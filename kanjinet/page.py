@@ -44,7 +44,8 @@ th { font-weight: 600; }
 thead th { white-space: normal; vertical-align: bottom; }
 .left, th:first-child { text-align: left; }
 th:first-child { white-space: normal; overflow-wrap: anywhere; }
-.models th:first-child { min-width: 13rem; }
+.models { font-size: 0.9375rem; }
+.models th:first-child { min-width: 11rem; }
 td small { display: block; color: var(--quiet); }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: 0.5rem 2rem; }
 .legend { list-style: none; padding: 0; margin: 0.25rem 0; display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem;

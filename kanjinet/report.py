@@ -21,6 +21,7 @@ from kanjinet.page import make_cell, make_figure, make_table, make_text, write_p
 PAIRS_SHOWN, CELLS_A_PAIR = 12, 4
 HARDEST_SHOWN, CELLS_A_CHARACTER = 16, 6
 WALL_SIZE = 180  # cells
+TRAINING_PARTS = {"validation": "validation", "train": "training, on pictures distorted at random"}
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,7 @@ def write_report(path: Path, evaluations: Sequence[Evaluation]) -> None:
         describe_pictures(evaluations[0].figures, f"How well {subject}"),
         describe_accuracy(evaluations, names),
         describe_training(evaluations, names),
-        describe_calibration(evaluations, names),
-        describe_groups(evaluations, names),
+        describe_conditions(evaluations, names),
     ]
     for evaluation, name in zip(evaluations, names, strict=True):
         sections.append(f"<h2>Mistakes{'' if len(names) == 1 else f' of {name}'}</h2>")
@@ -115,93 +115,82 @@ def _percent(share: float) -> str:
 
 def describe_training(evaluations: Sequence[Evaluation], names: Sequence[str]) -> str:
     """Loss and accuracy by epoch, of the models whose history is known."""
-    parts = []
+    trainings: list[tuple[list[str], list[dict[str, float]]]] = []  # several files may come from one training
     for evaluation, name in zip(evaluations, names, strict=True):
-        epochs = evaluation.epochs
-        if not epochs:
-            continue
-        charts = []
-        for kind, show in (("accuracy", show_share), ("loss", show_count)):
-            curves = [
-                [(epoch["epoch"], epoch[f"{part}_{kind}"]) for epoch in epochs] for part in ("validation", "train")
-            ]
-            heights = [height for curve in curves for _, height in curve]
-            chart = Chart(
-                f"{kind} by epoch",
-                make_axis("epoch", [epoch["epoch"] for epoch in epochs], show_count, whole=True),
-                make_axis(kind, [0, *heights], show),
-            )
-            for series, curve in enumerate(curves):
-                chart.add_line(curve, series)
-            legend = [(0, "validation"), (1, "training, on pictures distorted at random")]
-            charts.append(make_figure(chart, legend, f"{kind.capitalize()} by epoch."))
-        rows = [
-            [
-                str(epoch["epoch"]),
-                *(_percent(epoch[f"{part}_accuracy"]) for part in ("validation", "train")),
-                *(f"{epoch[f'{part}_loss']:.3f}" for part in ("validation", "train")),
-            ]
-            for epoch in epochs
-        ]
-        head = ["epoch", "validation accuracy", "training accuracy", "validation loss", "training loss"]
-        table = make_table("Training", head, rows)
-        parts.append(
-            f'<h3>{name}</h3><div class="charts">{"".join(charts)}</div>'
-            f"<details><summary>The same in figures</summary>{table}</details>"
-        )
-    if not parts:
-        return ""
-    return "<h2>Training</h2>" + "".join(parts)
+        same = next((members for members, epochs in trainings if epochs == evaluation.epochs), None)
+        if same:
+            same.append(name)
+        elif evaluation.epochs:
+            trainings.append(([name], evaluation.epochs))
+    parts = [f"<h3>{', '.join(members)}</h3>{_draw_training(epochs)}" for members, epochs in trainings]
+    return f"<h2>Training</h2>{''.join(parts)}" if parts else ""
 
 
-def describe_calibration(evaluations: Sequence[Evaluation], names: Sequence[str]) -> str:
-    """A reliability diagram for each model."""
+def _draw_training(epochs: Sequence[dict[str, float]]) -> str:
+    numbers = [epoch["epoch"] for epoch in epochs]
+    losses = [epoch[f"{part}_loss"] for part in TRAINING_PARTS for epoch in epochs]
     charts = []
-    for series, (evaluation, name) in enumerate(zip(evaluations, names, strict=True)):
-        calibration = evaluation.figures["calibration"]
-        bins = calibration["bins"]
-        chart = Chart(
-            "reliability diagram: how often answers of a confidence are right",
-            make_axis("confidence", [0], show_share, top=1),
-            make_axis("read right", [0], show_share, top=1),
-        )
-        chart.add_guide((0, 0), (1, 1))
-        chart.add_bars([(entry["from"], entry["to"], entry["accuracy"]) for entry in bins], series)
-        chart.add_whiskers([(entry["confidence"], *entry["accuracy_interval"]) for entry in bins], series)
-        chart.add_marks([(entry["confidence"], entry["accuracy"]) for entry in bins], series)
-        rows = [
-            [
-                f"{_percent(entry['from'])} – {_percent(entry['to'])}",
-                _percent(entry["confidence"]),
-                _percent(entry["accuracy"]),
-                f"{entry['samples']:,}",
-            ]
-            for entry in bins
+    for kind, axis in (
+        ("accuracy", make_axis("accuracy", [0], show_share, top=1)),
+        ("loss", make_axis("loss", [0, *losses], show_count)),
+    ):
+        chart = Chart(f"{kind} by epoch", make_axis("epoch", numbers, show_count, whole=True), axis)
+        for series, part in enumerate(TRAINING_PARTS):
+            chart.add_line([(epoch["epoch"], epoch[f"{part}_{kind}"]) for epoch in epochs], series)
+        charts.append(make_figure(chart, list(enumerate(TRAINING_PARTS.values())), f"{kind.capitalize()} by epoch."))
+    rows = [
+        [
+            f"{epoch['epoch']:.0f}",
+            *(_percent(epoch[f"{part}_accuracy"]) for part in TRAINING_PARTS),
+            *(f"{epoch[f'{part}_loss']:.3f}" for part in TRAINING_PARTS),
         ]
-        table = make_table("Calibration", ["confidence", "mean of it", "read right", "pictures"], rows)
-        error = _percent(calibration["expected_calibration_error"])
-        legend = [(series, name)] if len(names) > 1 else []
-        charts.append(make_figure(chart, legend, f"Expected calibration error {error}.", table))
+        for epoch in epochs
+    ]
+    head = ["epoch", "validation accuracy", "training accuracy", "validation loss", "training loss"]
     return (
-        "<h2>Confidence</h2><p>How often answers are right that the network gives with a certain probability. On the "
-        "dashed line, they are right as often as they claim; above it, the network is too modest. A line through a "
-        "mark is the 95 % interval: long where there are few such answers.</p>"
+        f'<div class="charts">{"".join(charts)}</div>'
+        f"<details><summary>The same in figures</summary>{make_table('Training', head, rows)}</details>"
+    )
+
+
+def describe_conditions(evaluations: Sequence[Evaluation], names: Sequence[str]) -> str:
+    """Accuracy by confidence, by number of strokes, and by writers where there are several."""
+    charts = [_draw_reliability(evaluations, names, series) for series in range(len(names))]
+    charts.append(_draw_groups(evaluations, names, "stroke_counts", "stroke_count", "strokes", "Number of strokes"))
+    if len(evaluations[0].figures["writers"]) > 1:
+        charts.append(_draw_groups(evaluations, names, "writers", "data_set", "data set", "Writers (data sets)"))
+    return (
+        "<h2>When it is right</h2><p>A line through a mark is the 95 % interval: long where there are few pictures.</p>"
         f'<div class="charts">{"".join(charts)}</div>'
     )
 
 
-def describe_groups(evaluations: Sequence[Evaluation], names: Sequence[str]) -> str:
-    """Accuracy by number of strokes, and by writers where they are known."""
-    charts = [
-        _draw_groups(
-            evaluations, names, "stroke_counts", "stroke_count", "strokes of the character", "Number of strokes"
-        )
+def _draw_reliability(evaluations: Sequence[Evaluation], names: Sequence[str], series: int) -> str:
+    calibration = evaluations[series].figures["calibration"]
+    bins = calibration["bins"]
+    chart = Chart(
+        "reliability diagram: how often answers of a confidence are right",
+        make_axis("confidence", [0], show_share, top=1),
+        make_axis("read right", [0], show_share, top=1),
+    )
+    chart.add_guide((0, 0), (1, 1))
+    chart.add_bars([(entry["from"], entry["to"], entry["accuracy"]) for entry in bins], series)
+    chart.add_whiskers([(entry["confidence"], *entry["accuracy_interval"]) for entry in bins], series)
+    chart.add_marks([(entry["confidence"], entry["accuracy"]) for entry in bins], series)
+    rows = [
+        [
+            f"{_percent(entry['from'])} – {_percent(entry['to'])}",
+            *(_percent(entry[name]) for name in ("confidence", "accuracy")),
+            f"{entry['samples']:,}",
+        ]
+        for entry in bins
     ]
-    title = "Accuracy against stroke count"
-    if evaluations[0].figures["writers"]:
-        charts.append(_draw_groups(evaluations, names, "writers", "data_set", "data set", "Writers (data sets)"))
-        title += ", and by writer"
-    return f'<h2>{title}</h2><div class="charts">{"".join(charts)}</div>'
+    table = make_table("Calibration", ["confidence", "mean of it", "read right", "pictures"], rows)
+    caption = (
+        "Reliability: how often answers of a confidence are right. On the dashed line as often as they claim; above it "
+        f"more often. Expected calibration error {_percent(calibration['expected_calibration_error'])}."
+    )
+    return make_figure(chart, [(series, names[series])] if len(names) > 1 else [], caption, table)
 
 
 def _draw_groups(
@@ -284,7 +273,7 @@ def _show_hardest(evaluation: Evaluation) -> str:
             ]
         )
     head = ["character", "read right", "of pictures", "read as", "strokes", "JIS", "mistakes"]
-    return make_table("Characters that are surely read worse than others", head, rows, left=(3, 6))
+    return make_table("Characters with mistakes, by the upper end of the interval", head, rows, left=(3, 6))
 
 
 def _show_cells(evaluation: Evaluation, chosen: npt.NDArray[np.int64]) -> str:
