@@ -82,23 +82,19 @@ def main() -> None:
 
 
 def list_sources(words: list[str]) -> list[str]:
-    """The picture files that the command line names: those in folders too, and what a pattern such as *.png matches.
+    """The files that the command line names: those in folders too, and what a pattern such as *.png matches.
 
-    Raises:
-        KanjinetError: a folder without pictures.
+    A word that stands for no picture stays in the list, so that it is reported in its turn.
     """
     sources: list[str] = []
     for word in words:
         path = Path(word)
+        found: list[Path] = []
         if path.is_dir():
-            pictures = list_pictures(path)
-            if not pictures:
-                raise KanjinetError(f"{word}: no picture files in this folder: name the pictures, or their folder")
-            sources += map(str, pictures)
+            found = list_pictures(path)
         elif set("*?[") & set(path.name) and not path.exists():  # Windows' shells leave patterns to the program
-            sources += sorted(map(str, path.parent.glob(path.name))) or [word]
-        else:
-            sources.append(word)
+            found = sorted(path.parent.glob(path.name))
+        sources += map(str, found) if found else [word]
     return sources
 
 
@@ -137,6 +133,8 @@ def see(name: str, recognizer: Recognizer) -> npt.NDArray[np.uint8] | None:
     Raises:
         KanjinetError: it cannot be read.
     """
+    if Path(name).is_dir():
+        raise KanjinetError(f"{name}: no picture files in this folder: name the pictures, or their folder")
     if name == STANDARD_INPUT:
         ink = read_picture(io.BytesIO(sys.stdin.buffer.read()), "standard input")
     else:

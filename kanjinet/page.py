@@ -30,7 +30,7 @@ body { background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sa
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0.5rem 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 0.5rem; border-top: 1px solid var(--line); padding-top: 1.25rem;
   overflow-wrap: anywhere; }
-h3 { font-size: 1.05rem; margin: 1.75rem 0 0.25rem; }
+h3 { font-size: 1.05rem; margin: 1.75rem 0 0.25rem; overflow-wrap: anywhere; }
 p { max-width: 48rem; margin: 0.4rem 0; }
 figcaption, caption, summary, .quiet { color: var(--quiet); font-size: 0.875rem; }
 figure { margin: 0.5rem 0; min-width: 0; }
@@ -43,9 +43,8 @@ th, td { text-align: right; padding: 0.3rem 0.9rem 0.3rem 0; border-bottom: 1px 
 th { font-weight: 600; }
 thead th { white-space: normal; vertical-align: bottom; }
 .left, th:first-child { text-align: left; }
-th:first-child { white-space: normal; overflow-wrap: anywhere; }
 .models { font-size: 0.9375rem; }
-.models th:first-child { min-width: 11rem; }
+.models tbody th { white-space: normal; overflow-wrap: anywhere; min-width: 11rem; }
 td small { display: block; color: var(--quiet); }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: 0.5rem 2rem; }
 .legend { list-style: none; padding: 0; margin: 0.25rem 0; display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem;

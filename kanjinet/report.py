@@ -99,7 +99,8 @@ def describe_accuracy(evaluations: Sequence[Evaluation], names: Sequence[str]) -
         for name, figures in ((name, each.figures) for name, each in zip(names[1:], evaluations[1:], strict=True))
     ]
     head = ["model", "pictures that only it reads", f"that only {names[0]} reads"]
-    return text + table + make_table("Against the first model, picture by picture", head, rows)
+    against = make_table("Against the first model, picture by picture", head, rows)
+    return f'{text}{table}<div class="models">{against}</div>'
 
 
 def _show_accuracy(figures: dict[str, Any], key: str) -> str:

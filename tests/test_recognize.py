@@ -130,9 +130,10 @@ def test_patterns_empty_folders_and_missing_models(pictures: Path, tmp_path: Pat
     done = run_script(["recognize_kanji.py", "*.gif", "5 [[]川].jpg", "5 [川].jpg", "--top", "1"], pictures)
     assert [line for line in done.stdout.splitlines()[1:] if not line.startswith(" ")] == ["2.gif", *["5 [川].jpg"] * 2]
     (tmp_path / "notes.txt").touch()
-    done = run_script(["recognize_kanji.py", tmp_path], tmp_path, check=False)
+    done = run_script(["recognize_kanji.py", tmp_path, pictures / "2.gif"], tmp_path, check=False)
     assert done.returncode == 1
     assert "no picture files in this folder" in done.stderr
+    assert "  1  東" in done.stdout
     done = run_script(["recognize_kanji.py", "x.png", "--model", "x.onnx"], tmp_path, check=False)
     assert done.returncode == 1
     assert "x.onnx: not found" in done.stderr
