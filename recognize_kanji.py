@@ -7,6 +7,7 @@ Run:    python recognize_kanji.py drawing.png photographs --top 3
 
 import argparse
 import csv
+import functools
 import io
 import json
 import sys
@@ -33,6 +34,8 @@ BATCH = 64  # pictures
 BAR_FROM = 20  # pictures: fewer are read in a moment
 NO_CHARACTER = "no character: no ink stands out from the paper"
 CSV_COLUMNS = ("picture", "rank", "character", "probability", "jis_code", "stroke_count", "problem")
+
+count_strokes_once = functools.cache(count_strokes)  # it reads a file
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,7 @@ def describe_candidate(index: int, probability: float) -> dict[str, Any]:
         "character": CHARACTERS[index],
         "probability": round(probability, 6),
         "jis_code": f"{JIS_CODES[index]:04X}",
-        "stroke_count": count_strokes(CHARACTERS[index]),
+        "stroke_count": count_strokes_once(CHARACTERS[index]),
     }
 
 

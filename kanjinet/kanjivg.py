@@ -3,7 +3,6 @@
 Source of the format: https://kanjivg.tagaini.net/svg-format.html and the SVG 1.1 grammar of path data.
 """
 
-import functools
 import importlib.metadata
 import re
 from collections.abc import Iterable
@@ -94,7 +93,6 @@ def stroke_counts() -> list[int]:
     return [count_strokes(character) for character in CHARACTERS]
 
 
-@functools.cache
 def count_strokes(character: str) -> int:
     """The number of strokes of a character's main file.
 
