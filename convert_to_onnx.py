@@ -11,17 +11,19 @@ strict (opset 11, batch 1, pooling kernels of fixed size).
 import argparse
 import hashlib
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import torch
 
-from kanjinet.check_pictures import CheckPictures, load_check_pictures, make_noise
+from kanjinet.check_pictures import CheckPictures, draw_raw_pictures, load_check_pictures, make_noise
 from kanjinet.checkpoint import CHECKPOINT_NAME, Checkpoint
 from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
+from kanjinet.compact_weights import store_fp16, store_int8_weights
+from kanjinet.embed_preprocessing import CONTRACT_DIFFERENCES, KINDS, describe_raw_input, embed_preprocessing
 from kanjinet.errors import KanjinetError
 from kanjinet.exports import check_export_path, default_export_path, describe_model
 from kanjinet.files import make_folder, replace_on_success, write_json
@@ -39,17 +41,27 @@ from kanjinet.onnx_check import (
     LEAST_AGREEMENT,
     RELATIVE_BOUND,
     Comparison,
+    Inputs,
     Promise,
     check_structure,
     compare_engines,
     compare_scores,
+    compute_scores,
+    run_onnxruntime,
 )
 from kanjinet.onnx_export import BACKENDS, PROMISES, Export, add_metadata, export_network, pooling_of_backend
-from kanjinet.preprocess import IMAGE_SIZES
-from kanjinet.quantize import QUANTIZED_OPSET, load_calibration_inputs, quantize_int8
+from kanjinet.preprocess import IMAGE_SIZES, preprocess
+from kanjinet.quantize import (
+    QUANTIZED_OPSET,
+    has_matching_dataset,
+    load_calibration_inputs,
+    load_held_out_inputs,
+    quantize_int8,
+)
 from kanjinet.safetensors_io import load_trained_network
 
-QUANTIZATIONS = ("int8",)
+QUANTIZATIONS = tuple(LEAST_AGREEMENT)
+LARGEST_LOSS = 0.002  # of top-1 accuracy, by quantisation
 NUM_NOISE = 16  # random pictures beside the real or drawn ones
 
 
@@ -77,7 +89,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--quantize",
         choices=QUANTIZATIONS,
-        help="int8: weights and activations of 8 bits, a quarter of the size (opset 13; reads --data-dir)",
+        help="int8: computes with 8 bits, a quarter of the size (opset 13; reads --data-dir); int8-weights: the same "
+        "size, computes in float32; fp16: half the size, computes in float32",
+    )
+    parser.add_argument(
+        "--embed-preprocessing",
+        nargs="?",
+        const="cell",
+        choices=KINDS,
+        help="take raw uint8 pictures and preprocess them inside: cell (what the bare option means) for ETL9G cells of "
+        "127 x 128, picture for grey pictures of the network's size",
     )
     return parser.parse_args()
 
@@ -90,8 +111,11 @@ def main() -> None:
     check_image_size(args.image_size, config, args.model_path)
     promise = PROMISES[backend]
     if args.quantize:
-        promise = replace(promise, opset=QUANTIZED_OPSET, is_quantized=True)
-    ending = f"_{backend}_{args.quantize}.onnx" if args.quantize else f"_{backend}.onnx"
+        opset = QUANTIZED_OPSET if args.quantize == "int8" else promise.opset
+        promise = replace(promise, opset=opset, quantization=args.quantize)
+    if args.embed_preprocessing:
+        promise = replace(promise, raw=describe_raw_input(args.embed_preprocessing, config.image_size))
+    ending = "".join(f"_{part}" for part in (backend, args.quantize, args.embed_preprocessing) if part) + ".onnx"
     path = args.onnx_path or default_export_path(args.model_path, config.image_size, ending)
     check_export_path(path, ".onnx", "--onnx-path")
     make_folder(path.parent)
@@ -103,15 +127,13 @@ def main() -> None:
     print_network(checkpoint, args.model_path, pooling)
 
     export = export_network(network, backend)
-    model, quantization = export.model, "none"
+    model, quantization, accuracy = export.model, "none", ""
     if args.quantize:
-        calibration = load_calibration_inputs(args.data_dir, checkpoint)
-        model = quantize_int8(model, calibration)
-        check_structure(model, promise, config.image_size, config.num_classes)
-        quantization = (
-            f"int8: weights by output channel, activations by tensor, ranges measured on {len(calibration)} training "
-            "pictures"
-        )
+        model, quantization = quantize(export.model, args.quantize, args.data_dir, checkpoint)
+        accuracy = measure_loss(model.SerializeToString(), network, args.data_dir, checkpoint)
+    if promise.raw:
+        model = embed_preprocessing(model, promise.raw, checkpoint.preprocessing)
+    check_structure(model, promise, config.image_size, config.num_classes)
     properties = {
         **describe_model(replace(checkpoint, model=network), args.model_path),
         "trained_pooling_type": config.pooling_type,
@@ -119,6 +141,7 @@ def main() -> None:
         **({"accuracy": "{}"} if pooling.remedy else {}),  # the checkpoint's accuracy is not this network's
         "target_backend": backend,
         "quantization": quantization,
+        **describe_input(promise, config.image_size),
         "exporter": export.exporter + (f" ({export.fallback_reason})" if export.fallback_reason else ""),
     }
     add_metadata(model, properties)
@@ -126,16 +149,17 @@ def main() -> None:
     onnx.checker.check_model(content, full_check=True)
     print_export(export, backend, promise, len(content))
 
-    num_noise = 0 if args.quantize else NUM_NOISE  # ranges of activations were measured on pictures
-    inputs = np.concatenate([pictures.inputs, make_noise(num_noise, config.image_size)])
+    inputs, reference, origin = choose_inputs(network, pictures, promise, checkpoint.preprocessing)
     comparisons, missing = compare_engines(
         content,
-        compute_scores(network, inputs),
+        reference,
         inputs,
         dynamic_batch=promise.dynamic_batch,
-        is_quantized=promise.is_quantized,
+        least_agreement=promise.least_agreement,
     )
-    print_comparisons(comparisons, missing, pictures.origin, promise)
+    print_comparisons(comparisons, missing, origin, promise)
+    if accuracy:
+        print(f"accuracy     {accuracy}")
 
     mapping_path = path.with_name(f"{path.stem}_mapping.json")
     mapping = build_mapping(describe_file(path.name, content, promise, properties))
@@ -145,18 +169,83 @@ def main() -> None:
     print(f"written      {show_path(path)}\n             {show_path(mapping_path)}")
 
 
+def quantize(model: onnx.ModelProto, way: str, data_dir: Path, checkpoint: Checkpoint) -> tuple[onnx.ModelProto, str]:
+    """A network with fewer bits, and what was done in one sentence."""
+    if way == "fp16":
+        return store_fp16(model), "fp16: weights stored in 16 bits; computes in float32"
+    if way == "int8-weights":
+        sentence = "int8-weights: weights stored in 8 bits by output channel; computes in float32"
+        return store_int8_weights(model), sentence
+    calibration = load_calibration_inputs(data_dir, checkpoint)
+    return quantize_int8(model, calibration), (
+        f"int8: weights by output channel, activations by tensor, ranges measured on {len(calibration)} varied "
+        "training pictures"
+    )
+
+
+def choose_inputs(
+    network: LightweightKanjiNet, pictures: CheckPictures, promise: Promise, preprocessing: str
+) -> tuple[Inputs, np.ndarray, str]:
+    """What to run the file on, PyTorch's scores for it (n, 3036), and where it comes from."""
+    if promise.raw:
+        raw = draw_raw_pictures(promise.raw.height, promise.raw.width)
+        size = network.config.image_size
+        preprocessed = preprocess(raw, size, preprocessing, cells=promise.raw.kind == "cell")
+        reference = compute_scores(network, preprocessed[:, None].astype(np.float32) / np.float32(255))
+        return raw, reference, f"{len(raw)} raw pictures drawn from KanjiVG"
+    # ranges of 8-bit activations were measured on pictures
+    num_noise = 0 if promise.quantization == "int8" else NUM_NOISE
+    inputs = np.concatenate([pictures.inputs, make_noise(num_noise, network.config.image_size)])
+    origin = pictures.origin + (f" and {num_noise} random ones" if num_noise else "")
+    return inputs, compute_scores(network, inputs), origin
+
+
+def describe_input(promise: Promise, size: int) -> dict[str, str]:
+    """What a client gives to the file."""
+    if promise.raw:
+        return {
+            "input": promise.raw.describe(),
+            "embedded_preprocessing": promise.raw.kind,
+            "preprocessing_difference": CONTRACT_DIFFERENCES[promise.raw.kind],
+        }
+    batch = "batch" if promise.dynamic_batch else 1
+    return {
+        "input": f"float32 ({batch}, 1, {size}, {size}): pictures after preprocessing_contract",
+        "embedded_preprocessing": "none",
+    }
+
+
+def measure_loss(content: bytes, network: LightweightKanjiNet, data_dir: Path, checkpoint: Checkpoint) -> str:
+    """Compare top-1 accuracy with the float32 network's on pictures held out from training, in onnxruntime.
+
+    Returns:
+        The figures in words; nothing where there is no dataset that was prepared as the network's own.
+
+    Raises:
+        KanjinetError: more is lost than LARGEST_LOSS, beyond what chance explains (two standard errors).
+    """
+    if not has_matching_dataset(data_dir, checkpoint):
+        return ""
+    inputs, classes = load_held_out_inputs(data_dir, checkpoint)
+    hits = compute_scores(network, inputs).argmax(axis=1) == classes
+    quantized_hits = run_onnxruntime(content, inputs).argmax(axis=1) == classes
+    lost = float(hits.mean() - quantized_hits.mean())
+    error = math.sqrt(float((hits != quantized_hits).sum())) / len(classes)
+    found = (
+        f"top-1 {hits.mean():.2%} in float32, {quantized_hits.mean():.2%} in this file, on {len(classes):,} pictures "
+        "held out from training"
+    )
+    if lost - 2 * error > LARGEST_LOSS:
+        raise KanjinetError(f"{found}: more than {LARGEST_LOSS:.1%} is lost: use --quantize int8-weights or fp16")
+    return found
+
+
 def check_image_size(image_size: int | None, config: ModelConfig, model_path: Path) -> None:
     if image_size not in (None, config.image_size):
         raise KanjinetError(
             f"--image-size {image_size}: {model_path} was trained on {config.image_size} pixels and knows no other "
             f"size: train one with python train_etl9g_model.py --image-size {image_size}"
         )
-
-
-def compute_scores(network: LightweightKanjiNet, inputs: np.ndarray) -> np.ndarray:
-    """(n, 1, size, size) -> (n, 3036), on the CPU."""
-    with torch.inference_mode():
-        return np.concatenate([network(part).numpy() for part in torch.from_numpy(inputs).split(64)])
 
 
 def measure_pooling(
@@ -200,7 +289,12 @@ def describe_file(name: str, content: bytes, promise: Promise, properties: dict[
         "image_size": size,
         "pooling_type": properties["pooling_type"],
         "pooling_change": properties["pooling_change"],
-        "input": {"name": "input", "type": "float32", "shape": [batch, 1, size, size]},
+        "input": (
+            {"name": "input", "type": "uint8", "shape": [batch, promise.raw.height, promise.raw.width]}
+            if promise.raw
+            else {"name": "input", "type": "float32", "shape": [batch, 1, size, size]}
+        ),
+        "embedded_preprocessing": properties["embedded_preprocessing"],
         "output": {"name": "output", "type": "float32", "shape": [batch, int(properties["num_classes"])]},
         "preprocessing": properties["preprocessing"],
         "preprocessing_contract": properties["preprocessing_contract"],
@@ -229,19 +323,20 @@ def print_export(export: Export, backend: str, promise: Promise, size_bytes: int
             f"({export.fallback_reason}): TorchScript writes it instead"
         )
     batch = "any batch" if promise.dynamic_batch else "batch 1"
+    quantization = f", {promise.quantization}" if promise.quantization else ""
+    takes = f", takes {promise.raw.describe()}" if promise.raw else ""
     print(
-        f"format       {backend}{', int8' if promise.is_quantized else ''}: opset {promise.opset}, {batch}, "
+        f"format       {backend}{quantization}: opset {promise.opset}, {batch}, "
         f"one file of {size_bytes / 1e6:.2f} MB, "
-        f"by {export.exporter}"
+        f"by {export.exporter}{takes}"
     )
 
 
 def print_comparisons(comparisons: list[Comparison], missing: list[str], origin: str, promise: Promise) -> None:
-    if promise.is_quantized:
-        print(f"checked      against PyTorch in float32 on {origin}")
-        print(f"             bound {LEAST_AGREEMENT:.0%} equal best classes")
+    print(f"checked      against PyTorch in float32 on {origin}")
+    if promise.least_agreement is not None:
+        print(f"             bound {promise.least_agreement:.1%} equal best classes")
     else:
-        print(f"checked      against PyTorch on {origin} and {NUM_NOISE} random ones")
         print(f"             bound {ABSOLUTE_BOUND:g} + {RELATIVE_BOUND:g} of the largest score")
     print("             engine               batch        largest difference   equal best class")
     for each in comparisons:

@@ -12,7 +12,7 @@ from kanjinet.dataset import METADATA_NAME, read_dataset_info, read_images
 from kanjinet.kanjivg import VIEW_BOX, read_glyph
 from kanjinet.preprocess import preprocess
 
-NUM_PICTURES = 256
+NUM_PICTURES = 512
 DRAWN_SIDE = 128  # pixels, before preprocessing
 STEPS = np.linspace(0, 1, 9)[:, None]  # points on each Bézier curve
 
@@ -44,6 +44,18 @@ def load_check_pictures(data_dir: Path, image_size: int, preprocessing: str) -> 
     drawn = np.stack([draw_character(CHARACTERS[index]) for index in classes])
     images = preprocess(drawn, image_size, preprocessing, cells=False)
     return CheckPictures(_to_inputs(images), f"{NUM_PICTURES} characters drawn from KanjiVG")
+
+
+def draw_raw_pictures(height: int, width: int) -> npt.NDArray[np.uint8]:
+    """(512, height, width) uint8 before any preprocessing: faint characters on black, small and off the middle."""
+    random = np.random.default_rng(2)
+    pictures = np.zeros((NUM_PICTURES, height, width), dtype=np.uint8)
+    for picture, index in zip(pictures, random.choice(NUM_CLASSES, NUM_PICTURES, replace=False), strict=True):
+        side = int(min(height, width) * random.uniform(0.6, 0.8))
+        glyph = cv2.resize(draw_character(CHARACTERS[index]), (side, side), interpolation=cv2.INTER_AREA)
+        top, left = int(random.integers(2, height - side - 1)), int(random.integers(2, width - side - 1))
+        picture[top : top + side, left : left + side] = glyph * random.uniform(0.4, 0.8)
+    return pictures
 
 
 def make_noise(count: int, image_size: int) -> npt.NDArray[np.float32]:

@@ -7,46 +7,141 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from kanjinet.model import DOWNSAMPLING, LightweightKanjiNet, SqueezeExcite
+from kanjinet.model import DOWNSAMPLING, LightweightKanjiNet, ModelConfig, ResidualBlock, SqueezeExcite
 
 
-class ConvSqueezeExcite(nn.Module):
-    """SqueezeExcite whose linear layers are 1x1 convolutions, so that no tensor changes its rank."""
+class ChannelGates(nn.Module):
+    """SqueezeExcite without its last multiplication: (B, C, H, W) -> gates (B, C, 1, 1), 0-1.
+
+    Its linear layers are 1x1 convolutions, so that no tensor changes its rank. Its gain is left to the layer after it.
+    """
 
     def __init__(self, module: SqueezeExcite, pool: nn.Module) -> None:
         super().__init__()
         self.pool = pool
         self.reduce = _make_pointwise(module.reduce)
         self.expand = _make_pointwise(module.expand)
-        self.gain = module.gain
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        gates = torch.sigmoid(self.expand(F.relu(self.reduce(self.pool(x)))))  # (B, C, H, W) -> (B, C, 1, 1)
-        return x * (gates if self.gain == 1 else self.gain * gates)
+        return torch.sigmoid(self.expand(F.relu(self.reduce(self.pool(x)))))
 
 
-def make_inference_form(model: LightweightKanjiNet, *, fixed_pooling: bool) -> LightweightKanjiNet:
-    """A copy of a network with batch norm folded into its neighbours and attention as convolutions.
+class GatedChannels(nn.Module):
+    """(B, C, H, W) -> the same shape, each channel times its gate."""
+
+    def __init__(self, gates: ChannelGates) -> None:
+        super().__init__()
+        self.gates = gates
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.gates(x)
+
+
+class WeightedPooling(nn.Module):
+    """(B, C, H, W) times a weight for each cell (C, H, W), then pooled."""
+
+    def __init__(self, cell_weights: torch.Tensor, pool: nn.Module) -> None:
+        super().__init__()
+        self.cell_weights = nn.Parameter(cell_weights)
+        self.pool = pool
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.pool(x * self.cell_weights)
+
+
+class InferenceForm(nn.Module):
+    """A network whose batch norm and constant factors are folded into the weights beside them.
+
+    Attributes:
+        config: of the network that it was made from.
+
+    Input (batch, 1, size, size), output (batch, 3036), as of `LightweightKanjiNet`.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        stages: nn.Sequential,
+        pool: nn.Module,
+        gates: ChannelGates | None,
+        classifier: nn.Sequential,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.stages = stages
+        self.pool = pool
+        self.gates = gates
+        self.classifier = classifier
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stages(x)
+        pooled = self.pool(x)  # (B, C, s/16, s/16) -> (B, C, 1, 1) or (B, C, 2, 2)
+        if self.gates is not None:
+            pooled = pooled * self.gates(x)
+        scores: torch.Tensor = self.classifier(pooled.flatten(1))
+        return scores
+
+
+def make_inference_form(model: LightweightKanjiNet, *, fixed_pooling: bool) -> InferenceForm:
+    """Fold what is constant, and order what is left so that engines have the least to do.
+
+    Batch norm goes into the convolution before it or the linear layer after it, a depthwise convolution's bias into the
+    pointwise one after it.
+    Attention's gain goes into the weights that follow it. The last stage's gates, which are not negative, are applied
+    to the pooled map instead of each of its cells. An average with learned weights of the cells is a convolution.
 
     Args:
         model: in evaluation mode; its own global pooling stays as it is.
         fixed_pooling: whether attention pools with kernels of fixed size.
 
     Returns:
-        A network of the same configuration whose layers are no longer those of a checkpoint. The arithmetic is that
-        of `model` in another order: scores differ by float32 rounding (about 1e-6 of their size).
+        The arithmetic of `model` in another order: scores differ by float32 rounding (about 1e-6 of their size).
     """
-    form = copy.deepcopy(model).eval().double()  # folded in double precision, so that folding itself rounds nothing
-    side = form.config.image_size
-    for stage in form.stages:
-        side = max(side // 2, form.config.image_size // DOWNSAMPLING)
+    copied = copy.deepcopy(model).eval().double()  # folded in double precision, so that folding itself rounds nothing
+    gates, gain = None, 1.0
+    side = copied.config.image_size
+    for stage in copied.stages:
+        side = max(side // 2, copied.config.image_size // DOWNSAMPLING)
         assert isinstance(stage, nn.Sequential)
+        if gates is not None:  # of the stage before: only the last stage's are left for the pooled map
+            _scale_input(stage[0], gain)
+            stage.insert(0, GatedChannels(gates))
+            gates, gain = None, 1.0
         attention = stage[-1]
         if isinstance(attention, SqueezeExcite):
-            stage[-1] = ConvSqueezeExcite(attention, nn.AvgPool2d(side) if fixed_pooling else attention.pool)
+            gates = ChannelGates(attention, nn.AvgPool2d(side) if fixed_pooling else attention.pool)
+            gain = attention.gain
+            del stage[-1]
+    pool = copied.pool
+    if copied.config.learns_pooling:
+        pool = _make_weighted_pooling(copied.cell_weights.detach() * gain, pool)
+    else:
+        assert gain == 1, "without learned weights there is nothing to take the gain"
+    form = InferenceForm(copied.config, copied.stages, pool, gates, copied.classifier)
     for layers in [module for module in form.modules() if isinstance(module, nn.Sequential)]:
         _fold_batch_norm(layers)
+    for block in [module for module in form.modules() if isinstance(module, ResidualBlock)]:
+        block.layers = _move_bias(*[layer for layer in block.layers if isinstance(layer, nn.Conv2d)])
     return form.float()
+
+
+def _make_weighted_pooling(cell_weights: torch.Tensor, pool: nn.Module) -> nn.Module:
+    channels, height, width = cell_weights.shape
+    averages_all = isinstance(pool, nn.AdaptiveAvgPool2d) or (
+        isinstance(pool, nn.AvgPool2d) and pool.kernel_size in (height, (height, height))
+    )
+    if not averages_all:
+        return WeightedPooling(cell_weights, pool)
+    convolution = nn.Conv2d(channels, channels, (height, width), groups=channels, bias=False)
+    convolution.weight = nn.Parameter(cell_weights[:, None] / (height * width))  # (C, 1, H, W)
+    return convolution
+
+
+def _scale_input(block: nn.Module, gain: float) -> None:
+    """Multiply what a block takes in, by way of its first convolution's weights."""
+    assert not getattr(block, "is_residual", False), "its input is added to its output too"
+    convolution = next(module for module in block.modules() if isinstance(module, nn.Conv2d))
+    convolution.weight = nn.Parameter(convolution.weight.detach() * gain)
 
 
 def _make_pointwise(linear: nn.Linear) -> nn.Conv2d:
@@ -64,6 +159,14 @@ def _fold_batch_norm(layers: nn.Sequential) -> None:
         elif isinstance(layer, nn.BatchNorm1d) and isinstance(after, nn.Linear):
             layers[index] = nn.Identity()
             layers[index + 1] = _fuse_bn_linear(layer, after)
+
+
+def _move_bias(depthwise: nn.Conv2d, pointwise: nn.Conv2d) -> nn.Sequential:
+    """W (d + t) + b = W d + (b + W t): nothing but the pointwise convolution stands behind the depthwise one."""
+    assert depthwise.bias is not None and pointwise.bias is not None
+    pointwise.bias = nn.Parameter((pointwise.bias + pointwise.weight[:, :, 0, 0] @ depthwise.bias).detach())
+    depthwise.bias = None
+    return nn.Sequential(depthwise, pointwise)
 
 
 def _fuse_bn_linear(norm: nn.BatchNorm1d, linear: nn.Linear) -> nn.Linear:

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from kanjinet import __version__
 from kanjinet.classes import NUM_CLASSES
 from kanjinet.errors import KanjinetError
-from kanjinet.inference_form import make_inference_form
+from kanjinet.inference_form import InferenceForm, make_inference_form
 from kanjinet.model import LightweightKanjiNet
 from kanjinet.onnx_check import Promise, check_structure
 
@@ -29,6 +29,7 @@ TORCHSCRIPT = "TorchScript"
 _DYNAMO_OPSET = 18  # the oldest that PyTorch's exporter writes; _lower brings it down to 12
 # Between opsets 12 and 18 these only took on further element types: the float32 form is the same.
 _SAME_IN_OPSET_12 = {"Add", "AveragePool", "Conv", "Gemm", "MaxPool", "Mul", "Relu", "Sigmoid"}
+_GLOBAL_POOLINGS = {"ReduceMean": "GlobalAveragePool", "ReduceMax": "GlobalMaxPool"}
 _TRACED_BATCH = 2  # PyTorch takes a batch of 1 for a constant
 
 
@@ -83,7 +84,7 @@ def add_metadata(model: onnx.ModelProto, properties: dict[str, str]) -> None:
     helper.set_model_props(model, properties)
 
 
-def _export_dynamo(form: LightweightKanjiNet, promise: Promise) -> onnx.ModelProto:
+def _export_dynamo(form: InferenceForm, promise: Promise) -> onnx.ModelProto:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which nothing here uses
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the insides of PyTorch; the result is checked
@@ -101,7 +102,7 @@ def _export_dynamo(form: LightweightKanjiNet, promise: Promise) -> onnx.ModelPro
     return _finish(_lower(program.model_proto), form, promise)
 
 
-def _export_torchscript(form: LightweightKanjiNet, promise: Promise) -> onnx.ModelProto:
+def _export_torchscript(form: InferenceForm, promise: Promise) -> onnx.ModelProto:
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch calls this exporter old; opset 11 needs it
@@ -118,11 +119,11 @@ def _export_torchscript(form: LightweightKanjiNet, promise: Promise) -> onnx.Mod
     return _finish(onnx.load_from_string(file.getvalue()), form, promise)
 
 
-def _make_example(form: LightweightKanjiNet, batch: int) -> torch.Tensor:
+def _make_example(form: InferenceForm, batch: int) -> torch.Tensor:
     return torch.zeros(batch, 1, form.config.image_size, form.config.image_size)
 
 
-def _finish(exported: onnx.ModelProto, form: LightweightKanjiNet, promise: Promise) -> onnx.ModelProto:
+def _finish(exported: onnx.ModelProto, form: InferenceForm, promise: Promise) -> onnx.ModelProto:
     """A model with the exported nodes and weights and nothing else of what the exporters add.
 
     They leave traces of the source code, intermediate shapes with batch names that contradict a batch pinned by the
@@ -171,7 +172,7 @@ def _lower(model: onnx.ModelProto) -> onnx.ModelProto:
     }
     nodes = []
     for node in model.graph.node:
-        if node.op_type in ("ReduceMean", "ReduceMax"):
+        if node.op_type in _GLOBAL_POOLINGS:
             node = _lower_reduction(node, constants)
         elif node.op_type == "Reshape":
             node = _lower_flattening(node, constants, shapes)
@@ -186,12 +187,12 @@ def _lower(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _lower_reduction(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> onnx.NodeProto:
-    """Axes: an input since opset 18, an attribute before."""
-    if len(node.input) != 2 or node.input[1] not in constants or not constants[node.input[1]].size:
-        raise KanjinetError(f"{node.op_type} without constant axes has no opset-12 form")
+    """Over both sides of the map: a global pooling, which onnxruntime runs without changing the layout in memory."""
+    axes = constants.get(node.input[1]) if len(node.input) == 2 else None
     keep = next((attribute.i for attribute in node.attribute if attribute.name == "keepdims"), 1)
-    axes = constants[node.input[1]].tolist()
-    return helper.make_node(node.op_type, node.input[:1], node.output, node.name, axes=axes, keepdims=keep)
+    if axes is None or sorted(axis % 4 for axis in axes.tolist()) != [2, 3] or not keep:
+        raise KanjinetError(f"{node.op_type} over axes {axes} is no global pooling, so it has no opset-12 form")
+    return helper.make_node(_GLOBAL_POOLINGS[node.op_type], node.input[:1], node.output, node.name)
 
 
 def _lower_flattening(

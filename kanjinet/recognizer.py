@@ -118,16 +118,24 @@ def _load_onnx(path: Path) -> Recognizer:
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NotImplemented
 
+    from kanjinet.onnx_graph import read_self_contained
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
     remedy = "write it again with convert_to_onnx.py"
+    content = read_self_contained(path, remedy)
     try:
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except (Fail, InvalidGraph, InvalidProtobuf, NotImplemented) as error:
         first_line = str(error).strip().splitlines()[0]
         raise KanjinetError(f"{path}: onnxruntime does not take it ({first_line}): {remedy}") from error
     properties = session.get_modelmeta().custom_metadata_map
     source = session.get_inputs()[0]
+    if source.type != "tensor(float)":
+        raise KanjinetError(
+            f"{path}: takes raw pictures ({source.type}, {source.shape}) and preprocesses them itself, while the "
+            "toolkit preprocesses all that it reads: export one without --embed-preprocessing"
+        )
     try:
         if properties["class_table_sha256"] != CLASS_TABLE_SHA256:
             raise KanjinetError(f"{path}: another class table: {remedy}")

@@ -1,15 +1,23 @@
 """The character mapping against the euc_jp codec and stroke counts known by hand."""
 
+import hashlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import onnx
 import pytest
 
 import generate_enhanced_mapping
+from kanjinet.checkpoint import load_checkpoint
 from kanjinet.cli import run_script
+from kanjinet.safetensors_io import serialize_checkpoint
+from tests.random_checkpoint import write_checkpoint
+from tests.test_onnx_export import run_main
+from tests.test_safetensors import read_by_hand
 
 ROOT = Path(__file__).parent.parent
 STROKES = {"一": 1, "人": 2, "川": 3, "田": 5, "亜": 7, "山": 3, "木": 4, "竜": 10, "龍": 16, "腕": 12, "漢": 13}
@@ -93,3 +101,65 @@ def test_unwritable_output_is_refused(
         run_script(generate_enhanced_mapping.main)
     assert capsys.readouterr().err.startswith("error: ")
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.fixture(scope="module")
+def validator() -> jsonschema.Draft202012Validator:
+    schema = json.loads((ROOT / "schemas" / "character_mapping.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def test_general_mapping_keeps_to_the_schema(
+    mapping: dict[str, Any], validator: jsonschema.Draft202012Validator
+) -> None:
+    validator.validate(mapping)
+    for path, value in (
+        (("characters", "0", "jis_code"), 9250),
+        (("characters", "0", "stroke_count"), 0),
+        (("characters", "3036"), {"character": "x", "jis_code": "2422", "stroke_count": 1}),
+        (("statistics", "kanji_count"), 2964),
+        (("model_info", "model_file"), "x.onnx"),  # without all that a model's mapping has besides
+        (("more",), {}),
+    ):
+        changed = json.loads(json.dumps(mapping))
+        place = changed
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        assert not validator.is_valid(changed), path
+
+
+def test_mappings_checkpoint_and_files_say_the_same(
+    mapping: dict[str, Any],
+    validator: jsonschema.Draft202012Validator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checkpoint_path = write_checkpoint(tmp_path / "m.pth", "1.0", 32)
+    for name, *options in (
+        ("plain", "--target-backend", "strict"),
+        ("raw", "--target-backend", "ort-tract", "--embed-preprocessing", "picture", "--quantize", "fp16"),
+    ):
+        path = tmp_path / f"{name}.onnx"
+        run_main(
+            monkeypatch, "--model-path", checkpoint_path, "--onnx-path", path, "--data-dir", tmp_path, *options
+        )  # fmt: skip
+        found = json.loads((tmp_path / f"{name}_mapping.json").read_text(encoding="utf-8"))
+        validator.validate(found)
+        assert (found["characters"], found["statistics"]) == (mapping["characters"], mapping["statistics"])
+        info = found["model_info"]
+        assert mapping["model_info"].items() <= info.items()
+        assert info["model_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        checkpoint = load_checkpoint(checkpoint_path)
+        inside = {each.key: each.value for each in onnx.load(path).metadata_props}
+        header, _ = read_by_hand(serialize_checkpoint(checkpoint, checkpoint_path))
+        assert "".join(each["character"] for each in found["characters"].values()) == inside["class_table"]
+        for key in ("class_table_sha256", "preprocessing", "preprocessing_contract", "model_version", "license"):
+            assert info[key] == inside[key] == header[key], key
+        assert checkpoint.preprocessing == info["preprocessing"]
+        assert {"test": checkpoint.training["test"]}.items() <= info["accuracy"].items()
+        assert info["accuracy"] == json.loads(inside["accuracy"]) == json.loads(header["accuracy"])
+        assert checkpoint.synthetic == info["synthetic"] == json.loads(inside["synthetic"])
+        for key in ("target_backend", "quantization", "pooling_type", "embedded_preprocessing"):
+            assert info[key] == inside[key], key

@@ -146,6 +146,41 @@ def test_damaged_files_are_refused(tmp_path: Path, content: bytes, damage: objec
 
 
 @pytest.mark.parametrize(
+    "entry",
+    [
+        {"shape": [1 << 40, 1 << 40]},
+        {"shape": [-1]},
+        {"dtype": "F1024"},
+        {"data_offsets": [0, 1 << 62]},
+        {"data_offsets": [8, 0]},
+        {"data_offsets": [4, 20]},  # overlaps the next tensor
+    ],
+    ids=str,
+)
+def test_absurd_tensor_entries_are_refused(tmp_path: Path, content: bytes, entry: dict[str, object]) -> None:
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length].decode("utf-8"))
+    name = min((key for key in header if key != "__metadata__"), key=lambda key: header[key]["data_offsets"])
+    header[name] |= entry
+    encoded = json.dumps(header).encode("utf-8")
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(struct.pack("<Q", len(encoded)) + encoded + content[8 + length :])
+    with pytest.raises(KanjinetError, match=r"m\.safetensors.*convert_to_safetensors\.py"):
+        load_safetensors(path)
+
+
+def test_deeply_nested_header_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.safetensors"
+    encoded = b'{"__metadata__":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    path.write_bytes(struct.pack("<Q", len(encoded)) + encoded)
+    with pytest.raises(KanjinetError, match=r"m\.safetensors.*convert_to_safetensors\.py"):
+        load_safetensors(path)
+    deep = "[" * 100_000 + "]" * 100_000
+    with pytest.raises(KanjinetError, match=r"m\.safetensors"):
+        load_safetensors(write_by_hand(path, content, {"config": deep}))
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"kanjinet_format": None},

@@ -1,0 +1,201 @@
+"""The same answers in every engine: a trained network's exports against PyTorch, on generated cells and random input.
+
+Reads:  a trained network; a dataset for --quantize int8's ranges, where there is one
+Writes: a table, one line a file and engine; exit status 1 when one differs by more than its bound
+Run:    python benchmarks/check_parity.py --runtime-dist web/node_modules/onnxruntime-web/dist
+
+Engines: onnxruntime, tract (batch 1 and dynamic), and onnxruntime-web in a headless Chromium, if its folder is given.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from browser_engine import DEFAULT_CHROMIUM, BrowserEngine, open_browser_engine  # noqa: E402
+
+from kanjinet.check_pictures import make_noise  # noqa: E402 - run from its folder, never installed
+from kanjinet.checkpoint import Checkpoint  # noqa: E402
+from kanjinet.classes import NUM_CLASSES, NUM_HIRAGANA  # noqa: E402
+from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script  # noqa: E402
+from kanjinet.compact_weights import store_fp16, store_int8_weights  # noqa: E402
+from kanjinet.copybook import read_copybook  # noqa: E402
+from kanjinet.dataset import METADATA_NAME  # noqa: E402
+from kanjinet.drawings import read_drawings  # noqa: E402
+from kanjinet.embed_preprocessing import KINDS, describe_raw_input, embed_preprocessing  # noqa: E402
+from kanjinet.errors import KanjinetError  # noqa: E402
+from kanjinet.handwriting import DEFAULT_DIFFICULTY, invent_writer, write_sheet  # noqa: E402
+from kanjinet.model import change_pooling  # noqa: E402
+from kanjinet.onnx_check import (  # noqa: E402
+    Comparison,
+    Inputs,
+    Promise,
+    check_bound,
+    compare_engines,
+    compare_scores,
+    compute_scores,
+)
+from kanjinet.onnx_export import BACKENDS, PROMISES, export_network, pooling_of_backend  # noqa: E402
+from kanjinet.preprocess import INK_SCALE, preprocess  # noqa: E402
+from kanjinet.quantize import QUANTIZED_OPSET, load_calibration_inputs, quantize_int8  # noqa: E402
+from kanjinet.safetensors_io import load_trained_network  # noqa: E402
+
+DEFAULT_MODEL = ROOT / "pretrained" / "kanji_model_etl9g_64x64_3036classes.safetensors"
+SEED = 20_261_000  # of writers whom no sample file has
+CELLS_EACH = 32
+NOISE = 64
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file, and what to run it on.
+
+    Attributes:
+        name: of the backend and what else was asked for.
+        content: the file's bytes.
+        promise: what it should keep to.
+        inputs: as it takes them.
+        reference: PyTorch's scores (n, classes) for them, with the toolkit's own preprocessing.
+    """
+
+    name: str
+    content: bytes
+    promise: Promise
+    inputs: Inputs
+    reference: np.ndarray
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(__doc__, "python benchmarks/check_parity.py --data-dir dataset --drawings drawings.npz")
+    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="the trained network, .pth or .safetensors")
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("dataset"), help="for the ranges of int8, where it exists"
+    )
+    parser.add_argument(
+        "--writers", type=positive_int, default=16, help=f"simulated writers, of {CELLS_EACH} cells each"
+    )
+    parser.add_argument("--drawings", type=Path, help=".npz of real drawings, for the preprocessing inside the file")
+    parser.add_argument("--runtime-dist", type=Path, help="folder dist/ of the npm package onnxruntime-web")
+    parser.add_argument("--chromium", type=Path, default=DEFAULT_CHROMIUM, help="the browser's program")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """One line a file and engine."""
+    args = parse_args()
+    checkpoint = load_trained_network(args.model)
+    cells = write_cells(args.writers)
+    print(f"{args.model.name}: {len(cells)} cells by simulated writers ({SAMPLE_NOTE}) and {NOISE} random inputs")
+    print(f"{'file':26}{'engine':24}{'batch':12}{'inputs':>7}{'largest difference':>20}{'mean':>9}{'equal best':>12}")
+    failures: list[str] = []
+    with open_browser_engine(args.runtime_dist, args.chromium) if args.runtime_dist else nullcontext() as browser:
+        for case in list_cases(checkpoint, cells, args.data_dir, args.drawings):
+            failures.extend(check_case(case, browser))
+    if failures:
+        raise KanjinetError("; ".join(failures))
+
+
+def check_case(case: Case, browser: BrowserEngine | None) -> list[str]:
+    """Print a file's lines; returns what is wrong with it."""
+    bound = case.promise.least_agreement
+    try:
+        comparisons, missing = compare_engines(
+            case.content,
+            case.reference,
+            case.inputs,
+            dynamic_batch=case.promise.dynamic_batch,
+            least_agreement=bound,
+        )
+    except KanjinetError as error:
+        return [f"{case.name}: {error}"]
+    if browser:
+        browser.load(case.content)
+        scores = browser.run(case.inputs, batch=64 if case.promise.dynamic_batch else 1)
+        name = f"onnxruntime-web {browser.version}"
+        comparisons.append(compare_scores(name, "64" if case.promise.dynamic_batch else "1", case.reference, scores))
+    for each in comparisons:
+        print_comparison(case.name, each)
+    try:
+        check_bound(comparisons[-1], case.reference, least_agreement=bound)
+    except KanjinetError as error:
+        return [f"{case.name}: {error}"]
+    return [f"{case.name}: not checked in {engine}" for engine in missing]
+
+
+def print_comparison(name: str, each: Comparison) -> None:
+    """One line."""
+    print(
+        f"{name:26}{each.engine:24}{each.batch:12}{each.pictures:7,}{each.difference:20.2g}{each.mean_difference:9.2g}"
+        f"{each.agreement:12.2%}",
+        flush=True,
+    )
+
+
+def list_cases(checkpoint: Checkpoint, cells: np.ndarray, data_dir: Path, drawings_path: Path | None) -> Iterator[Case]:
+    """Each backend in float32; then one of them with fewer bits, and with the preprocessing inside."""
+    size, version = checkpoint.config.image_size, checkpoint.preprocessing
+    inputs = np.concatenate([to_inputs(preprocess(cells, size, version, cells=True)), make_noise(NOISE, size)])
+    exports: dict[str, onnx.ModelProto] = {}
+    for backend in BACKENDS:
+        network = change_pooling(checkpoint.model, pooling_of_backend(checkpoint.config.pooling_type, backend))
+        exports[backend] = export_network(network, backend).model
+        reference = compute_scores(network, inputs)
+        yield Case(backend, exports[backend].SerializeToString(), PROMISES[backend], inputs, reference)
+    reference = compute_scores(checkpoint.model, inputs)
+    for quantization, store in (("fp16", store_fp16), ("int8-weights", store_int8_weights)):
+        promise = replace(PROMISES["tract"], quantization=quantization)
+        content = store(exports["tract"]).SerializeToString()
+        yield Case(f"tract {quantization}", content, promise, inputs, reference)
+    if (data_dir / METADATA_NAME).is_file():
+        calibration = load_calibration_inputs(data_dir, checkpoint)
+        promise = replace(PROMISES["tract"], quantization="int8", opset=QUANTIZED_OPSET)
+        content = quantize_int8(exports["tract"], calibration).SerializeToString()
+        yield Case("tract int8", content, promise, inputs[:-NOISE], reference[:-NOISE])
+    raw_pictures = {"cell": cells, "picture": np.stack([shrink(cell, size) for cell in cells])}
+    sources = [(kind, kind, raw_pictures[kind]) for kind in KINDS]
+    if drawings_path:
+        drawings = read_drawings(drawings_path).ink
+        sources.append(("picture", "real drawings", np.stack([shrink(ink, size) for ink in drawings])))
+    for kind, name, pictures in sources:
+        raw = describe_raw_input(kind, size)
+        content = embed_preprocessing(exports["tract"], raw, version).SerializeToString()
+        preprocessed = to_inputs(preprocess(pictures, size, version, cells=kind == "cell"))
+        reference = compute_scores(checkpoint.model, preprocessed)
+        yield Case(f"tract, raw {name}", content, replace(PROMISES["tract"], raw=raw), pictures, reference)
+
+
+def write_cells(writers: int) -> np.ndarray:
+    """(32 * writers, 127, 128) uint8 by writers of their own, with pieces of the neighbours' writing at the edges."""
+    copybook = read_copybook()
+    cells = []
+    for writer in range(writers):
+        rng = np.random.default_rng([SEED, writer])
+        is_kana = rng.random(CELLS_EACH) < 1 / 3
+        chosen = rng.integers(np.where(is_kana, 0, NUM_HIRAGANA), np.where(is_kana, NUM_HIRAGANA, NUM_CLASSES))
+        hand = invent_writer(rng, DEFAULT_DIFFICULTY)
+        cells.append(write_sheet(copybook, chosen, hand, rng) * np.uint8(INK_SCALE))
+    return np.concatenate(cells)
+
+
+def shrink(picture: np.ndarray, size: int) -> np.ndarray:
+    """A whole picture as one of size x size pixels."""
+    return np.asarray(cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def to_inputs(pictures: np.ndarray) -> np.ndarray:
+    """(n, size, size) uint8 -> (n, 1, size, size) float32, 0-1."""
+    return pictures[:, None].astype(np.float32) / np.float32(255)
+
+
+if __name__ == "__main__":
+    run_script(main)
