@@ -75,7 +75,7 @@ def install_packages(web_dir: Path) -> None:
     """
     if are_packages_installed(web_dir):
         return
-    npm = shutil.which("npm")
+    npm = find_npm()
     if npm is None:
         raise KanjinetError(f"npm: not found, and {web_dir / RUNTIME} needs it: {NODE_REMEDY}")
     with lock_folder(web_dir, "serve_web.py"):
@@ -95,6 +95,11 @@ def install_packages(web_dir: Path) -> None:
             f"npm ci in {web_dir}: failed with exit status {result.returncode} ({reason}): "
             "check the network and npm's registry, and run the same command again"
         )
+
+
+def find_npm() -> str | None:
+    """The path of npm, if this machine has it."""
+    return shutil.which("npm")
 
 
 def are_packages_installed(web_dir: Path) -> bool:

@@ -116,6 +116,8 @@ class PageServer:
             await asyncio.wait_for(_end(reader, writer), PATIENCE_S)
         except (asyncio.TimeoutError, asyncio.IncompleteReadError, ConnectionError):
             pass  # the client went, or was too slow
+        except asyncio.CancelledError:
+            pass  # the server ends; asyncio would print this as an error of its own
         finally:
             self._connections.pop(writer, None)
             writer.transport.abort()
@@ -192,7 +194,7 @@ def _parse(head: bytes) -> _Request:
         name, value = field[1].lower(), field[2].strip(" \t")
         fields[name] = f"{fields[name]}, {value}" if name in fields else value
     if minor_version == "1" and "host" not in fields:
-        raise _Refusal(HTTPStatus.BAD_REQUEST, "a request of HTTP/1.1 names a host")
+        raise _Refusal(HTTPStatus.BAD_REQUEST, "a request names its host")
     wishes = fields.get("connection", "").lower()
     keeps_alive = "close" not in wishes and (minor_version == "1" or "keep-alive" in wishes)
     return _Request(method, target.partition("?")[0], fields, keeps_alive)

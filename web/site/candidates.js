@@ -47,15 +47,17 @@ export function showCandidates(list, candidates, texts, choose) {
   candidates.forEach((candidate, index) => {
     if (index >= list.children.length) list.append(makeCandidate());
     const button = /** @type {HTMLButtonElement} */ (list.children[index].firstElementChild);
-    const details = `${texts.jis} ${candidate.jis_code} · ${texts.strokes(candidate.stroke_count)}`;
+    const jisCode = `${texts.jis} ${candidate.jis_code}`;
+    const strokeCount = texts.strokes(candidate.stroke_count);
     const percent = formatPercent(candidate.probability);
-    const [character, share, bar, detail] = /** @type {Iterable<HTMLElement>} */ (button.children);
+    const [character, share, bar, code, count] = /** @type {Iterable<HTMLElement>} */ (button.children);
     character.textContent = candidate.character;
     share.textContent = percent;
     bar.style.setProperty("--share", String(candidate.probability));
-    detail.textContent = details;
+    code.textContent = jisCode;
+    count.textContent = strokeCount;
     button.value = candidate.character;
-    button.setAttribute("aria-label", `${candidate.character}, ${percent}, ${details}`);
+    button.setAttribute("aria-label", [candidate.character, percent, jisCode, strokeCount].join(", "));
     button.onclick = () => choose(candidate.character);
   });
 }
@@ -66,7 +68,7 @@ function makeCandidate() {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "candidate";
-  for (const name of ["character", "share", "bar", "detail"]) {
+  for (const name of ["character", "share", "bar", "code", "count"]) {
     const part = document.createElement("span");
     part.className = name;
     if (name === "character") part.lang = "ja"; // or else a browser may show the Chinese shape of a kanji

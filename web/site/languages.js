@@ -7,7 +7,7 @@
 
 const ENGLISH = {
   title: "Kanji reader",
-  lead: "Draw one character. Everything is read on this device.",
+  lead: "Draw one character: it is read on this device and goes nowhere.",
   otherLanguage: "日本語",
   paper: "Paper to draw on",
   start: "Draw a hiragana or kanji here",
@@ -28,8 +28,8 @@ const ENGLISH = {
   copyHint: "Click a candidate to copy it",
   notCopied: "The browser did not let the character be copied",
   notAPicture: "This is no picture that the browser can read",
+  noneYet: "The ten likeliest characters appear here as you draw.",
   noneOfCount: "None of the characters has this number of strokes.",
-  offline: "Works offline from now on",
   retry: "Try again",
   jis: "JIS",
   /** @param {number} count */
@@ -61,7 +61,7 @@ const ENGLISH = {
 /** @type {Texts} */
 const JAPANESE = {
   title: "漢字リーダー",
-  lead: "文字をひとつ書いてください。認識はすべてこの端末の中で行われます。",
+  lead: "文字をひとつ書いてください。認識はこの端末の中だけで行われます。",
   otherLanguage: "English",
   paper: "文字を書く紙",
   start: "ここにひらがなか漢字を書く",
@@ -82,8 +82,8 @@ const JAPANESE = {
   copyHint: "候補をクリックするとコピーします",
   notCopied: "ブラウザーがコピーを許可しませんでした",
   notAPicture: "ブラウザーで読み込めない画像です",
+  noneYet: "書くと、ここに候補が十字まで出ます。",
   noneOfCount: "この画数の文字はありません。",
-  offline: "これからはオフラインでも使えます",
   retry: "もう一度試す",
   jis: "JIS",
   strokes: (count) => `${count}画`,

@@ -96,6 +96,7 @@ function startRecognizer() {
     failed: fail,
     answer(found) {
       answer = found;
+      page.candidates.setAttribute("aria-busy", "false");
       showAnswer();
     },
   });
@@ -105,6 +106,7 @@ function startRecognizer() {
 function readDrawing() {
   page.undo.disabled = page.clear.disabled = drawing.isEmpty;
   page.sheet.classList.toggle("empty", drawing.isEmpty);
+  page.candidates.setAttribute("aria-busy", String(!drawing.isEmpty && !failed));
   if (drawing.picture) recognizer?.read({ ink: drawing.picture.ink });
   else if (drawing.strokes.length) recognizer?.read({ strokes: drawing.strokes });
   else {
@@ -120,7 +122,8 @@ function showAnswer() {
   const texts = LANGUAGES[language];
   const candidates = answer && mapping ? rank(answer.probabilities, mapping, wantedStrokeCount()) : [];
   showCandidates(page.candidates, candidates, texts, copy);
-  page.none.hidden = !answer || candidates.length > 0;
+  page.none.hidden = candidates.length > 0;
+  page.none.textContent = answer ? texts.noneOfCount : texts.noneYet;
   page.seen.parentElement?.classList.toggle("empty", !answer);
   if (!answer) return;
   showSeen(answer.seen);
@@ -229,6 +232,7 @@ function pressKey(event) {
 function fail(failure, detail) {
   failed = { failure, detail };
   page.sheet.classList.remove("loading");
+  page.candidates.setAttribute("aria-busy", "false");
   say = () => "";
   showFailure();
 }
@@ -294,7 +298,7 @@ function showModel() {
   const { model_file: file, image_size: size, license } = mapping.model_info;
   const characters = Object.keys(mapping.characters).length;
   page.model.textContent = LANGUAGES[language].model(file, size, characters);
-  page.license.textContent = license;
+  page.license.textContent = `${license}.`;
 }
 
 /** Let the service worker keep every file, so that the page opens without a network. */
