@@ -13,9 +13,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from kanjinet.copybook import sample_evenly
 from kanjinet.kanjivg import VIEW_BOX, read_glyph
-from tests.page_server import require
 
-REMEDY = "Chromium is missing: apt-get install chromium, or set CHROMIUM to the path of a Chromium or Chrome"
+CHROMIUM_REMEDY = "Chromium is missing: apt-get install chromium, or set CHROMIUM to the path of a Chromium or Chrome"
 OPTIONS = (
     "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
     "--disable-sync --no-sandbox"  # root has no sandbox; the pages are the toolkit's own
@@ -25,10 +24,13 @@ READ = "#candidates[aria-busy=false]"
 Strokes = list[npt.NDArray[np.float64]]  # (k, 2) points each, shares of the paper's side
 
 
+def find_chromium() -> str | None:
+    """The path of Chromium, if this machine has it."""
+    return os.environ.get("CHROMIUM") or shutil.which("chromium")
+
+
 @contextmanager
-def open_browser() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    require(path, REMEDY)
+def open_browser(path: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=OPTIONS.split())
         try:
@@ -75,7 +77,7 @@ def visit(browser: Browser, port: int, **options: Any) -> Iterator[Visit]:
         context.close()
 
 
-def write_with_jitter(character: str, rng: np.random.Generator, points: int = 20) -> Strokes:
+def write_with_jitter(character: str, rng: np.random.Generator, points: int = 20, tremble: float = 0.35) -> Strokes:
     """KanjiVG's strokes as a hand might draw them on a screen: turned, slanted, each a little astray and trembling."""
     strokes = sample_evenly([stroke.curves for stroke in read_glyph(character).strokes], points) - VIEW_BOX / 2
     angle, slant = rng.normal(0, 0.05), rng.normal(0, 0.06)
@@ -83,7 +85,7 @@ def write_with_jitter(character: str, rng: np.random.Generator, points: int = 20
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     moved = strokes @ (turn @ np.array([[width, slant], [0, height]])).T
     moved += rng.normal(0, 1.6, (len(strokes), 1, 2))  # units of 109
-    moved += rng.normal(0, 0.35, strokes.shape)
+    moved += rng.normal(0, tremble, strokes.shape)
     size = rng.uniform(0.6, 0.85) / VIEW_BOX
     return list(moved * size + 0.5 + rng.normal(0, 0.02, 2))
 

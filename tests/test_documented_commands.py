@@ -14,7 +14,8 @@ SHORTENED = {
     "make_sample_etl9g.py": {"--files": None, "--sets": "3"},
     "train_etl9g_model.py": {"--epochs": "1", "--sample-limit": "300"},
 }
-TESTED_ELSEWHERE = {"setup_etl9g.py"}  # --test is what runs this; --demo is run by .ci/run
+# setup: --test is what runs this, --demo is run by .ci/run. serve_web: ends with Ctrl-C; see test_web_server.py.
+TESTED_ELSEWHERE = {"setup_etl9g.py", "serve_web.py"}
 VARIABLES = {
     "$EtlDir": "ETL9G",
     "$DataDir": "dataset",

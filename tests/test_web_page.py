@@ -18,19 +18,21 @@ from kanjinet.classes import CHARACTERS, NUM_HIRAGANA
 from kanjinet.kanjivg import stroke_counts
 from kanjinet.preprocess import IMAGE_SIZES, NORMALIZE, preprocess
 from kanjinet.recognizer import load_recognizer
-from kanjinet.web_page import assemble_page, find_npm
+from kanjinet.web_page import NODE_REMEDY, assemble_page, find_npm
 from tests.browser import (
+    CHROMIUM_REMEDY,
     Strokes,
     Visit,
     draw_with_events,
     draw_with_finger,
     draw_with_mouse,
+    find_chromium,
     open_browser,
     visit,
     write_with_jitter,
 )
-from tests.conftest import ROOT, run_script
-from tests.page_server import require, serve_page
+from tests.conftest import ROOT, require, run_script
+from tests.page_server import serve_page
 from tests.random_checkpoint import make_checkpoint, save_checkpoint
 
 Picture = npt.NDArray[np.uint8]
@@ -38,7 +40,9 @@ Picture = npt.NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def browser(page_files: dict[str, bytes]) -> Iterator[Browser]:
-    with open_browser() as browser:
+    path = find_chromium()
+    require(path, CHROMIUM_REMEDY)
+    with open_browser(str(path)) as browser:
         yield browser
 
 
@@ -591,7 +595,7 @@ def show_failure(browser: Browser, port: int, before: str = "") -> str:
 
 def test_types_are_sound(page_files: dict[str, bytes]) -> None:
     npm = find_npm()
-    require(npm, "npm is missing: install Node.js 20 or later")
+    require(npm, NODE_REMEDY)
     result = subprocess.run([str(npm), "run", "check"], cwd=ROOT / "web", capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
 
@@ -600,3 +604,17 @@ def test_no_file_names_another_host() -> None:
     for path in (ROOT / "web" / "site").iterdir():
         found = set(re.findall(r"\b(?:https?|wss?)://[^\s\"'<>]+", path.read_text(encoding="utf-8")))
         assert found <= {"http://www.w3.org/2000/svg"}, path.name
+
+
+def test_the_page_is_measured_and_its_picture_taken(browser: Browser, tmp_path: Path) -> None:
+    command = ["benchmarks/bench_web_page.py", "--characters", "5", "--loads", "1", "--picture", "docs/page.png"]
+    output = run_script(command, tmp_path).stdout
+    assert re.search(r"^first answer +\d+ ms .*\n.*\n.*\nread +\d+\.\d%, among the ten 100", output, re.MULTILINE), (
+        output
+    )
+    picture = cv2.imread(str(tmp_path / "docs" / "page.png"))
+    assert picture is not None
+    committed = cv2.imread(str(ROOT / "docs" / "web_page.png"))
+    assert committed is not None
+    assert picture.shape == committed.shape
+    assert (ROOT / "docs" / "web_page.png").stat().st_size < 150_000
