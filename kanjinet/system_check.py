@@ -28,6 +28,7 @@ STAGE_SCRIPTS = (
     "convert_to_onnx.py",
     "convert_to_safetensors.py",
     "generate_enhanced_mapping.py",
+    "serve_web.py",
 )
 LEAST_RAM_GIB, GOOD_RAM_GIB = 2, 8
 DATASET_BYTES_PER_RECORD = 64 * 64 + 64  # a picture at the default size, and room for its labels

@@ -14,11 +14,9 @@ SHORTENED = {
     "make_sample_etl9g.py": {"--files": None, "--sets": "3"},
     "train_etl9g_model.py": {"--epochs": "1", "--sample-limit": "300"},
 }
-TESTED_ELSEWHERE = {"setup_etl9g.py"}  # --test is what runs this; --demo is run by .ci/run
-NOT_IN_WORKFLOW = {
-    "make_sample_etl9g.py",
-    "recognize_kanji.py",
-}  # no stages
+# setup: --test is what runs this, --demo is run by .ci/run. serve_web: ends with Ctrl-C; see test_web_server.py.
+TESTED_ELSEWHERE = {"setup_etl9g.py", "serve_web.py"}
+NOT_IN_WORKFLOW = {"make_sample_etl9g.py", "recognize_kanji.py", "serve_web.py"}  # no stages
 VARIABLES = {
     "$EtlDir": "ETL9G",
     "$DataDir": "dataset",
