@@ -39,7 +39,7 @@ from kanjinet.curves import CURVES_NAME, draw_curves
 from kanjinet.dataset import DatasetInfo, read_dataset_info, read_images, read_labels
 from kanjinet.errors import KanjinetError
 from kanjinet.files import make_folder, replace_on_success, sha256_of_file, write_json
-from kanjinet.fit_classifier import fit_classifier
+from kanjinet.fit_classifier import start_network
 from kanjinet.locks import lock_folder
 from kanjinet.model import (
     DEFAULT_VERSION,
@@ -148,14 +148,12 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
         raise KanjinetError(f"--batch-size {args.batch_size}: only {len(parts['train'])} training pictures: use fewer")
     output_dir = make_folder(args.output_dir)
     options = collect_options(args, info) | {"init_from_sha256": sha256_of_file(args.init_from) if start else None}
-
-    torch.manual_seed(args.seed)
     augmentation = Augmentation()
-    model = (LightweightKanjiNet(config) if start is None else start).to(device).to(memory_format=torch.channels_last)
-    if start is None and not is_resumed and config.hidden_features == 0:
-        fit_classifier(model, parts["train"], augmentation)
+    if start is None and not is_resumed:
+        start = start_network(config, parts["train"], args.seed, augmentation)
+    model = LightweightKanjiNet(config) if start is None else start
     trainer = Trainer(
-        model=model,
+        model=model.to(device).to(memory_format=torch.channels_last),
         samples=parts["train"],
         batch_size=args.batch_size,
         epochs=args.epochs,

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from kanjinet.augment import Augmentation
-from kanjinet.model import LightweightKanjiNet
+from kanjinet.model import LightweightKanjiNet, ModelConfig
 from kanjinet.training import Samples, as_input
 
 MOST_PICTURES = 32_768  # what classes' means are taken from: about ten of each
@@ -21,6 +21,18 @@ _JUDGING_PICTURES = 1_024
 _BATCH = 256
 _SHRINKAGE = 0.1
 _TEMPERATURES = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
+
+
+def start_network(config: ModelConfig, samples: Samples, seed: int, augmentation: Augmentation) -> LightweightKanjiNet:
+    """A network as a training from scratch starts with it, on the samples' device, channels last.
+
+    The classifier of version 3.0 is fitted to the samples; the published versions start at random, as they did.
+    """
+    torch.manual_seed(seed)
+    model = LightweightKanjiNet(config).to(samples.classes.device).to(memory_format=torch.channels_last)
+    if config.hidden_features == 0:
+        fit_classifier(model, samples, augmentation)
+    return model
 
 
 @torch.no_grad()
