@@ -18,7 +18,7 @@ RUNTIME = "node_modules/onnxruntime-web/dist"
 RUNTIME_FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 MODEL_NAME, MAPPING_NAME = "model.onnx", "mapping.json"  # what the page calls them
 SERVICE_WORKER_NAME, KEPT_FILES_NAME = "service_worker.js", "kept_files.js"
-NODE_REMEDY = "install Node.js 20 or later, which brings npm (https://nodejs.org), and run the same command again"
+NODE_REMEDY = "install Node.js 18 or later, which brings npm (https://nodejs.org), and run the same command again"
 
 
 def assemble_page(web_dir: Path, model_path: Path) -> dict[str, bytes]:

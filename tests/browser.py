@@ -60,7 +60,6 @@ def visit(browser: Browser, port: int, **options: Any) -> Iterator[Visit]:
     """Open the page in a context of its own; the block's end asserts that nobody complained."""
     context = browser.new_context(**{"locale": "en-GB", "viewport": {"width": 1200, "height": 860}, **options})
     home = f"http://127.0.0.1:{port}/"
-    context.set_default_timeout(15_000)  # ms
     visited = Visit(context.new_page(), context)
     context.on("console", lambda message: visited.complaints.append(f"{message.type}: {message.text}"))
     context.on("weberror", lambda error: visited.complaints.append(str(error.error)))

@@ -239,7 +239,7 @@ def test_ink_becomes_bright_by_the_rule_in_words(visited: Visit) -> None:
     found = visited.page.evaluate(script, [[p.shape[1], p.shape[0], p.ravel().tolist()] for p in opaque])
     inverted = 0
     for picture, ink in zip(colours, found, strict=True):
-        grey = np.floor(picture @ [0.299, 0.587, 0.114] + 0.5)
+        grey = cv2.cvtColor(picture.astype(np.uint8), cv2.COLOR_RGB2GRAY).astype(int)
         is_border = np.pad(np.zeros(np.maximum(np.array(grey.shape) - 2, 0), bool), 1, constant_values=True)
         border = np.sort(grey[is_border[: grey.shape[0], : grey.shape[1]]])
         is_light = border[(len(border) - 1) // 2] > (grey.min() + grey.max()) / 2
@@ -313,13 +313,22 @@ def drop(page: Page, content: bytes) -> None:
       return isShown && !sheet.classList.contains("drop");
     }"""
     assert page.evaluate(script, base64.b64encode(content).decode())
-    page.wait_for_selector("#sheet:not(.empty), #status:has-text('no picture')")
+    page.wait_for_selector("#sheet:not(.empty), #status:has-text('this picture'), #status:has-text('no picture')")
 
 
 def test_what_is_no_picture_is_named(visited: Visit) -> None:
     drop(visited.page, b"no picture")
     expect(visited.page.locator("#status")).to_have_text("This is no picture that the browser can read")
     assert visited.candidates() == []
+
+
+@pytest.mark.parametrize("stands_out", [15, 16])
+def test_what_hardly_stands_out_is_no_ink(visited: Visit, stands_out: int) -> None:
+    ink = draw_picture("川")
+    drop(visited.page, encode((200 - ink / 255 * stands_out).astype(np.uint8)))
+    if stands_out < 16:
+        expect(visited.page.locator("#status")).to_have_text("Nothing stands out in this picture")
+    assert visited.candidates()[:1] == (["川"] if stands_out == 16 else [])
 
 
 def test_a_picture_file_is_chosen(visited: Visit, tmp_path: Path) -> None:

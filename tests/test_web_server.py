@@ -1,5 +1,6 @@
 """The page's server: what it answers, what it refuses, and that slow or many clients do it no harm."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -31,9 +32,13 @@ def port() -> Iterator[int]:
         yield port
 
 
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
+
+
 def talk(port: int, request: bytes) -> bytes:
     """Send bytes as they are, and read until the server ends the connection."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with connect(port) as connection:
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
@@ -134,7 +139,7 @@ def test_odd_requests_are_refused(port: int, request_bytes: bytes, status: int) 
 
 
 def talk_and_close(port: int, request: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with connect(port) as connection:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(1 << 16), b""))
@@ -149,12 +154,12 @@ def test_many_requests_leave_nothing_behind(port: int) -> None:
     get(port, "/")
     process = psutil.Process()
     handles = count_handles(process)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    for _ in range(1500):  # over one connection
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    for _ in range(1000):  # over one connection
         connection.request("GET", "/main.js")
         assert connection.getresponse().read() == FILES["main.js"]
     connection.close()
-    for _ in range(500):  # each over one of its own
+    for _ in range(300):  # each over one of its own
         assert get(port, "/main.js")[0] == 200
     deadline = time.monotonic() + 5
     while count_handles(process) > handles + 2 and time.monotonic() < deadline:
@@ -166,29 +171,22 @@ def count_handles(process: psutil.Process) -> int:
     return process.num_handles() if os.name == "nt" else process.num_fds()
 
 
-def test_slow_clients_keep_nobody_waiting(port: int) -> None:
+def test_slow_clients_keep_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """More connections than there are places begin a request, or do not take their answer, and stay."""
-    waiting = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(150)]
-    readers = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(100)]
-    try:
-        for client in waiting:
-            client.sendall(b"GET / HT")
-        for client in readers:
-            client.sendall(b"GET /model.onnx HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        start = time.monotonic()
+    monkeypatch.setattr(web_server, "PATIENCE_S", 600.0)  # it is not this that makes room
+    with serve_page(FILES) as port, contextlib.ExitStack() as held:
+        for number in range(web_server.MOST_CONNECTIONS + 50):
+            client = held.enter_context(connect(port))
+            client.sendall(b"GET /model.onnx HTTP/1.1\r\nHost: localhost\r\n\r\n" if number % 2 else b"GET / HT")
         for _ in range(20):
             assert get(port, "/")[0] == 200
         assert get(port, "/model.onnx")[2] == FILES["model.onnx"]
-        assert time.monotonic() - start < web_server.PATIENCE_S / 2
-    finally:
-        for client in waiting + readers:
-            client.close()
 
 
 def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_server, "PATIENCE_S", 0.4)
     with serve_page(FILES) as port:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as dripping:
+        with connect(port) as dripping:
             dripping.settimeout(0.1)
             start = time.monotonic()
             while time.monotonic() < start + 5:  # a byte now and then does not prolong it
@@ -200,14 +198,15 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
                     continue
                 except ConnectionError:
                     break
-            assert 0.3 < time.monotonic() - start < 2
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as reader:
+            assert 0.3 < time.monotonic() - start < 5
+        with connect(port) as reader:
             reader.sendall(b"GET /model.onnx HTTP/1.1\r\nHost: localhost\r\n\r\n")
             time.sleep(1.5)
-            with pytest.raises(ConnectionError):  # it was cut off, in the middle of the file
-                while reader.recv(1 << 20):
-                    pass
-                raise ConnectionResetError
+            received = 0
+            with contextlib.suppress(ConnectionError):
+                while piece := reader.recv(1 << 20):
+                    received += len(piece)
+            assert received < len(FILES["model.onnx"])  # it was cut off, in the middle of the file
 
 
 @pytest.mark.parametrize(
@@ -246,8 +245,11 @@ def test_the_script_serves_on_loopback_until_ctrl_c(page_files: dict[str, bytes]
         taken = run_script(["serve_web.py", "--port", str(port)], tmp_path, check=False)
         assert taken.returncode == 1
         assert re.fullmatch(rf"error: --host 127\.0\.0\.1 --port {port}: cannot listen there .*\n", taken.stderr)
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=20)
+        with connect(port) as waiting:  # a browser stays connected
+            waiting.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert waiting.recv(100).startswith(b"HTTP/1.1 200")
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=60)
         assert (process.returncode, output, errors) == (0, "stopped\n", "")
     finally:
         process.kill()
@@ -307,7 +309,7 @@ def copy_web(folder: Path) -> Path:
 
 def test_missing_npm_is_named_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(KanjinetError, match=r"^npm: not found, .*: install Node\.js 20 or later"):
+    with pytest.raises(KanjinetError, match=r"^npm: not found, .*: install Node\.js 18 or later"):
         web_page.install_packages(copy_web(tmp_path))
 
 

@@ -3,7 +3,7 @@
 import { formatPercent, rank, showCandidates } from "./candidates.js";
 import { Drawing } from "./drawing.js";
 import { LANGUAGES, chooseLanguage, rememberLanguage } from "./languages.js";
-import { readPicture } from "./picture.js";
+import { hasInk, readPicture } from "./picture.js";
 import { Recognizer } from "./recognizer.js";
 
 /** @import { Answer, Failure, Mapping } from "./types.js" */
@@ -188,7 +188,9 @@ async function layPicture(files) {
   const [file] = files;
   if (!file) return;
   try {
-    drawing.lay(await readPicture(file));
+    const picture = await readPicture(file);
+    if (hasInk(picture.ink)) drawing.lay(picture);
+    else announce((texts) => texts.blankPicture);
   } catch (error) {
     if (!(error instanceof DOMException)) throw error;
     announce((texts) => texts.notAPicture);

@@ -1,10 +1,12 @@
 // A picture from elsewhere, of any size, dark on light or light on dark, to grey ink that is bright on dark paper.
+// The rule is the one of kanjinet/pictures.py.
 
 import { lowerMedian } from "./preprocess.js";
 
 /** @import { Ink } from "./types.js" */
 
 const LONGEST_SIDE = 1024; // pixels: larger pictures are made smaller first
+const LEAST_INK = 16; // of 255: what stands out from the paper by less is no ink
 
 /**
  * @param {Blob} file any format that the browser reads
@@ -34,7 +36,7 @@ export async function readPicture(file) {
 export function toGrey(colours) {
   const grey = new Uint8Array(colours.length / 4);
   for (let pixel = 0, at = 0; pixel < grey.length; pixel++, at += 4) {
-    grey[pixel] = Math.round(0.299 * colours[at] + 0.587 * colours[at + 1] + 0.114 * colours[at + 2]);
+    grey[pixel] = (19595 * colours[at] + 38470 * colours[at + 1] + 7471 * colours[at + 2] + 32768) >> 16;
   }
   return grey;
 }
@@ -55,4 +57,12 @@ export function makeInkBright(grey, width, height) {
   const darkest = grey.reduce((least, value) => Math.min(least, value), 255);
   const lightest = grey.reduce((most, value) => Math.max(most, value), 0);
   return lowerMedian(border) > (darkest + lightest) / 2 ? grey.map((value) => 255 - value) : grey;
+}
+
+/**
+ * @param {Ink} ink
+ * @returns {boolean} whether something stands out from the paper
+ */
+export function hasInk({ pixels }) {
+  return pixels.reduce((most, value) => Math.max(most, value), 0) - lowerMedian(pixels) >= LEAST_INK;
 }
