@@ -469,3 +469,21 @@ def test_variation_follows_the_seed() -> None:
     torch.manual_seed(3)
     assert torch.equal(first, Augmentation()(images))
     assert not torch.equal(first, Augmentation()(images))
+
+
+def test_two_networks_are_averaged_and_the_average_is_measured(workplace: Path, tmp_path: Path) -> None:
+    start = workplace / "best_kanji_model.pth"
+    options = ("--model-version", "3.0", "--epochs", "1", "--init-from", str(start))
+    train(workplace, tmp_path, *options)
+    end, mean = tmp_path / "best_kanji_model.pth", tmp_path / "mean.pth"
+    result = run_script(["average_models.py", start, end, "--output", mean], workplace)
+    first, second, between = (load(path)["state_dict"] for path in (start, end, mean))
+    for name, tensor in between.items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, (first[name] + second[name]) / 2)
+    training = load(mean)["training"]
+    assert f"top-1 {training['test']['top1']:.2%} of {training['test']['samples']} pictures" in result.stdout
+    assert len(training["averaged_from_sha256"]) == 2
+    refused = run_script(["average_models.py", start, workplace / "none.pth"], workplace, check=False)
+    assert refused.returncode == 1
+    assert "none.pth: not found" in refused.stderr
