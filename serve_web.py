@@ -14,17 +14,19 @@ from pathlib import Path
 from kanjinet.cli import make_parser, port_number, run_script, show_path
 from kanjinet.errors import KanjinetError
 from kanjinet.files import make_folder, replace_on_success
+from kanjinet.recognizer import PRETRAINED_PATH
 from kanjinet.web_page import assemble_page
 from kanjinet.web_server import PageServer, is_loopback
 
 ROOT = Path(__file__).resolve().parent
-PRETRAINED = ROOT / "pretrained" / "kanji_model_etl9g_64x64_3036classes_tract_int8.onnx"
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(__doc__, "python serve_web.py --model kanji_model_etl9g_64x64_3036classes_tract.onnx")
-    parser.add_argument("--model", type=Path, default=PRETRAINED, help="an .onnx file, its _mapping.json beside it")
+    parser.add_argument(
+        "--model", type=Path, default=PRETRAINED_PATH, help="an .onnx file, its _mapping.json beside it"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: the whole network may ask")
     parser.add_argument("--port", type=port_number, default=8000, help="0: any that is free")
     parser.add_argument("--output-dir", type=Path, help="write the page's files there, and serve nothing")

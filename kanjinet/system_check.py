@@ -23,6 +23,7 @@ STAGE_SCRIPTS = (
     "prepare_etl9g_dataset.py",
     "test_etl9g_setup.py",
     "train_etl9g_model.py",
+    "average_models.py",
     "evaluate_model.py",
     "recognize_kanji.py",
     "convert_to_onnx.py",

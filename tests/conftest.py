@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kanjinet.allocator import keep_freed_memory
+from kanjinet.recognizer import PRETRAINED_PATH
 from kanjinet.web_page import NODE_REMEDY, are_packages_installed, assemble_page, find_npm
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,4 +69,4 @@ def page_files() -> dict[str, bytes]:
     """The files of the page with the pretrained model; npm installs what the page needs."""
     web_dir = ROOT / "web"
     require(are_packages_installed(web_dir) or find_npm(), NODE_REMEDY)
-    return assemble_page(web_dir, ROOT / "pretrained" / "kanji_model_etl9g_64x64_3036classes_tract_int8.onnx")
+    return assemble_page(web_dir, PRETRAINED_PATH)
