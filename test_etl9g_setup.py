@@ -1,7 +1,7 @@
 """Look at the prepared dataset before training: statistics, a picture of samples, the mapping, the network.
 
 Reads:  dataset/ (from prepare_etl9g_dataset.py)
-Writes: dataset_samples.png (a picture of random samples; no window opens)
+Writes: dataset_samples.png (random samples above their characters in print; no window opens)
 Run:    python test_etl9g_setup.py --data-dir dataset --test-model
 """
 
@@ -12,13 +12,14 @@ import numpy as np
 
 from kanjinet.classes import CHARACTERS, CLASS_OF_CHARACTER, JIS_CODES, NUM_CLASSES, NUM_HIRAGANA
 from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
-from kanjinet.contact_sheet import draw_sheet, write_png
+from kanjinet.contact_sheet import draw_labelled_sheet, write_png
 from kanjinet.dataset import MAPPING_NAME, DatasetInfo, Labels, read_dataset_info, read_images, read_labels
 from kanjinet.errors import KanjinetError
 from kanjinet.files import read_json
 
 PICTURE_NAME = "dataset_samples.png"
 PICTURES, COLUMNS = 96, 16
+SAMPLES = 2000  # pictures that are looked at
 CHECK_CHARACTER, CHECK_CLASS, CHECK_JIS = "田", 2080, "4544"
 
 
@@ -90,12 +91,25 @@ def check_mapping(info: DatasetInfo) -> None:
 
 
 def draw_samples(info: DatasetInfo, labels: Labels, path: Path) -> None:
-    """Write a picture of random samples, in class order."""
+    """Write a picture of random samples in class order, each above the character that it is said to be.
+
+    Raises:
+        KanjinetError: half of the samples or more are empty.
+    """
     random = np.random.default_rng(0)
-    chosen = random.choice(len(labels), min(PICTURES, len(labels)), replace=False)
-    chosen = chosen[np.argsort(labels.classes[chosen], kind="stable")]
-    write_png(path, draw_sheet(list(read_images(info, chosen)), COLUMNS))
-    print(f"picture    {show_path(path)}: {len(chosen)} samples")
+    chosen = random.choice(len(labels), min(SAMPLES, len(labels)), replace=False)
+    images = read_images(info, chosen)
+    share_of_ink = images.mean(axis=(1, 2)) / 255
+    empty = int(np.count_nonzero(share_of_ink == 0))
+    if 2 * empty >= len(images):
+        raise KanjinetError(f"{info.folder}: {empty:,} of {len(images):,} pictures are empty: check the ETL9G files")
+    print(f"ink        {share_of_ink.mean():.1%} of a picture in the mean; {empty:,} of {len(images):,} are empty")
+    shown = np.sort(random.choice(len(chosen), min(PICTURES, len(chosen)), replace=False))
+    classes = labels.classes[chosen]
+    shown = shown[np.argsort(classes[shown], kind="stable")]
+    names = [CHARACTERS[index] for index in classes[shown].tolist()]
+    write_png(path, draw_labelled_sheet(list(images[shown]), names, COLUMNS))
+    print(f"picture    {show_path(path)}: {len(shown)} samples, each above its character in print")
 
 
 def check_networks(info: DatasetInfo) -> None:

@@ -1,18 +1,22 @@
 """Train a LightweightKanjiNet on the prepared dataset.
 
 Reads:  dataset/ (from prepare_etl9g_dataset.py)
-Writes: best_kanji_model.pth, training_progress.json (after every epoch), best_model_info.json, training_state.pth
+Writes: best_kanji_model.pth, best_model_info.json; after every epoch training_progress.json, training_curves.png,
+        training_state.pth
 Run:    python train_etl9g_model.py --data-dir dataset --epochs 30 --batch-size 64
         python train_etl9g_model.py --epochs 2 --batch-size 32 --sample-limit 15000     (a quick smoke run)
+
+        torchrun --nproc-per-node 2 train_etl9g_model.py --batch-size 128     (on two GPUs)
 
 Ctrl-C saves and stops; a crash loses two minutes at most. The same command with --resume goes on.
 """
 
 import argparse
+import contextlib
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -31,9 +35,11 @@ from kanjinet.cli import (
     seed_number,
     show_path,
 )
+from kanjinet.curves import CURVES_NAME, draw_curves
 from kanjinet.dataset import DatasetInfo, read_dataset_info, read_images, read_labels
 from kanjinet.errors import KanjinetError
-from kanjinet.files import make_folder, sha256_of_file, write_json
+from kanjinet.files import make_folder, replace_on_success, sha256_of_file, write_json
+from kanjinet.fit_classifier import start_network
 from kanjinet.locks import lock_folder
 from kanjinet.model import (
     DEFAULT_VERSION,
@@ -44,6 +50,8 @@ from kanjinet.model import (
     count_parameters,
 )
 from kanjinet.preprocess import IMAGE_SIZES
+from kanjinet.process_group import ProcessGroup, choose_device, join_process_group
+from kanjinet.progress import PROGRESS_NAME
 from kanjinet.safetensors_io import load_trained_network
 from kanjinet.splits import PARTS, SPLITS, choose_samples, split_samples
 from kanjinet.training import (
@@ -52,7 +60,6 @@ from kanjinet.training import (
     Evaluation,
     Samples,
     Trainer,
-    choose_device,
     evaluate,
     peak_learning_rate,
 )
@@ -65,9 +72,11 @@ from kanjinet.training_state import (
     load_newest_state,
 )
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 __all__ = ["LightweightKanjiNet", "main"]
 
-PROGRESS_NAME = "training_progress.json"
 INFO_NAME = "best_model_info.json"
 PREVIOUS_NAME = "best_kanji_model_previous.pth"
 
@@ -101,6 +110,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=seed_number, default=0, help="of subset, split, weights, order, variation")
     parser.add_argument("--patience", type=positive_int, default=10, help="epochs without progress before it stops")
+    parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="also write the curves for TensorBoard")
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run with the same options")
     args = parser.parse_args()
     if args.batch_size < 2:
@@ -109,14 +119,28 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Load, train epoch by epoch, then test the best weights."""
+    """Train, alone or as one of torchrun's processes, of which the first prints and writes."""
     keep_freed_memory()
     args = parse_args()
     device = choose_device()
+    with join_process_group(device) as group, contextlib.ExitStack() as stack:
+        if args.batch_size % group.size:
+            raise KanjinetError(
+                f"--batch-size {args.batch_size}: cannot be divided among {group.size} processes: "
+                f"use a multiple of {group.size}"
+            )
+        if not group.is_first:
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        train(args, device, group)
+
+
+def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -> None:
+    """Load, train epoch by epoch, then test the best weights."""
     info = read_dataset_info(args.data_dir)
     check_image_size(args.image_size, info)
     config = ModelConfig.preset(args.model_version, info.image_size, args.pooling_type)
-    is_resumed = args.resume and any(path.is_file() for path in list_state_paths(args.output_dir))
+    is_resumed = group.share(args.resume and any(path.is_file() for path in list_state_paths(args.output_dir)))
     # The start's weights are in an interrupted run's state.
     start = load_start(args.init_from, config, info, args) if args.init_from and not is_resumed else None
     parts = load_parts(info, device, limit=args.sample_limit, split=args.split, seed=args.seed)
@@ -124,8 +148,9 @@ def main() -> None:
         raise KanjinetError(f"--batch-size {args.batch_size}: only {len(parts['train'])} training pictures: use fewer")
     output_dir = make_folder(args.output_dir)
     options = collect_options(args, info) | {"init_from_sha256": sha256_of_file(args.init_from) if start else None}
-
-    torch.manual_seed(args.seed)
+    augmentation = Augmentation()
+    if start is None and not is_resumed:
+        start = start_network(config, parts["train"], args.seed, augmentation)
     model = LightweightKanjiNet(config) if start is None else start
     trainer = Trainer(
         model=model.to(device).to(memory_format=torch.channels_last),
@@ -134,22 +159,35 @@ def main() -> None:
         epochs=args.epochs,
         peak_rate=peak_learning_rate(args.learning_rate, args.batch_size),
         seed=args.seed,
-        augmentation=Augmentation(),
+        augmentation=augmentation,
+        group=group,
     )
     print_plan(trainer, parts, info, args.split, args.init_from)
-    with lock_folder(output_dir, "train_etl9g_model.py"):
+    with lock_folder(output_dir, "train_etl9g_model.py") if group.is_first else contextlib.nullcontext():
         run = start_or_resume(trainer, output_dir, options, resume=args.resume)
         state_file = StateFile(output_dir, options, trainer, run)
+        board = open_board(args.tensorboard) if args.tensorboard and group.is_first else None
         try:
             with state_file.watch():
                 while run.epochs_done < args.epochs and not run.is_stuck(args.patience):
-                    train_one_epoch(state_file, parts["validation"], info)
+                    train_one_epoch(state_file, parts["validation"], info, board)
         except SavedAndInterrupted:
             print(f"saved      {show_path(output_dir / STATE_NAME)}: the same command with --resume goes on here")
             raise
         if run.epochs_done < args.epochs:
             print(f"stopped    no better validation accuracy for {args.patience} epochs")
-        report_best(output_dir, parts["test"], run, device)
+        if group.is_first:
+            report_best(output_dir, parts["test"], run, device)
+        group.wait()
+
+
+def open_board(folder: Path) -> "SummaryWriter":
+    """What writes TensorBoard's files into a folder."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise KanjinetError("--tensorboard: TensorBoard is missing: python -m pip install tensorboard") from error
+    return SummaryWriter(str(make_folder(folder)))
 
 
 def check_image_size(image_size: int | None, info: DatasetInfo) -> None:
@@ -242,9 +280,8 @@ def start_or_resume(trainer: Trainer, output_dir: Path, options: dict[str, Any],
     """A new run, or the interrupted one with its weights, optimiser and history."""
     found = None
     if resume:
-        found = load_newest_state(
-            output_dir, {name: value for name, value in options.items() if name != "init_from_sha256"}
-        )
+        wanted = {name: value for name, value in options.items() if name != "init_from_sha256"}
+        found = trainer.group.share(load_newest_state(output_dir, wanted) if trainer.group.is_first else None)
         if found is None:
             print(f"resumed    no {show_path(output_dir / STATE_NAME)} of an earlier run: starting at the beginning")
     if found is None:
@@ -270,13 +307,16 @@ def keep_earlier_model(output_dir: Path) -> None:
         print(f"kept       the earlier {CHECKPOINT_NAME} as {PREVIOUS_NAME}")
 
 
-def train_one_epoch(state_file: StateFile, validation: Samples, info: DatasetInfo) -> None:
-    """Train and validate; keep the weights if they are the best; write history and state."""
-    trainer, run, options, output_dir = state_file.trainer, state_file.run, state_file.options, state_file.folder
+def train_one_epoch(
+    state_file: StateFile, validation: Samples, info: DatasetInfo, board: "SummaryWriter | None"
+) -> None:
+    """Train and validate; keep the weights if they are the best; write history, curves and state."""
+    trainer, run = state_file.trainer, state_file.run
     start = time.perf_counter()
     epoch = run.epochs_done
     steps_before = trainer.position["step"] if trainer.position else 0
-    with tqdm(total=trainer.steps_per_epoch, desc=f"epoch {epoch + 1}", leave=False, disable=None) as bar:
+    is_silent = None if trainer.group.is_first else True
+    with tqdm(total=trainer.steps_per_epoch, desc=f"epoch {epoch + 1}", leave=False, disable=is_silent) as bar:
 
         def report(steps: int, loss: float, accuracy: float, rate: float) -> None:
             bar.set_postfix(loss=f"{loss:.3f}", acc=f"{accuracy:.2%}", lr=f"{rate:.1e}", refresh=False)
@@ -284,20 +324,17 @@ def train_one_epoch(state_file: StateFile, validation: Samples, info: DatasetInf
 
         result = trainer.train_epoch(epoch, report, state_file.between_steps)
     pictures_per_s = (trainer.steps_per_epoch - steps_before) * trainer.batch_size / (time.perf_counter() - start)
-    validated = evaluate(trainer.model, validation)
+    validated = evaluate(trainer.model, validation, trainer.group)
     elapsed_s = time.perf_counter() - start
     is_best = validated.top[1] > run.best_accuracy
     run.history.append(describe_epoch(epoch + 1, result, validated, elapsed_s))
     if is_best:
-        if run.best_epoch == 0:
-            keep_earlier_model(output_dir)
+        is_first_best = run.best_epoch == 0
         run.best_accuracy, run.best_epoch = validated.top[1], epoch + 1
-        training = {**options, "best_epoch": run.best_epoch, "validation": validated.to_dict()}
-        save_checkpoint(
-            output_dir / CHECKPOINT_NAME,
-            Checkpoint(trainer.model, info.preprocessing, info.synthetic, training, info.sha256),
-        )
-    write_json(output_dir / PROGRESS_NAME, {"options": options, "synthetic": info.synthetic, "epochs": run.history})
+        if trainer.group.is_first:
+            keep_best(state_file, validated, info, is_first_best=is_first_best)
+    if trainer.group.is_first:
+        write_history(state_file, info, board)
     state_file.save()
     print(
         f"epoch {epoch + 1:3d}/{trainer.epochs}  loss {result.loss:6.3f}  train {result.accuracy:7.2%}  "
@@ -306,6 +343,31 @@ def train_one_epoch(state_file: StateFile, validation: Samples, info: DatasetInf
         f"{psutil.Process().memory_info().rss / 2**30:4.1f} GiB{'  best' if is_best else ''}",
         flush=True,
     )
+
+
+def keep_best(state_file: StateFile, validated: Evaluation, info: DatasetInfo, *, is_first_best: bool) -> None:
+    """Write the weights, which are the best so far."""
+    if is_first_best:
+        keep_earlier_model(state_file.folder)
+    training = {**state_file.options, "best_epoch": state_file.run.best_epoch, "validation": validated.to_dict()}
+    save_checkpoint(
+        state_file.folder / CHECKPOINT_NAME,
+        Checkpoint(state_file.trainer.model, info.preprocessing, info.synthetic, training, info.sha256),
+    )
+
+
+def write_history(state_file: StateFile, info: DatasetInfo, board: "SummaryWriter | None") -> None:
+    """The epochs so far, as JSON, as a picture, and for TensorBoard where it was asked for."""
+    history, folder = state_file.run.history, state_file.folder
+    content = {"options": state_file.options, "synthetic": info.synthetic, "epochs": history}
+    write_json(folder / PROGRESS_NAME, content)
+    with replace_on_success(folder / CURVES_NAME) as file:
+        file.write(draw_curves(history, synthetic=info.synthetic))
+    if board:
+        for name, value in history[-1].items():
+            if name != "epoch":
+                board.add_scalar(name, value, history[-1]["epoch"])
+        board.flush()
 
 
 def describe_epoch(epoch: int, result: EpochResult, validated: Evaluation, elapsed_s: float) -> dict[str, Any]:
@@ -348,7 +410,7 @@ def report_best(output_dir: Path, test: Samples, run: Run, device: torch.device)
     note = f" ({SAMPLE_NOTE})" if checkpoint.synthetic else ""
     shares = "  ".join(f"top-{k} {share:.2%}" for k, share in tested.top.items())
     print(f"test       {shares}  of {tested.samples:,} pictures, weights of epoch {run.best_epoch}{note}")
-    print(f"written    {show_path(path)}, {PROGRESS_NAME}, {INFO_NAME}, {STATE_NAME}")
+    print(f"written    {show_path(path)}, {PROGRESS_NAME}, {CURVES_NAME}, {INFO_NAME}, {STATE_NAME}")
     print(f"next       python convert_to_onnx.py --model-path {show_path(path)}")
 
 

@@ -28,7 +28,8 @@ from kanjinet.augment import Augmentation
 from kanjinet.classes import NUM_CLASSES
 from kanjinet.cli import make_parser, positive_float, positive_int, run_script
 from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
-from kanjinet.training import Samples, Trainer, choose_device, peak_learning_rate
+from kanjinet.process_group import choose_device
+from kanjinet.training import Samples, Trainer, peak_learning_rate
 
 WARM_UP_SHARE = 0.25  # of the seconds, before the clock starts
 

@@ -1,4 +1,4 @@
-"""The short training that the comparisons in this folder share: version 3.0, judged on writers and hands never seen."""
+"""The short training that the comparisons in this folder share, judged on writers and hands never seen."""
 
 import argparse
 import multiprocessing
@@ -22,7 +22,8 @@ from kanjinet.augment import Augmentation  # noqa: E402
 from kanjinet.classes import NUM_HIRAGANA  # noqa: E402
 from kanjinet.cli import positive_int  # noqa: E402
 from kanjinet.drawings import read_drawings  # noqa: E402
-from kanjinet.model import LightweightKanjiNet, ModelConfig  # noqa: E402
+from kanjinet.fit_classifier import start_network  # noqa: E402
+from kanjinet.model import DEFAULT_VERSION, LightweightKanjiNet, ModelConfig  # noqa: E402
 from kanjinet.training import Samples, Trainer, compute_scores, peak_learning_rate  # noqa: E402
 from kanjinet.workers import start_worker  # noqa: E402
 
@@ -71,20 +72,26 @@ def compare(
 
 
 def train_briefly(
-    samples: Samples, *, epochs: int, seed: int, jobs: int, augmentation: Augmentation | None = None
+    samples: Samples,
+    *,
+    epochs: int,
+    seed: int,
+    jobs: int,
+    augmentation: Augmentation | None = None,
+    version: str = DEFAULT_VERSION,
 ) -> LightweightKanjiNet:
-    """Train version 3.0 from scratch in this process, which has its share of the cores when `jobs` run at a time."""
+    """Train from scratch in this process, which has its share of the cores when `jobs` run at a time."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     keep_freed_memory()
-    torch.manual_seed(seed)
+    augmentation = augmentation or Augmentation()
     trainer = Trainer(
-        model=LightweightKanjiNet(ModelConfig.preset("3.0", SIZE)).to(memory_format=torch.channels_last),
+        model=start_network(ModelConfig.preset(version, SIZE), samples, seed, augmentation),
         samples=samples,
         batch_size=BATCH_SIZE,
         epochs=epochs,
         peak_rate=peak_learning_rate(LEARNING_RATE, BATCH_SIZE),
         seed=seed,
-        augmentation=augmentation or Augmentation(),
+        augmentation=augmentation,
     )
     for epoch in range(epochs):
         trainer.train_epoch(epoch, lambda *_: None)

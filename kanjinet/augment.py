@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 _HAIRLINE = 1.2  # pixels
 _MOST_PIXELS_TAKEN = 2  # from each side of a stroke
-_FEWEST_PIXELS = 0.3  # of a picture's side, of the smaller one that is enlarged to it
+_FEWEST_PIXELS, _MOST_PIXELS = 0.2, 0.6  # of a picture's side, of the smaller one that is enlarged to it
+_ONE_BIT_SHARE = 0.3  # of the coarse batches
 _EDGE = 0.4  # of a picture's darkest ink: where the edge of a stroke is taken to be
 
 
@@ -109,11 +110,14 @@ def change_width(images: torch.Tensor, widening: torch.Tensor, narrowing: torch.
 def make_coarse(images: torch.Tensor) -> torch.Tensor:
     """(B, 1, S, S) pictures as they would look when a smaller one had been enlarged: in squares, or blurred.
 
-    One number of pixels for the whole batch is drawn by the global generator: 0.3 to 0.6 of S.
+    The global generator draws one number of pixels for the whole batch, 0.2 to 0.6 of S, and whether the smaller
+    pictures are of one bit.
     """
     side = images.shape[-1]
-    few, way = torch.rand(2).tolist()
-    small = F.interpolate(images, round(side * (_FEWEST_PIXELS + few * 0.3)), mode="area")
+    few, way, depth = torch.rand(3).tolist()
+    small = F.interpolate(images, round(side * (_FEWEST_PIXELS + few * (_MOST_PIXELS - _FEWEST_PIXELS))), mode="area")
+    if depth < _ONE_BIT_SHARE:
+        small = (small > _EDGE * small.amax((2, 3), keepdim=True)).float()
     peaks = images.amax((2, 3), keepdim=True)
     coarse = F.interpolate(small, side, mode="nearest" if way < 0.5 else "bilinear")
     return coarse * (peaks / coarse.amax((2, 3), keepdim=True).clamp(min=1e-3))

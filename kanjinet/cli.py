@@ -47,6 +47,11 @@ def seed_number(text: str) -> int:
     return _checked(text, int, lambda value: 0 <= value < 1 << 32, "a whole number from 0 to 4294967295")
 
 
+def port_number(text: str) -> int:
+    """An argparse type: a TCP port, or 0 for any that is free."""
+    return _checked(text, int, lambda value: 0 <= value < 1 << 16, "a whole number from 0 to 65535")
+
+
 def positive_float(text: str) -> float:
     """An argparse type: a finite number above 0."""
     return _checked(text, float, lambda value: 0 < value < float("inf"), "a number above 0")

@@ -13,14 +13,14 @@ from kanjinet.files import replace_on_success
 
 TILE = 72  # pixels a side
 GAP = 4
-RIGHT, WRONG = (60, 150, 40), (40, 40, 220)  # blue, green, red, as OpenCV has them
+RIGHT, WRONG, PRINT = (60, 150, 40), (40, 40, 220), (150, 90, 40)  # blue, green, red, as OpenCV has them
 
 Picture = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One picture (S, S) uint8, ink bright on 0, and the characters that it shows and that were read."""
+    """One picture (S, S) uint8, ink bright on 0, and the characters that it shows and that were read, "" for none."""
 
     image: Picture
     truth: str
@@ -30,6 +30,16 @@ class Reading:
 def draw_sheet(images: Sequence[Picture], columns: int) -> Picture:
     """Pictures (S, S) uint8, ink bright on 0, as a sheet of dark ink on white paper: (height, width, 3) uint8."""
     return _arrange([_to_tile(image) for image in images], columns)
+
+
+def draw_labelled_sheet(images: Sequence[Picture], characters: Sequence[str], columns: int) -> Picture:
+    """The same with each picture's character in print below it: (height, width, 3) uint8."""
+    tiles = []
+    for image, character in zip(images, characters, strict=True):
+        below = np.full((TILE // 2, TILE, 3), 255, dtype=np.uint8)
+        below[:, TILE // 4 : TILE // 4 + TILE // 2] = _draw_small(character, PRINT)
+        tiles.append(np.concatenate([_to_tile(image), below]))
+    return _arrange(tiles, columns)
 
 
 def draw_readings(readings: Sequence[Reading], columns: int) -> Picture:
@@ -52,10 +62,15 @@ def draw_readings(readings: Sequence[Reading], columns: int) -> Picture:
 
 
 def write_png(path: Path, picture: Picture) -> None:
-    """Write a picture (height, width, 3) uint8, blue-green-red, whole or not at all."""
-    _, encoded = cv2.imencode(".png", picture)
+    """Write a picture, whole or not at all: grey, (height, width) uint8, or blue-green-red, (height, width, 3)."""
     with replace_on_success(path) as file:
-        file.write(encoded.tobytes())
+        file.write(encode_png(picture))
+
+
+def encode_png(picture: Picture) -> bytes:
+    """A picture, grey or blue-green-red, as a PNG file's bytes."""
+    _, encoded = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    return encoded.tobytes()
 
 
 def _to_tile(image: Picture) -> Picture:
@@ -65,6 +80,8 @@ def _to_tile(image: Picture) -> Picture:
 
 def _draw_small(character: str, colour: tuple[int, int, int]) -> Picture:
     side = TILE // 2
+    if not character:
+        return np.full((side, side, 3), 255, dtype=np.uint8)
     ink = cv2.resize(draw_character(character), (side, side), interpolation=cv2.INTER_AREA)[..., None] / 255
     return np.rint(255 - ink * (255 - np.array(colour))).astype(np.uint8)
 

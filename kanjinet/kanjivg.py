@@ -90,8 +90,16 @@ def stroke_counts() -> list[int]:
     Raises:
         KanjinetError: the package `kanjivg` is missing or incomplete.
     """
-    folder = find_kanjivg_folder()
-    return [_read_svg(folder / file_name(character)).count("<path ") for character in CHARACTERS]
+    return [count_strokes(character) for character in CHARACTERS]
+
+
+def count_strokes(character: str) -> int:
+    """The number of strokes of a character's main file.
+
+    Raises:
+        KanjinetError: the package `kanjivg` is missing or lacks the character.
+    """
+    return _read_svg(find_kanjivg_folder() / file_name(character)).count("<path ")
 
 
 def file_name(character: str, form: str = "") -> str:

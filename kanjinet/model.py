@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from kanjinet.classes import NUM_CLASSES
 from kanjinet.errors import KanjinetError
+from kanjinet.initialize import init_corner_means_, init_edge_filters_, init_orthogonal_
 
 MODEL_VERSIONS = ("1.0", "2.0", "2.1", "3.0")
 DEFAULT_VERSION = "3.0"
@@ -142,13 +143,16 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels_in, channels_in, 3, stride, padding=1, groups=channels_in, bias=False),
-            nn.BatchNorm2d(channels_in),
-            nn.Conv2d(channels_in, channels_out, 1, bias=False),
-            nn.BatchNorm2d(channels_out),
-        )
+        depthwise = nn.Conv2d(channels_in, channels_in, 3, stride, padding=1, groups=channels_in, bias=False)
+        pointwise = nn.Conv2d(channels_in, channels_out, 1, bias=False)
+        last_norm = nn.BatchNorm2d(channels_out)
+        self.layers = nn.Sequential(depthwise, nn.BatchNorm2d(channels_in), pointwise, last_norm)
         self.is_residual = stride == 1 and channels_in == channels_out
+        if self.is_residual:  # starts as the identity and learns from there
+            nn.init.zeros_(last_norm.weight)
+        else:
+            init_corner_means_(depthwise.weight)
+            init_orthogonal_(pointwise.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out = self.layers(x)
@@ -169,7 +173,8 @@ class LightweightKanjiNet(nn.Module):
         features = config.channels[-1]
         if config.learns_pooling:
             side = config.feature_size
-            self.cell_weights = nn.Parameter(torch.ones(features, side, side))
+            is_mean = "avg" in config.pooling_type  # each channel then starts with another mixture of the cells
+            self.cell_weights = nn.Parameter((torch.randn if is_mean else torch.ones)(features, side, side))
         self.pool = make_global_pooling(config.pooling_type, config.feature_size)
         self.classifier = self._make_classifier(features * config.pooled_size**2)
 
@@ -198,11 +203,9 @@ class LightweightKanjiNet(nn.Module):
         if not self.config.learns_pooling:
             return SeparableStage(channels_in, channels, stride)
         if stage == 0:  # a depthwise kernel on a single channel would see almost nothing
-            return nn.Sequential(
-                nn.Conv2d(channels_in, channels, 5, stride, padding=2, bias=False),
-                nn.BatchNorm2d(channels),
-                nn.ReLU(inplace=True),
-            )
+            stem = nn.Conv2d(channels_in, channels, 5, stride, padding=2, bias=False)
+            init_edge_filters_(stem.weight)
+            return nn.Sequential(stem, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
         return ResidualBlock(channels_in, channels, stride)
 
     def _make_classifier(self, features: int) -> nn.Sequential:
@@ -220,12 +223,15 @@ class LightweightKanjiNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.ndim == 2:
             x = x.unflatten(1, (1, self.config.image_size, self.config.image_size))  # (B, s * s) -> (B, 1, s, s)
+        scores: torch.Tensor = self.classifier(self.compute_features(x))
+        return scores
+
+    def compute_features(self, x: torch.Tensor) -> torch.Tensor:
+        """What the classifier takes: (B, 1, s, s) -> (B, C), or (B, 4C) where the pooled map is 2 x 2."""
         x = self.stages(x)
         if self.config.learns_pooling:
             x = x * self.cell_weights
-        x = self.pool(x).flatten(1)  # (B, C, s/16, s/16) -> (B, C) or (B, 4C)
-        scores: torch.Tensor = self.classifier(x)
-        return scores
+        return self.pool(x).flatten(1)  # (B, C, s/16, s/16) -> (B, C) or (B, 4C)
 
 
 def count_parameters(model: nn.Module) -> int:

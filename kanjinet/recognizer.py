@@ -13,8 +13,17 @@ from kanjinet.classes import CLASS_TABLE_SHA256
 from kanjinet.errors import KanjinetError
 from kanjinet.preprocess import check_preprocessing
 
+PRETRAINED_PATH = Path(__file__).parents[1] / "pretrained" / "kanji_model_etl9g_64x64_3036classes_tract_int8.onnx"
 MODEL_SUFFIXES = (".pth", ".safetensors", ".onnx")
 _BATCH = 64
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The k best classes of n pictures, best first: (n, k) int64; and their probabilities (n, k), 0-1."""
+
+    classes: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,27 @@ class Recognizer:
             for first in range(0, len(images), self.max_batch)
         ]
         return np.concatenate(batches)
+
+    def find_best(self, images: npt.NDArray[np.uint8], count: int) -> Candidates:
+        """The `count` best classes of each of n preprocessed pictures (n, S, S) uint8; of equal ones the first."""
+        classes = np.empty((len(images), count), dtype=np.int64)
+        probabilities = np.empty((len(images), count))
+        for first in range(0, len(images), _BATCH):  # so that all scores of a large dataset are never held
+            rows = slice(first, first + _BATCH)
+            scores = self.compute_scores(images[rows])
+            shares = _to_probabilities(scores)
+            line = np.arange(len(scores))
+            for rank in range(count):
+                best = scores.argmax(axis=1)
+                classes[rows, rank], probabilities[rows, rank] = best, shares[line, best]
+                scores[line, best] = -np.inf
+        return Candidates(classes, probabilities)
+
+
+def _to_probabilities(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Softmax of scores (n, 3036)."""
+    powers = np.exp((scores - scores.max(axis=1, keepdims=True)).astype(np.float64))
+    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def load_recognizer(path: Path) -> Recognizer:

@@ -23,10 +23,13 @@ STAGE_SCRIPTS = (
     "prepare_etl9g_dataset.py",
     "test_etl9g_setup.py",
     "train_etl9g_model.py",
+    "average_models.py",
     "evaluate_model.py",
+    "recognize_kanji.py",
     "convert_to_onnx.py",
     "convert_to_safetensors.py",
     "generate_enhanced_mapping.py",
+    "serve_web.py",
 )
 LEAST_RAM_GIB, GOOD_RAM_GIB = 2, 8
 DATASET_BYTES_PER_RECORD = 64 * 64 + 64  # a picture at the default size, and room for its labels

@@ -5,13 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 
 from kanjinet.augment import Augmentation
 from kanjinet.errors import KanjinetError
 from kanjinet.model import LightweightKanjiNet
+from kanjinet.process_group import ALONE, ProcessGroup
 
 PEAK_FACTOR = 4.0  # peak learning rate of the schedule / --learning-rate at batch size 64
 REFERENCE_BATCH = 64
@@ -21,6 +24,7 @@ LABEL_SMOOTHING = 0.1
 MAX_GRADIENT_NORM = 5.0
 WEIGHT_DECAY = 0.05
 TOP_K = (1, 3, 5)
+REPORT_EVERY = 20  # steps
 
 
 def peak_learning_rate(learning_rate: float, batch_size: int) -> float:
@@ -43,11 +47,6 @@ def make_optimizer(model: nn.Module, peak_rate: float) -> torch.optim.AdamW:
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=peak_rate, betas=(0.9, 0.99), fused=True)
-
-
-def choose_device() -> torch.device:
-    """The first CUDA device if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def as_input(images: torch.Tensor) -> torch.Tensor:
@@ -77,20 +76,26 @@ class EpochResult:
 
 @dataclass
 class Trainer:
-    """A network, its optimiser, and its place in the schedule."""
+    """A network, its optimiser, and its place in the schedule.
+
+    Where several processes train together, each has all samples, takes its share of every batch, and makes the step
+    of the mean gradient; batch normalisation sees the share alone.
+    """
 
     model: LightweightKanjiNet
     samples: Samples
-    batch_size: int
+    batch_size: int  # of all processes together
     epochs: int
     peak_rate: float
     seed: int
     augmentation: Augmentation
+    group: ProcessGroup = ALONE
 
     def __post_init__(self) -> None:
         self.position: dict[str, Any] | None = None  # within an epoch that is not over
         self.optimizer = make_optimizer(self.model, self.peak_rate)
         self.device = self.samples.classes.device
+        self._network: nn.Module = self.model if self.group.size == 1 else DistributedDataParallel(self.model)
         self.steps_per_epoch = max(1, len(self.samples) // self.batch_size)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._mixed_type() == torch.float16)
 
@@ -107,43 +112,52 @@ class Trainer:
         Args:
             epoch: counted from 0.
             report: called now and then with (steps done, mean loss, accuracy, learning rate) so far.
-            between_steps: called after every step but the last; `state()` may be taken in it, and it may raise.
+            between_steps: called after every step but the last, where several processes train after every
+                REPORT_EVERY steps; `state()` may be taken in it, and it may raise.
 
         Raises:
             KanjinetError: the loss is no longer finite.
         """
-        torch.manual_seed(self.seed * 100_003 + epoch)
+        torch.manual_seed(self._derive_seed(epoch))
         order = torch.randperm(len(self.samples), device=self.device)
         first, total_loss, total_right = self._start_epoch(epoch)
-        self.model.train()
+        share = self.batch_size // self.group.size
+        self._network.train()
         for step in range(first, self.steps_per_epoch):
             rate = self.peak_rate * schedule_factor(epoch * self.steps_per_epoch + step, self._total_steps())
-            picked = order[step * self.batch_size : (step + 1) * self.batch_size]
+            mine = step * self.batch_size + self.group.rank * share
+            picked = order[mine : mine + share]
             classes = self.samples.classes[picked]
+            torch.manual_seed(self._derive_seed(epoch, step, self.group.rank))
             loss, scores = self._train_step(self.samples.images[picked], classes, rate)
             total_loss += loss.detach() * len(picked)
             total_right += (scores.detach().argmax(1) == classes).sum()
-            seen = (step + 1) * self.batch_size
-            if step % 20 == 19 or step == self.steps_per_epoch - 1:  # reading the sums waits for the device
-                mean_loss = total_loss.item() / seen
+            is_time = step % REPORT_EVERY == REPORT_EVERY - 1
+            if is_time or step == self.steps_per_epoch - 1:  # reading the sums waits for the device
+                seen = (step + 1) * self.batch_size
+                mean_loss, accuracy = (self.group.sum(torch.stack([total_loss, total_right])) / seen).tolist()
                 if not math.isfinite(mean_loss):
                     raise KanjinetError(
                         f"the loss is {mean_loss} in epoch {epoch + 1}, step {step + 1}: training stopped, "
                         "and nothing of this epoch is kept; use a smaller --learning-rate"
                     )
-                report(step + 1, mean_loss, total_right.item() / seen, rate)
-            if step < self.steps_per_epoch - 1:
+                report(step + 1, mean_loss, accuracy, rate)
+            if step < self.steps_per_epoch - 1 and (is_time or self.group.size == 1):
                 self.position = {"epoch": epoch, "step": step + 1, "loss": total_loss, "right": total_right}
                 between_steps()
         self.position = None
-        return EpochResult(total_loss.item() / seen, total_right.item() / seen, rate)
+        return EpochResult(mean_loss, accuracy, rate)
+
+    def _derive_seed(self, *numbers: int) -> int:
+        """A seed for an epoch's order, or for what a step leaves to chance: so no generator's state need be kept."""
+        return int(np.random.SeedSequence([self.seed, *numbers]).generate_state(1, np.uint64)[0])
 
     def _start_epoch(self, epoch: int) -> tuple[int, torch.Tensor, torch.Tensor]:
-        """The step to begin with, and the sums of loss and right answers so far."""
+        """The step to begin with, and this process's sums of loss and right answers so far."""
         if self.position is None or self.position["epoch"] != epoch:
             return 0, torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        _set_random_state(self.position["random"])
-        return self.position["step"], self.position["loss"].to(self.device), self.position["right"].to(self.device)
+        sums = (self.position[name].to(self.device) for name in ("loss", "right"))
+        return self.position["step"], *(total if self.group.is_first else torch.zeros_like(total) for total in sums)
 
     def _train_step(
         self, images: torch.Tensor, classes: torch.Tensor, rate: float
@@ -153,7 +167,7 @@ class Trainer:
         inputs = self.augmentation(as_input(images)).contiguous(memory_format=torch.channels_last)
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=self._mixed_type(), enabled=self.device.type == "cuda"):
-            scores = self.model(inputs)
+            scores = self._network(inputs)
             loss = F.cross_entropy(scores, classes, label_smoothing=LABEL_SMOOTHING)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
@@ -171,10 +185,10 @@ class Trainer:
         return self.epochs * self.steps_per_epoch
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on."""
+        """All that the next step depends on; all processes of the group must call it."""
         position = self.position and {
-            name: value.detach().cpu().clone() if isinstance(value, torch.Tensor) else value
-            for name, value in (self.position | {"random": _random_state()}).items()
+            name: self.group.sum(value).cpu().clone() if isinstance(value, torch.Tensor) else value
+            for name, value in self.position.items()
         }
         return {
             "position": position,
@@ -189,17 +203,6 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.position = state["position"]
-
-
-def _random_state() -> dict[str, Any]:
-    """The global random generators of CPU and, if there are any, CUDA devices."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if len(state["cuda"]) == torch.cuda.device_count():  # a run that moves to another machine cannot end the same
-        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 @torch.inference_mode()
@@ -227,14 +230,14 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, samples: Samples, batch_size: int = 256) -> Evaluation:
-    """Loss (without label smoothing) and top-1, 3 and 5 accuracy."""
-    loss, hits = 0.0, dict.fromkeys(TOP_K, 0)
-    for first in range(0, len(samples), batch_size):
+def evaluate(model: nn.Module, samples: Samples, group: ProcessGroup = ALONE, batch_size: int = 256) -> Evaluation:
+    """Loss (without label smoothing) and top-1, 3 and 5 accuracy; each process of a group reads its share."""
+    sums = torch.zeros(1 + len(TOP_K), dtype=torch.float64)  # of losses and of hits
+    for first in range(batch_size * group.rank, len(samples), batch_size * group.size):
         classes = samples.classes[first : first + batch_size]
         scores = compute_scores(model, samples.images[first : first + batch_size], batch_size)
-        loss += F.cross_entropy(scores, classes, reduction="sum").item()
         ranked = scores.topk(max(TOP_K)).indices == classes[:, None]  # (B, 5)
-        for k in TOP_K:
-            hits[k] += int(ranked[:, :k].any(1).sum())
-    return Evaluation(loss / len(samples), {k: hits[k] / len(samples) for k in TOP_K}, len(samples))
+        hits = [ranked[:, :k].any(1).sum().item() for k in TOP_K]
+        sums += torch.tensor([F.cross_entropy(scores, classes, reduction="sum").item(), *hits], dtype=torch.float64)
+    loss, *shares = (group.sum(sums.to(samples.classes.device)) / len(samples)).tolist()
+    return Evaluation(loss, dict(zip(TOP_K, shares, strict=True)), len(samples))

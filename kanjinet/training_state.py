@@ -14,7 +14,7 @@ from kanjinet.errors import KanjinetError
 from kanjinet.training import Trainer
 
 STATE_NAME = "training_state.pth"
-STATE_FORMAT = "kanjinet-training-state-2"
+STATE_FORMAT = "kanjinet-training-state-3"
 STATES_KEPT = 3
 SAVE_EVERY_S = 120
 
@@ -55,7 +55,16 @@ class StateFile:
         self.is_interrupted = False
 
     def save(self) -> None:
-        """Write the state, whole or not at all; the one before gets another name."""
+        """Write the state, whole or not at all; the one before gets another name.
+
+        All processes of the trainer's group must call it; the first one writes.
+        """
+        content = {"options": self.options, "trainer": self.trainer.state(), "run": vars(self.run)}
+        self.saved_at = time.monotonic()
+        if self.trainer.group.is_first:
+            self._write(content)
+
+    def _write(self, content: dict[str, Any]) -> None:
         paths = list_state_paths(self.folder)
         if self.is_first_save:  # what is there belongs to another run
             for path in paths[1:]:
@@ -65,9 +74,7 @@ class StateFile:
             for newer, older in reversed(list(itertools.pairwise(paths))):
                 if newer.is_file():
                     newer.replace(older)
-        content = {"options": self.options, "trainer": self.trainer.state(), "run": vars(self.run)}
         write_tensors(paths[0], {"format": STATE_FORMAT, **content})
-        self.saved_at = time.monotonic()
 
     def between_steps(self) -> None:
         """Save where it is time to, or where the user wants the run to end.
@@ -75,9 +82,11 @@ class StateFile:
         Raises:
             SavedAndInterrupted: in the second case.
         """
-        if self.is_interrupted or time.monotonic() - self.saved_at > SAVE_EVERY_S:
+        group, device = self.trainer.group, self.trainer.device
+        is_interrupted = group.any(self.is_interrupted, device)
+        if group.any(is_interrupted or time.monotonic() - self.saved_at > SAVE_EVERY_S, device):
             self.save()
-        if self.is_interrupted:
+        if is_interrupted:
             raise SavedAndInterrupted
 
     @contextlib.contextmanager

@@ -9,9 +9,17 @@ from pathlib import Path
 import pytest
 
 from kanjinet.allocator import keep_freed_memory
+from kanjinet.recognizer import PRETRAINED_PATH
+from kanjinet.web_page import NODE_REMEDY, are_packages_installed, assemble_page, find_npm
 
 ROOT = Path(__file__).resolve().parent.parent
 keep_freed_memory()
+
+
+def require(is_there: object, remedy: str) -> None:
+    """Skip the test where the machine lacks something; in CI, fail."""
+    if not is_there:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(remedy)
 
 
 def run_script(command: Sequence[str | Path], cwd: Path, *, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -54,3 +62,11 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_script(["prepare_etl9g_dataset.py"], folder)
     run_script(["train_etl9g_model.py", "--epochs", "1", "--sample-limit", "600"], folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def page_files() -> dict[str, bytes]:
+    """The files of the page with the pretrained model; npm installs what the page needs."""
+    web_dir = ROOT / "web"
+    require(are_packages_installed(web_dir) or find_npm(), NODE_REMEDY)
+    return assemble_page(web_dir, PRETRAINED_PATH)

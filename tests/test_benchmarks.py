@@ -68,6 +68,15 @@ def test_sources_of_variation_are_left_out_one_by_one(tmp_path: Path) -> None:
         assert re.search(rf"^{name} +{ACCURACY} *$", output, re.MULTILINE), output
 
 
+def test_versions_are_compared_by_one_recipe(tmp_path: Path) -> None:
+    command = ["benchmarks/compare_versions.py", "--versions", "1.0", "3.0", "--sets", "1", "--epochs", "1"]
+    output = run_script([*command, "--seeds", "1"], tmp_path).stdout
+    shares = re.findall(rf"^(\d\.0) +({ACCURACY}) *$", output, re.MULTILINE)
+    assert [version for version, _ in shares] == ["1.0", "3.0"], output
+    first, last = (float(share.partition("%")[0]) for _, share in shares)
+    assert first < 1 < 5 < last  # a character each is enough for version 3.0 to begin to read
+
+
 def test_every_source_of_variation_is_really_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
     from bench_writers import NO_AUGMENTATION, SOURCES, keep

@@ -11,6 +11,7 @@ import pytest
 
 from kanjinet.contact_sheet import GAP, TILE, Reading, draw_readings
 from tests.conftest import run_script
+from tests.sample_files import list_jis_codes, write_file
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,25 @@ def test_setup_stage_writes_a_picture_and_shows_the_known_class(workplace: Path)
     assert "田 is class 2,080, JIS 4544" in done.stdout
     for parameters in ("1,735,527", "3,818,599", "3,863,655"):
         assert parameters in done.stdout
-    assert cv2.imread(str(workplace / "dataset" / "dataset_samples.png")) is not None
+    path = Path("dataset", "dataset_samples.png")
+    assert f"picture    {path}: 96 samples" in done.stdout
+    assert "0 of 2,000 are empty" in done.stdout
+    picture = cv2.imdecode(np.frombuffer((workplace / path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (6 * (TILE * 3 // 2 + GAP) + GAP, 16 * (TILE + GAP) + GAP, 3)
+    # the characters in print are in class order, and so begin with hiragana and end with kanji, which are denser
+    rows = picture[GAP:].reshape(6, TILE * 3 // 2 + GAP, -1, 3)[:, TILE:]
+    ink = 255 - rows.astype(int).mean(axis=(1, 2, 3))
+    assert 0 < ink[0] < ink[-1]
+
+
+def test_setup_stage_finds_empty_pictures(tmp_path: Path) -> None:
+    (tmp_path / "ETL9G").mkdir()
+    codes = list_jis_codes()[:152]
+    write_file(tmp_path / "ETL9G" / "ETL9G_01", [1] * len(codes), codes)
+    run_script(["prepare_etl9g_dataset.py", "--allow-partial"], tmp_path)
+    done = run_script(["test_etl9g_setup.py"], tmp_path, check=False)
+    assert done.returncode == 1
+    assert "152 of 152 pictures are empty" in done.stderr
 
 
 def test_setup_stage_finds_a_wrong_mapping(workplace: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from kanjinet.augment import Augmentation, change_width, make_coarse, measure_widths
 from kanjinet.locks import lock_folder
@@ -139,6 +140,50 @@ def test_a_run_ended_within_an_epoch_resumes_to_the_same_weights(workplace: Path
     )
     assert all(torch.equal(whole_end[name], resumed_end[name]) for name in whole_end)  # best: epoch 1
     assert read_history(tmp_path / "whole") == read_history(ended)
+
+
+def run_in_two_processes(workplace: Path, output_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, str(ROOT / QUICK[0]), *QUICK[1:], "--data-dir", str(workplace / "dataset")]
+    command += ["--output-dir", str(output_dir), *options]
+    return subprocess.run(command, capture_output=True, text=True, cwd=workplace, timeout=300)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="PyTorch for Windows comes without the launcher's rendezvous")
+def test_two_processes_learn_as_one_does_and_only_one_speaks(workplace: Path, tmp_path: Path) -> None:
+    options = ("--epochs", "2", "--model-version", "3.0")
+    train(workplace, tmp_path / "one", *options)
+    result = run_in_two_processes(workplace, tmp_path / "two", *options)
+    assert result.returncode == 0, result.stderr
+    assert len(re.findall(r"^epoch +\d/2", result.stdout, re.MULTILINE)) == 2
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted(
+        path.name for path in (tmp_path / "one").iterdir()
+    )
+    for one, two in zip(read_history(tmp_path / "one"), read_history(tmp_path / "two"), strict=True):
+        assert two["train_loss"] == pytest.approx(one["train_loss"], rel=0.05)
+        assert two["validation_loss"] == pytest.approx(one["validation_loss"], rel=0.05)
+        assert two["learning_rate"] == one["learning_rate"]
+
+
+def test_two_processes_refuse_a_batch_that_they_cannot_share(workplace: Path, tmp_path: Path) -> None:
+    result = run_in_two_processes(workplace, tmp_path, "--epochs", "1", "--batch-size", "31")
+    assert result.returncode != 0
+    assert "--batch-size 31: cannot be divided among 2 processes: use a multiple of 2" in result.stderr
+
+
+def test_curves_are_drawn_and_written_for_tensorboard(workplace: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(workplace, tmp_path, "--epochs", "2", "--tensorboard", str(tmp_path / "board"))
+    with Image.open(tmp_path / "training_curves.png") as picture:
+        assert picture.width > 1000
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 3  # more than axes
+    board = EventAccumulator(str(tmp_path / "board"))
+    board.Reload()
+    history = read_history(tmp_path)
+    for name in ("train_loss", "validation_accuracy", "learning_rate"):
+        values = [(event.step, event.value) for event in board.Scalars(name)]
+        assert values == [(epoch["epoch"], pytest.approx(epoch[name])) for epoch in history]
 
 
 def test_states_of_an_earlier_run_are_not_taken_for_this_one(workplace: Path, tmp_path: Path) -> None:
@@ -362,7 +407,7 @@ def test_a_second_run_in_the_same_folder_is_refused(workplace: Path, tmp_path: P
 
 
 def test_an_incomplete_state_is_refused(workplace: Path, tmp_path: Path) -> None:
-    torch.save({"format": "kanjinet-training-state-2", "options": None}, tmp_path / "training_state.pth")
+    torch.save({"format": "kanjinet-training-state-3", "options": None}, tmp_path / "training_state.pth")
     result = train(workplace, tmp_path, "--epochs", "1", "--resume", check=False)
     assert result.returncode == 1
     assert "incomplete state of a training run" in result.stderr
@@ -424,3 +469,21 @@ def test_variation_follows_the_seed() -> None:
     torch.manual_seed(3)
     assert torch.equal(first, Augmentation()(images))
     assert not torch.equal(first, Augmentation()(images))
+
+
+def test_two_networks_are_averaged_and_the_average_is_measured(workplace: Path, tmp_path: Path) -> None:
+    start = workplace / "best_kanji_model.pth"
+    options = ("--model-version", "3.0", "--epochs", "1", "--init-from", str(start))
+    train(workplace, tmp_path, *options)
+    end, mean = tmp_path / "best_kanji_model.pth", tmp_path / "mean.pth"
+    result = run_script(["average_models.py", start, end, "--output", mean], workplace)
+    first, second, between = (load(path)["state_dict"] for path in (start, end, mean))
+    for name, tensor in between.items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, (first[name] + second[name]) / 2)
+    training = load(mean)["training"]
+    assert f"top-1 {training['test']['top1']:.2%} of {training['test']['samples']} pictures" in result.stdout
+    assert len(training["averaged_from_sha256"]) == 2
+    refused = run_script(["average_models.py", start, workplace / "none.pth"], workplace, check=False)
+    assert refused.returncode == 1
+    assert "none.pth: not found" in refused.stderr

@@ -1,0 +1,99 @@
+"""Average the weights of two trained networks, one of which was started from the other.
+
+What lies halfway reads unknown hands and pens better than either (Wortsman et al., "Robust fine-tuning of zero-shot
+models", 2022); two networks that were trained from scratch have no such middle.
+
+Reads:  two trained networks, .pth or .safetensors, and dataset/, on whose held-out parts the average is measured
+Writes: averaged_kanji_model.pth
+Run:    python average_models.py start.safetensors best_kanji_model.pth --data-dir dataset
+"""
+
+import argparse
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kanjinet.checkpoint import Checkpoint, save_checkpoint
+from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
+from kanjinet.dataset import DatasetInfo, read_dataset_info, read_images, read_labels
+from kanjinet.errors import KanjinetError
+from kanjinet.exports import check_export_path
+from kanjinet.files import make_folder, sha256_of_file
+from kanjinet.model import LightweightKanjiNet
+from kanjinet.safetensors_io import load_trained_network
+from kanjinet.splits import split_as_trained
+from kanjinet.training import Samples, evaluate
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(__doc__, "python average_models.py start.safetensors best_kanji_model.pth")
+    parser.add_argument("models", type=Path, nargs=2, help="the start, and what was trained from it")
+    parser.add_argument("--data-dir", type=Path, default=Path("dataset"), help="the second one's dataset")
+    parser.add_argument("--output", type=Path, default=Path("averaged_kanji_model.pth"), help="the file to write")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Average, measure, write."""
+    args = parse_args()
+    check_export_path(args.output, ".pth", "--output")
+    first, second = (load_trained_network(path) for path in args.models)
+    check_fit(args.models, first, second)
+    info = read_dataset_info(args.data_dir)
+    if info.sha256 != second.dataset_sha256:
+        raise KanjinetError(
+            f"{info.folder}: {args.models[1]} was trained on another dataset: name that with --data-dir"
+        )
+    averaged = average(first.model, second.model)
+    training = {
+        **second.training,
+        "averaged_from_sha256": [sha256_of_file(path) for path in args.models],
+        **measure(averaged, second, info),
+    }
+    make_folder(args.output.parent)
+    result = Checkpoint(averaged, second.preprocessing, second.synthetic or first.synthetic, training, info.sha256)
+    save_checkpoint(args.output, result)
+    note = f" ({SAMPLE_NOTE})" if result.synthetic else ""
+    print(f"test       top-1 {training['test']['top1']:.2%} of {training['test']['samples']:,} pictures{note}")
+    print(f"written    {show_path(args.output)}")
+
+
+def check_fit(paths: list[Path], first: Checkpoint, second: Checkpoint) -> None:
+    """Refuse networks of different kinds."""
+    if (first.config, first.preprocessing) != (second.config, second.preprocessing):
+        raise KanjinetError(
+            f"{paths[1]}: another configuration or preprocessing than {paths[0]}: give one that was trained from it "
+            "with --init-from"
+        )
+
+
+def average(first: LightweightKanjiNet, second: LightweightKanjiNet) -> LightweightKanjiNet:
+    """A network with the mean of all weights and of batch normalisation's statistics."""
+    averaged = copy.deepcopy(second)
+    other = first.state_dict()
+    averaged.load_state_dict(
+        {
+            name: (other[name] + tensor) / 2 if tensor.is_floating_point() else tensor
+            for name, tensor in second.state_dict().items()
+        }
+    )
+    return averaged
+
+
+def measure(model: LightweightKanjiNet, trained: Checkpoint, info: DatasetInfo) -> dict[str, dict[str, float]]:
+    """The accuracies on the parts that the training held back."""
+    labels = read_labels(info.folder, info.chunks)
+    parts = split_as_trained(labels, info.sha256, trained.training)
+    results = {}
+    for name in ("validation", "test"):
+        classes = torch.from_numpy(labels.classes[parts[name]].astype(np.int64))
+        samples = Samples(torch.from_numpy(read_images(info, parts[name])), classes)
+        results[name] = evaluate(model, samples).to_dict()
+    return results
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,45 @@
+"""How much each version of the network learns from the same characters by the same recipe.
+
+Reads:  the package kanjivg, and real drawings if there are any
+Writes: a table
+Run:    python benchmarks/compare_versions.py --drawings drawings.npz --seeds 1
+"""
+
+import argparse
+
+from bench_writers import TEST_SETS, write_samples
+from short_training import SIZE, Result, add_options, compare, judge, load_drawings, train_briefly
+
+from kanjinet.cli import make_parser, positive_int, run_script
+from kanjinet.copybook import read_copybook
+from kanjinet.model import MODEL_VERSIONS
+from kanjinet.preprocess import NORMALIZE, preprocess
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(__doc__, "python benchmarks/compare_versions.py --seeds 1")
+    parser.add_argument("--versions", nargs="+", choices=MODEL_VERSIONS, default=MODEL_VERSIONS, help="networks")
+    parser.add_argument("--sets", type=positive_int, default=4, help="data sets of 3,036 characters to train on")
+    add_options(parser)
+    return parser.parse_args()
+
+
+def train_and_judge(version: str, seed: int, args: argparse.Namespace) -> Result:
+    """One training of one version."""
+    copybook = read_copybook()
+    samples = write_samples(copybook, args.sets, 2 * seed, "nothing")
+    model = train_briefly(samples, epochs=args.epochs, seed=seed, jobs=args.jobs, version=version)
+    drawings = load_drawings(args.drawings, lambda ink: preprocess(ink, SIZE, NORMALIZE, cells=False))
+    return judge(version, seed, model, write_samples(copybook, TEST_SETS, 2 * seed + 1, "nothing"), drawings)
+
+
+def main() -> None:
+    """Train each version."""
+    args = parse_args()
+    print(f"{args.sets} data sets, {args.epochs} epochs, {args.seeds} seeds; judged on {TEST_SETS} data sets unseen")
+    compare(train_and_judge, args.versions, args)
+
+
+if __name__ == "__main__":
+    run_script(main)

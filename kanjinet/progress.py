@@ -1,0 +1,39 @@
+"""The history of a training, epoch by epoch, as train_etl9g_model.py leaves it beside the weights."""
+
+from pathlib import Path
+from typing import Any
+
+from kanjinet.errors import KanjinetError
+from kanjinet.files import read_json
+
+PROGRESS_NAME = "training_progress.json"
+_CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+
+
+def read_training_epochs(model_path: Path, training: dict[str, Any]) -> list[dict[str, float]]:
+    """The epochs of a model's training: "epoch", and loss and accuracy (a share, 0-1) on both parts.
+
+    Args:
+        model_path: the model's file; the history stands beside it.
+        training: the options of its training, as the file has them.
+
+    Returns:
+        None at all where there is no history, or one of another training.
+
+    Raises:
+        KanjinetError: the file is damaged.
+    """
+    path = model_path.parent / PROGRESS_NAME
+    if not path.is_file():
+        return []
+    remedy = "remove it, or train again"
+    content = read_json(path, remedy)
+    try:
+        if any(training.get(name) != value for name, value in content["options"].items()):
+            return []
+        return [
+            {"epoch": int(entry["epoch"]), **{name: float(entry[name]) for name in _CURVES}}
+            for entry in content["epochs"]
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise KanjinetError(f"{path}: not the history of a training ({error!r}): {remedy}") from error

@@ -1,0 +1,84 @@
+"""Serve the page in web/, where you draw a character in the browser and see what the network reads.
+
+Reads:  web/, an ONNX model and its mapping (the pretrained one if none is given)
+Writes: web/node_modules/ when npm's packages are not there yet; with --output-dir, the page as files
+Run:    python serve_web.py --port 8000
+
+Stop it with Ctrl-C. The files of --output-dir can be put on any web server; over HTTPS the page works offline, too.
+"""
+
+import argparse
+import asyncio
+from pathlib import Path
+
+from kanjinet.cli import make_parser, port_number, run_script, show_path
+from kanjinet.errors import KanjinetError
+from kanjinet.files import make_folder, replace_on_success
+from kanjinet.recognizer import PRETRAINED_PATH
+from kanjinet.web_page import assemble_page
+from kanjinet.web_server import PageServer, is_loopback
+
+ROOT = Path(__file__).resolve().parent
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(__doc__, "python serve_web.py --model kanji_model_etl9g_64x64_3036classes_tract.onnx")
+    parser.add_argument(
+        "--model", type=Path, default=PRETRAINED_PATH, help="an .onnx file, its _mapping.json beside it"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: the whole network may ask")
+    parser.add_argument("--port", type=port_number, default=8000, help="0: any that is free")
+    parser.add_argument("--output-dir", type=Path, help="write the page's files there, and serve nothing")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Put the page together, then write or serve it."""
+    args = parse_args()
+    files = assemble_page(ROOT / "web", args.model)
+    if args.output_dir:
+        write_files(args.output_dir, files)
+        return
+    try:
+        asyncio.run(serve(files, args.model, args.host, args.port))
+    except KeyboardInterrupt:
+        print("stopped")
+
+
+def write_files(folder: Path, files: dict[str, bytes]) -> None:
+    """Write the page's files, each whole or not at all."""
+    make_folder(folder)
+    for name, content in files.items():
+        with replace_on_success(folder / name) as file:
+            file.write(content)
+    print(f"written    {show_path(folder)}: {len(files)} files, {sum(map(len, files.values())) / 1e6:.1f} MB")
+
+
+async def serve(files: dict[str, bytes], model: Path, host: str, port: int) -> None:
+    """Serve until cancelled.
+
+    Raises:
+        KanjinetError: nothing can listen there.
+    """
+    only_loopback = is_loopback(host)
+
+    def show_address(port: int) -> None:
+        print(f"model      {show_path(model)}")
+        print(f"page       http://{f'[{host}]' if ':' in host else host}:{port}/ (Ctrl-C ends it)", flush=True)
+        if not only_loopback:
+            print(
+                "note       the whole network may ask; to work offline, the page needs HTTPS or this machine",
+                flush=True,
+            )
+
+    try:
+        await PageServer(files, only_loopback=only_loopback).serve(host, port, show_address)
+    except OSError as error:
+        raise KanjinetError(
+            f"--host {host} --port {port}: cannot listen there ({error.strerror or error}): choose another"
+        ) from error
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,79 @@
+// The ten most probable characters.
+
+/** @import { Character, Mapping } from "./types.js" */
+/** @import { Texts } from "./languages.js" */
+
+const SHOWN = 10;
+
+/** @typedef {Character & { probability: number }} Candidate */
+
+/**
+ * @param {Float32Array} probabilities of each class
+ * @param {Mapping} mapping
+ * @param {number | null} strokeCount only characters of so many strokes; null for all
+ * @returns {Candidate[]} at most ten, the most probable first
+ */
+export function rank(probabilities, mapping, strokeCount) {
+  const candidates = Array.from(probabilities, (probability, index) => ({
+    ...mapping.characters[index],
+    probability,
+  }));
+  return candidates
+    .filter((candidate) => strokeCount === null || candidate.stroke_count === strokeCount)
+    .sort((one, other) => other.probability - one.probability)
+    .slice(0, SHOWN);
+}
+
+/**
+ * @param {number} share 0-1
+ * @returns {string} such as "98.3 %"; what is not certain is never shown as 100 %
+ */
+export function formatPercent(share) {
+  const percent = share * 100;
+  if (percent < 0.05) return "< 0.1 %";
+  return `${Math.min(percent, 99.9).toFixed(1)} %`;
+}
+
+/**
+ * Show candidates as buttons; those that are there already stay, and with them the keyboard's focus.
+ *
+ * @param {HTMLOListElement} list
+ * @param {Candidate[]} candidates
+ * @param {Texts} texts
+ * @param {(character: string) => void} choose
+ */
+export function showCandidates(list, candidates, texts, choose) {
+  while (list.children.length > candidates.length) list.lastElementChild?.remove();
+  candidates.forEach((candidate, index) => {
+    if (index >= list.children.length) list.append(makeCandidate());
+    const button = /** @type {HTMLButtonElement} */ (list.children[index].firstElementChild);
+    const jisCode = `${texts.jis} ${candidate.jis_code}`;
+    const strokeCount = texts.strokes(candidate.stroke_count);
+    const percent = formatPercent(candidate.probability);
+    const [character, share, bar, code, count] = /** @type {Iterable<HTMLElement>} */ (button.children);
+    character.textContent = candidate.character;
+    share.textContent = percent;
+    bar.style.setProperty("--share", String(candidate.probability));
+    code.textContent = jisCode;
+    count.textContent = strokeCount;
+    button.value = candidate.character;
+    button.setAttribute("aria-label", [candidate.character, percent, jisCode, strokeCount].join(", "));
+    button.onclick = () => choose(candidate.character);
+  });
+}
+
+/** @returns {HTMLLIElement} */
+function makeCandidate() {
+  const item = document.createElement("li");
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "candidate";
+  for (const name of ["character", "share", "bar", "code", "count"]) {
+    const part = document.createElement("span");
+    part.className = name;
+    if (name === "character") part.lang = "ja"; // or else a browser may show the Chinese shape of a kanji
+    button.append(part);
+  }
+  item.append(button);
+  return item;
+}

@@ -1,0 +1,154 @@
+// The paper: what is drawn and laid on it, and how it shows.
+
+/** @import { Ink, Stroke } from "./types.js" */
+
+/** @typedef {{ canvas: HTMLCanvasElement, ink: Ink }} Picture */
+/** @typedef {{ stroke: Stroke } | { picture: Picture }} Item */
+
+const PEN_WIDTH = 0.03; // of the paper's side
+const LEAST_STEP = 0.004; // of the paper's side: a nearer point adds nothing
+
+export class Drawing {
+  /** @type {Item[]} in the order in which they came */
+  #items = [];
+  /** @type {{ id: number, stroke: Stroke } | null} the stroke that the pen is drawing */
+  #pen = null;
+  #canvas;
+  #changed;
+
+  /**
+   * @param {HTMLCanvasElement} canvas a square
+   * @param {() => void} changed called after each stroke, picture, undo and clear
+   */
+  constructor(canvas, changed) {
+    this.#canvas = canvas;
+    this.#changed = changed;
+    canvas.addEventListener("pointerdown", (event) => this.#touch(event));
+    // The whole window listens, so that a stroke may leave the paper and come back.
+    window.addEventListener("pointermove", (event) => this.#move(event));
+    for (const name of /** @type {const} */ (["pointerup", "pointercancel"])) {
+      window.addEventListener(name, (event) => this.#lift(event));
+    }
+    new ResizeObserver(() => this.show()).observe(canvas);
+  }
+
+  /** The strokes drawn since the last picture was laid on the paper. */
+  get strokes() {
+    return this.#shown.flatMap((item) => ("stroke" in item ? [item.stroke] : []));
+  }
+
+  /** The picture, where it came last. */
+  get picture() {
+    const last = this.#items.at(-1);
+    return last && "picture" in last ? last.picture : null;
+  }
+
+  get isEmpty() {
+    return this.#items.length === 0;
+  }
+
+  /** @param {Picture} picture */
+  lay(picture) {
+    this.#items.push({ picture });
+    this.#finish();
+  }
+
+  undo() {
+    this.#items.pop();
+    this.#finish();
+  }
+
+  clear() {
+    this.#items = [];
+    this.#finish();
+  }
+
+  /** Paint the paper anew, as sharp as the screen is. */
+  show() {
+    const canvas = this.#canvas;
+    const side = Math.max(1, Math.round(canvas.clientWidth * window.devicePixelRatio));
+    if (canvas.width !== side) canvas.width = canvas.height = side;
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    context.clearRect(0, 0, side, side);
+    if (this.picture && !this.#pen) {
+      const source = this.picture.canvas;
+      const scale = side / Math.max(source.width, source.height);
+      const [width, height] = [source.width * scale, source.height * scale];
+      context.drawImage(source, (side - width) / 2, (side - height) / 2, width, height);
+      return;
+    }
+    context.strokeStyle = context.fillStyle = getComputedStyle(canvas).color;
+    context.lineWidth = PEN_WIDTH * side;
+    context.lineCap = context.lineJoin = "round";
+    const strokes = this.#pen ? [...this.strokes, this.#pen.stroke] : this.strokes;
+    for (const stroke of strokes) paintStroke(context, stroke, side);
+  }
+
+  get #shown() {
+    return this.#items.slice(this.#items.findLastIndex((item) => "picture" in item) + 1);
+  }
+
+  /** @param {PointerEvent} event */
+  #touch(event) {
+    if (this.#pen || event.button !== 0) return; // a second finger, or another button, draws nothing
+    this.#pen = { id: event.pointerId, stroke: this.#place(event) }; // it takes a picture's place
+    this.show();
+  }
+
+  /** @param {PointerEvent} event */
+  #move(event) {
+    if (event.pointerId !== this.#pen?.id) return;
+    const { stroke } = this.#pen;
+    const steps = event.getCoalescedEvents?.() ?? []; // missing where the page does not come by HTTPS or from localhost
+    for (const step of steps.length ? steps : [event]) {
+      const [x, y] = this.#place(step);
+      if (Math.hypot(x - stroke[stroke.length - 2], y - stroke[stroke.length - 1]) >= LEAST_STEP) stroke.push(x, y);
+    }
+    this.show();
+  }
+
+  /** @param {PointerEvent} event */
+  #lift(event) {
+    if (event.pointerId !== this.#pen?.id) return;
+    const { stroke } = this.#pen;
+    this.#items.push({ stroke });
+    this.#finish();
+  }
+
+  /** What was begun is over. */
+  #finish() {
+    this.#pen = null;
+    this.show();
+    this.#changed();
+  }
+
+  /**
+   * @param {PointerEvent} event
+   * @returns {[number, number]} shares of the paper's side
+   */
+  #place(event) {
+    const paper = this.#canvas.getBoundingClientRect();
+    return [(event.clientX - paper.left) / paper.width, (event.clientY - paper.top) / paper.height];
+  }
+}
+
+/**
+ * A smooth line through the middles between the points.
+ *
+ * @param {CanvasRenderingContext2D} context
+ * @param {Stroke} stroke
+ * @param {number} side of the canvas, pixels
+ */
+function paintStroke(context, stroke, side) {
+  const at = (/** @type {number} */ index) => stroke[index] * side;
+  const last = stroke.length - 2;
+  context.beginPath();
+  context.moveTo(at(0), at(1));
+  for (let point = 2; point < last; point += 2) {
+    const middleX = (at(point) + at(point + 2)) / 2;
+    const middleY = (at(point + 1) + at(point + 3)) / 2;
+    context.quadraticCurveTo(at(point), at(point + 1), middleX, middleY);
+  }
+  context.lineTo(at(last), at(last + 1)); // of a single point: a dot, by the round cap
+  context.stroke();
+}

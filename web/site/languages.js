@@ -1,0 +1,133 @@
+// What the page says, in each language that it speaks.
+
+/** @import { Failure } from "./types.js" */
+
+/** @typedef {typeof ENGLISH} Texts */
+/** @typedef {"en" | "ja"} Language */
+
+const ENGLISH = {
+  title: "Kanji reader",
+  lead: "Draw one character: it is read on this device and goes nowhere.",
+  otherLanguage: "日本語",
+  paper: "Paper to draw on",
+  start: "Draw a hiragana or kanji here",
+  startPicture: "or drop or paste a picture",
+  drop: "Drop the picture here",
+  undo: "Undo",
+  clear: "Clear",
+  choosePicture: "Picture",
+  candidates: "Candidates",
+  strokeFilter: "Strokes",
+  anyCount: "any number",
+  countAsDrawn: "as drawn",
+  seen: "What the network sees",
+  keys: "Ctrl+Z undoes, Esc clears, 1 to 9 and 0 copy a candidate, Ctrl+V pastes a picture.",
+  loading: "Loading the reader …",
+  ready: "Ready",
+  cleared: "The paper is empty",
+  copyHint: "Click a candidate to copy it",
+  notCopied: "The browser did not let the character be copied",
+  notAPicture: "This is no picture that the browser can read",
+  blankPicture: "Nothing stands out in this picture",
+  noneYet: "The ten likeliest characters appear here as you draw.",
+  noneOfCount: "None of the characters has this number of strokes.",
+  retry: "Try again",
+  jis: "JIS",
+  /** @param {number} count */
+  strokes: (count) => (count === 1 ? "1 stroke" : `${count} strokes`),
+  /** @param {string} character */
+  copied: (character) => `Copied ${character}`,
+  /**
+   * @param {string} character
+   * @param {string} percent
+   * @param {number} milliseconds
+   */
+  read: (character, percent, milliseconds) => `${character}, ${percent}, read in ${milliseconds} ms`,
+  /**
+   * @param {string} model
+   * @param {number} size
+   * @param {number} characters
+   */
+  model: (model, size, characters) => `${model} · ${size} × ${size} pixels · ${characters.toLocaleString("en")} characters`,
+  /** @type {Record<Failure, string>} */
+  failures: {
+    webassembly: "This browser has no WebAssembly, which the reader needs: allow it, or use another browser.",
+    runtime: "The program that runs the network could not be loaded: run serve_web.py again, then reload this page.",
+    mapping: "The table of characters could not be loaded: run serve_web.py again, then reload this page.",
+    model: "The model could not be loaded: run serve_web.py again, with an ONNX file of this toolkit, then reload this page.",
+    preprocessing: "The model was trained on pictures made in another way than this page makes them: use another model.",
+  },
+};
+
+/** @type {Texts} */
+const JAPANESE = {
+  title: "漢字リーダー",
+  lead: "文字をひとつ書いてください。認識はこの端末の中だけで行われます。",
+  otherLanguage: "English",
+  paper: "文字を書く紙",
+  start: "ここにひらがなか漢字を書く",
+  startPicture: "画像のドロップや貼り付けもできます",
+  drop: "ここに画像をドロップ",
+  undo: "一画戻す",
+  clear: "消す",
+  choosePicture: "画像",
+  candidates: "候補",
+  strokeFilter: "画数",
+  anyCount: "すべて",
+  countAsDrawn: "書いた画数",
+  seen: "ネットワークが見た画像",
+  keys: "Ctrl+Z で一画戻す、Esc で消す、1〜9 と 0 で候補をコピー、Ctrl+V で画像を貼り付け。",
+  loading: "読み込み中…",
+  ready: "準備ができました",
+  cleared: "紙は白紙です",
+  copyHint: "候補をクリックするとコピーします",
+  notCopied: "ブラウザーがコピーを許可しませんでした",
+  notAPicture: "ブラウザーで読み込めない画像です",
+  blankPicture: "この画像には文字が見当たりません",
+  noneYet: "書くと、ここに候補が十字まで出ます。",
+  noneOfCount: "この画数の文字はありません。",
+  retry: "もう一度試す",
+  jis: "JIS",
+  strokes: (count) => `${count}画`,
+  copied: (character) => `「${character}」をコピーしました`,
+  read: (character, percent, milliseconds) => `${character}、${percent}、${milliseconds}ミリ秒で認識`,
+  model: (model, size, characters) => `${model} · ${size}×${size} ピクセル · ${characters.toLocaleString("ja")} 文字`,
+  failures: {
+    webassembly: "このブラウザーでは WebAssembly が使えません。許可するか、別のブラウザーを使ってください。",
+    runtime: "ネットワークを動かすプログラムを読み込めません。serve_web.py を実行し直してから、再読み込みしてください。",
+    mapping: "文字の表を読み込めません。serve_web.py を実行し直してから、再読み込みしてください。",
+    model: "モデルを読み込めません。このツールキットの ONNX ファイルで serve_web.py を実行し直してから、再読み込みしてください。",
+    preprocessing: "このモデルの学習に使われた画像は、このページとは別の方法で作られています。別のモデルを使ってください。",
+  },
+};
+
+/** @type {Record<Language, Texts>} */
+export const LANGUAGES = { en: ENGLISH, ja: JAPANESE };
+
+const REMEMBERED = "language"; // key in the browser's storage
+
+/** @returns {Language} the one chosen earlier, else the browser's own where the page speaks it */
+export function chooseLanguage() {
+  const remembered = useStorage((storage) => storage.getItem(REMEMBERED));
+  if (remembered === "en" || remembered === "ja") return remembered;
+  return navigator.language.toLowerCase().startsWith("ja") ? "ja" : "en";
+}
+
+/** @param {Language} language */
+export function rememberLanguage(language) {
+  useStorage((storage) => storage.setItem(REMEMBERED, language));
+}
+
+/**
+ * @template T
+ * @param {(storage: Storage) => T} use
+ * @returns {T | null} null where the browser keeps nothing for pages
+ */
+function useStorage(use) {
+  try {
+    return use(window.localStorage);
+  } catch (error) {
+    if (error instanceof DOMException) return null;
+    throw error;
+  }
+}

@@ -1,0 +1,310 @@
+// The page: what is drawn goes to the recogniser, what it answers is shown.
+
+import { formatPercent, rank, showCandidates } from "./candidates.js";
+import { Drawing } from "./drawing.js";
+import { LANGUAGES, chooseLanguage, rememberLanguage } from "./languages.js";
+import { hasInk, readPicture } from "./picture.js";
+import { Recognizer } from "./recognizer.js";
+
+/** @import { Answer, Failure, Mapping } from "./types.js" */
+/** @import { Texts } from "./languages.js" */
+
+/**
+ * @template {HTMLElement} T
+ * @param {string} id
+ * @param {new () => T} kind
+ * @returns {T}
+ */
+function find(id, kind) {
+  const element = document.getElementById(id);
+  if (!(element instanceof kind)) throw new Error(`index.html has no ${kind.name} with the id ${id}`);
+  return element;
+}
+
+const page = {
+  paper: find("paper", HTMLCanvasElement),
+  sheet: find("sheet", HTMLElement),
+  undo: find("undo", HTMLButtonElement),
+  clear: find("clear", HTMLButtonElement),
+  choosePicture: find("choose-picture", HTMLButtonElement),
+  pictureFile: find("picture-file", HTMLInputElement),
+  language: find("language", HTMLButtonElement),
+  filter: find("stroke-filter", HTMLSelectElement),
+  candidates: find("candidates", HTMLOListElement),
+  none: find("none", HTMLElement),
+  seen: find("seen", HTMLCanvasElement),
+  status: find("status", HTMLElement),
+  failure: find("failure", HTMLElement),
+  failureText: find("failure-text", HTMLElement),
+  failureDetail: find("failure-detail", HTMLElement),
+  retry: find("retry", HTMLButtonElement),
+  model: find("model", HTMLElement),
+  license: find("license", HTMLElement),
+};
+
+let language = chooseLanguage();
+/** @type {Mapping | null} */
+let mapping = null;
+/** @type {Answer | null} to what is on the paper */
+let answer = null;
+/** @type {{ failure: Failure, detail: string } | null} */
+let failed = null;
+/** What the line under the paper says, in whichever language. @type {(texts: Texts) => string} */
+let say = (texts) => texts.loading;
+
+const drawing = new Drawing(page.paper, readDrawing);
+const recognizer = startRecognizer();
+
+page.undo.addEventListener("click", () => drawing.undo());
+page.clear.addEventListener("click", () => drawing.clear());
+page.choosePicture.addEventListener("click", () => page.pictureFile.click());
+page.retry.addEventListener("click", () => window.location.reload());
+page.filter.addEventListener("change", showAnswer);
+page.language.addEventListener("click", () => {
+  language = language === "en" ? "ja" : "en";
+  rememberLanguage(language);
+  showLanguage();
+});
+page.pictureFile.addEventListener("change", () => {
+  layPicture(page.pictureFile.files ?? []);
+  page.pictureFile.value = ""; // so that the same file can be chosen again
+});
+document.addEventListener("keydown", pressKey);
+document.addEventListener("paste", (event) => {
+  if (event.clipboardData?.files.length) layPicture(event.clipboardData.files);
+});
+listenForDrops();
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawing.show());
+showLanguage();
+readDrawing();
+keepForOffline();
+
+/** @returns {Recognizer | null} null where the browser cannot run it */
+function startRecognizer() {
+  if (typeof WebAssembly === "undefined") {
+    fail("webassembly", "");
+    return null;
+  }
+  return new Recognizer({
+    ready(found) {
+      mapping = found;
+      page.sheet.classList.remove("loading");
+      listStrokeCounts();
+      showModel();
+      if (drawing.isEmpty) announce((texts) => texts.ready);
+    },
+    failed: fail,
+    answer(found) {
+      answer = found;
+      page.candidates.setAttribute("aria-busy", "false");
+      showAnswer();
+    },
+  });
+}
+
+/** Have what is on the paper read. */
+function readDrawing() {
+  page.undo.disabled = page.clear.disabled = drawing.isEmpty;
+  page.sheet.classList.toggle("empty", drawing.isEmpty);
+  page.candidates.setAttribute("aria-busy", String(!drawing.isEmpty && !failed));
+  if (drawing.picture) recognizer?.read({ ink: drawing.picture.ink });
+  else if (drawing.strokes.length) recognizer?.read({ strokes: drawing.strokes });
+  else {
+    recognizer?.forget();
+    if (answer) announce((texts) => texts.cleared);
+    answer = null;
+    showAnswer();
+  }
+}
+
+/** Show the candidates that the filter lets pass, and the picture that the network saw. */
+function showAnswer() {
+  const texts = LANGUAGES[language];
+  const candidates = answer && mapping ? rank(answer.probabilities, mapping, wantedStrokeCount()) : [];
+  showCandidates(page.candidates, candidates, texts, copy);
+  page.none.hidden = candidates.length > 0;
+  page.none.textContent = answer ? texts.noneOfCount : texts.noneYet;
+  page.seen.parentElement?.classList.toggle("empty", !answer);
+  if (!answer) return;
+  showSeen(answer.seen);
+  const [best] = candidates;
+  const milliseconds = Math.max(1, Math.round(answer.elapsedMs));
+  if (best) announce((words) => words.read(best.character, formatPercent(best.probability), milliseconds));
+}
+
+/** @returns {number | null} null for any */
+function wantedStrokeCount() {
+  if (page.filter.value === "drawn") return drawing.picture ? null : drawing.strokes.length;
+  return page.filter.value ? Number(page.filter.value) : null;
+}
+
+/** @param {Uint8Array} seen row by row */
+function showSeen(seen) {
+  const side = Math.sqrt(seen.length);
+  const context = /** @type {CanvasRenderingContext2D} */ (page.seen.getContext("2d"));
+  page.seen.width = page.seen.height = side;
+  const picture = context.createImageData(side, side);
+  seen.forEach((value, at) => picture.data.set([value, value, value, 255], 4 * at));
+  context.putImageData(picture, 0, 0);
+}
+
+/** @param {string} character */
+async function copy(character) {
+  const isCopied = await writeToClipboard(character);
+  announce((texts) => (isCopied ? texts.copied(character) : texts.notCopied));
+}
+
+/**
+ * @param {string} text
+ * @returns {Promise<boolean>} whether the browser took it
+ */
+async function writeToClipboard(text) {
+  if (!navigator.clipboard) return copyTheOldWay(text); // the page comes neither by HTTPS nor from localhost
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch (error) {
+    if (error instanceof DOMException) return copyTheOldWay(text);
+    throw error;
+  }
+}
+
+/** @param {string} text */
+function copyTheOldWay(text) {
+  const focused = document.activeElement;
+  const field = document.createElement("textarea");
+  field.value = text;
+  field.className = "visually-hidden";
+  document.body.append(field);
+  field.select();
+  const isCopied = document.execCommand("copy");
+  field.remove();
+  if (focused instanceof HTMLElement) focused.focus();
+  return isCopied;
+}
+
+/** @param {Iterable<File>} files of which the first is taken */
+async function layPicture(files) {
+  const [file] = files;
+  if (!file) return;
+  try {
+    const picture = await readPicture(file);
+    if (hasInk(picture.ink)) drawing.lay(picture);
+    else announce((texts) => texts.blankPicture);
+  } catch (error) {
+    if (!(error instanceof DOMException)) throw error;
+    announce((texts) => texts.notAPicture);
+  }
+}
+
+/** Let pictures be dropped anywhere on the page. */
+function listenForDrops() {
+  const show = (/** @type {boolean} */ isOver) => page.sheet.classList.toggle("drop", isOver);
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    show(true);
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) show(false); // it left the window, and not only one of its elements
+  });
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    show(false);
+    layPicture(event.dataTransfer?.files ?? []);
+  });
+}
+
+/** @param {KeyboardEvent} event */
+function pressKey(event) {
+  if (event.altKey || event.target instanceof HTMLSelectElement) return;
+  const isCommand = event.ctrlKey || event.metaKey;
+  if (isCommand && event.key.toLowerCase() === "z") drawing.undo();
+  else if (!isCommand && event.key === "Escape") drawing.clear();
+  else if (!isCommand && /^[0-9]$/.test(event.key)) {
+    const button = page.candidates.children[(Number(event.key) + 9) % 10]?.firstElementChild;
+    if (button instanceof HTMLButtonElement) button.click();
+  } else return;
+  event.preventDefault();
+}
+
+/**
+ * @param {Failure} failure
+ * @param {string} detail
+ */
+function fail(failure, detail) {
+  failed = { failure, detail };
+  page.sheet.classList.remove("loading");
+  page.candidates.setAttribute("aria-busy", "false");
+  say = () => "";
+  showFailure();
+}
+
+function showFailure() {
+  const texts = LANGUAGES[language];
+  page.status.textContent = say(texts);
+  page.failure.hidden = !failed;
+  if (!failed) return;
+  page.failureText.textContent = texts.failures[failed.failure];
+  page.failureDetail.textContent = failed.detail;
+}
+
+/** @param {(texts: Texts) => string} sentence */
+function announce(sentence) {
+  say = sentence;
+  page.status.textContent = say(LANGUAGES[language]);
+}
+
+function showLanguage() {
+  const texts = LANGUAGES[language];
+  document.documentElement.lang = language;
+  document.title = texts.title;
+  for (const element of document.querySelectorAll("[data-text]")) {
+    element.textContent = lookUp(texts, element.getAttribute("data-text"));
+  }
+  for (const element of document.querySelectorAll("[data-label]")) {
+    element.setAttribute("aria-label", lookUp(texts, element.getAttribute("data-label")));
+  }
+  page.language.lang = language === "en" ? "ja" : "en";
+  listStrokeCounts();
+  showModel();
+  showAnswer();
+  showFailure();
+}
+
+/**
+ * @param {Texts} texts
+ * @param {string | null} name
+ * @returns {string}
+ */
+function lookUp(texts, name) {
+  const text = texts[/** @type {keyof Texts} */ (name)];
+  if (typeof text !== "string") throw new Error(`languages.js has no text named ${name}`);
+  return text;
+}
+
+/** The choices of the filter: any number, as many as drawn, and each number that some character has. */
+function listStrokeCounts() {
+  const texts = LANGUAGES[language];
+  const counts = new Set(Object.values(mapping?.characters ?? {}).map((character) => character.stroke_count));
+  const chosen = page.filter.value;
+  page.filter.replaceChildren(
+    new Option(texts.anyCount, ""),
+    new Option(texts.countAsDrawn, "drawn"),
+    ...[...counts].sort((one, other) => one - other).map((count) => new Option(texts.strokes(count), String(count))),
+  );
+  page.filter.value = chosen;
+}
+
+function showModel() {
+  if (!mapping) return;
+  const { model_file: file, image_size: size, license } = mapping.model_info;
+  const characters = Object.keys(mapping.characters).length;
+  page.model.textContent = LANGUAGES[language].model(file, size, characters);
+  page.license.textContent = `${license}.`;
+}
+
+/** Let the service worker keep every file, so that the page opens without a network. */
+async function keepForOffline() {
+  if (!("serviceWorker" in navigator)) return; // the page comes neither by HTTPS nor from localhost
+  await navigator.serviceWorker.register("service_worker.js", { updateViaCache: "none" });
+}

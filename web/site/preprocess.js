@@ -1,0 +1,181 @@
+// What happens to a picture before the network sees it: the same, step by step, as kanjinet/preprocess.py.
+
+/** @import { Ink } from "./types.js" */
+
+/** The version of the contract that these steps fulfil; a model says which one it needs. */
+export const PREPROCESSING = "even-lines-2";
+
+const FILL = 52 / 64; // of the output's side: the longer side of the character
+const DIRT_SHARE = 8; // pixels of less than an eighth of the darkest one's ink are taken for dirt, not ink
+const BOX_SHARE = 4; // pixels of at least a quarter of the darkest one's ink span the character's box
+const REACH = 4 / 52; // of the box's longer side: how far to either side the lines' density is averaged
+const TIE = 1e-6; // ties go up whatever the rounding errors
+
+/**
+ * Turn a picture into the network's input.
+ *
+ * @param {Ink} ink bright ink on dark paper
+ * @param {number} size side of the output, pixels
+ * @returns {Uint8Array} size x size, row by row; a picture without ink stays empty
+ */
+export function preprocess(ink, size) {
+  const out = new Uint8Array(size * size);
+  const box = cropToInk(subtractPaper(ink));
+  if (!box) return out;
+  const evened = evenOutLines(box, Math.round(size * FILL));
+  const left = Math.floor((size - evened.width) / 2);
+  const top = Math.floor((size - evened.height) / 2);
+  for (let y = 0; y < evened.height; y++) {
+    out.set(evened.pixels.subarray(y * evened.width, (y + 1) * evened.width), (top + y) * size + left);
+  }
+  return out;
+}
+
+/**
+ * @param {Ink} ink
+ * @returns {Ink} the same on paper of 0, which is most of it
+ */
+function subtractPaper({ width, height, pixels }) {
+  const paper = lowerMedian(pixels);
+  return { width, height, pixels: pixels.map((value) => Math.max(0, value - paper)) };
+}
+
+/**
+ * @param {Uint8Array} values
+ * @returns {number} the middle one of them in order; of an even number the lower of the two; 0 of none
+ */
+export function lowerMedian(values) {
+  const counts = new Uint32Array(256);
+  for (const value of values) counts[value]++;
+  let left = Math.floor((values.length - 1) / 2);
+  let median = 0;
+  while (median < 255 && left >= counts[median]) left -= counts[median++];
+  return values.length ? median : 0;
+}
+
+/**
+ * @param {Ink} ink on paper of 0
+ * @returns {Ink | null} the ink's box, faint dirt erased; null where there is no ink
+ */
+function cropToInk({ width, height, pixels }) {
+  const peak = pixels.reduce((most, value) => Math.max(most, value), 0);
+  if (!peak) return null;
+  let [top, bottom, left, right] = [height, 0, width, 0];
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      if (pixels[y * width + x] * BOX_SHARE < peak) continue;
+      top = Math.min(top, y);
+      bottom = y + 1;
+      left = Math.min(left, x);
+      right = Math.max(right, x + 1);
+    }
+  }
+  const box = new Uint8Array((bottom - top) * (right - left));
+  for (let y = top, to = 0; y < bottom; y++) {
+    for (let x = left; x < right; x++, to++) {
+      const value = pixels[y * width + x];
+      box[to] = value * DIRT_SHARE < peak ? 0 : value;
+    }
+  }
+  return { width: right - left, height: bottom - top, pixels: box };
+}
+
+/**
+ * Resize a box so that lines lie evenly in it: what is crowded grows, what is empty shrinks.
+ *
+ * @param {Ink} box with some ink
+ * @param {number} target the longer side of the result, pixels
+ * @returns {Ink} 255 the darkest pixel
+ */
+function evenOutLines({ width, height, pixels }, target) {
+  const longer = Math.max(width, height);
+  const shorter = Math.min(width, height);
+  const flattened = Math.floor(target * Math.sqrt(Math.sin(((Math.PI / 2) * shorter) / longer)) + 0.5);
+  const [newWidth, newHeight] = [width, height].map((side) => (side === longer ? target : Math.max(1, flattened)));
+  const reach = Math.floor(longer * REACH + 0.5);
+  const turned = transpose(pixels, width, height);
+  const down = placeBorders(pixels, width, height, reach, newHeight);
+  const across = placeBorders(turned, height, width, reach, newWidth);
+  const bands = averageRows(Float64Array.from(pixels), width, height, down); // newHeight x width
+  const columns = averageRows(transpose(bands, width, newHeight), newHeight, width, across); // newWidth x newHeight
+  const ink = transpose(columns, newHeight, newWidth);
+  const scale = 255 / ink.reduce((most, value) => Math.max(most, value), 0);
+  return { width: newWidth, height: newHeight, pixels: Uint8Array.from(ink, (value) => value * scale + 0.5 + TIE) };
+}
+
+/**
+ * Borders of output rows between which there is equal density of lines.
+ *
+ * @param {Uint8Array} pixels row by row
+ * @param {number} width
+ * @param {number} height
+ * @param {number} reach rows to either side over which density is averaged
+ * @param {number} count output rows
+ * @returns {Float64Array} count + 1 borders, in rows of the picture
+ */
+function placeBorders(pixels, width, height, reach, count) {
+  const contrast = new Float64Array(height + 1); // at the rows' borders; paper lies beyond the ends
+  for (let y = 0; y <= height; y++) {
+    for (let x = 0; x < width; x++) {
+      const above = y ? pixels[(y - 1) * width + x] : 0;
+      const below = y < height ? pixels[y * width + x] : 0;
+      contrast[y] += Math.abs(below - above);
+    }
+  }
+  const density = new Float64Array(height);
+  for (let y = 0; y < height; y++) {
+    for (let near = y - reach; near <= y + reach; near++) {
+      const row = Math.min(Math.max(near, 0), height - 1);
+      density[y] += contrast[row] + contrast[row + 1];
+    }
+  }
+  const total = density.reduce((sum, value) => sum + value, 0);
+  const shares = new Float64Array(height + 1); // of all density that lies above each of the picture's borders
+  for (let y = 0, sum = 0; y < height; y++) {
+    sum += density[y];
+    shares[y + 1] = (sum / total + (y + 1) / height) / 2; // the density's mean is added to it
+  }
+  const borders = new Float64Array(count + 1);
+  borders[count] = height;
+  for (let k = 1, row = 0; k < count; k++) {
+    while (shares[row + 1] < k / count) row++;
+    borders[k] = row + (k / count - shares[row]) / (shares[row + 1] - shares[row]);
+  }
+  return borders;
+}
+
+/**
+ * The mean of the rows between each two borders, parts of rows counted by their height.
+ *
+ * @param {Float64Array} values row by row
+ * @param {number} width
+ * @param {number} height
+ * @param {Float64Array} borders in rows, ascending
+ * @returns {Float64Array} (borders.length - 1) x width
+ */
+function averageRows(values, width, height, borders) {
+  const means = new Float64Array((borders.length - 1) * width);
+  for (let k = 0; k + 1 < borders.length; k++) {
+    const [from, to] = [borders[k], borders[k + 1]];
+    for (let y = Math.floor(from); y < Math.min(to, height); y++) {
+      const part = (Math.min(to, y + 1) - Math.max(from, y)) / (to - from);
+      for (let x = 0; x < width; x++) means[k * width + x] += part * values[y * width + x];
+    }
+  }
+  return means;
+}
+
+/**
+ * @template {Uint8Array | Float64Array} Values
+ * @param {Values} values row by row
+ * @param {number} width
+ * @param {number} height
+ * @returns {Values} column by column
+ */
+function transpose(values, width, height) {
+  const turned = /** @type {Values} */ (values.slice());
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) turned[x * height + y] = values[y * width + x];
+  }
+  return turned;
+}
