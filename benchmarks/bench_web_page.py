@@ -24,8 +24,8 @@ from kanjinet.classes import CHARACTERS  # noqa: E402 - run from its folder, nev
 from kanjinet.cli import make_parser, positive_int, run_script, show_path  # noqa: E402
 from kanjinet.errors import KanjinetError  # noqa: E402
 from kanjinet.files import make_folder, replace_on_success  # noqa: E402
+from kanjinet.recognizer import PRETRAINED_PATH  # noqa: E402
 from kanjinet.web_page import assemble_page  # noqa: E402
-from serve_web import PRETRAINED  # noqa: E402
 from tests.browser import (  # noqa: E402
     CHROMIUM_REMEDY,
     draw_with_events,
@@ -115,7 +115,7 @@ def main() -> None:
     chromium = find_chromium()
     if chromium is None:
         raise KanjinetError(CHROMIUM_REMEDY)
-    files = assemble_page(ROOT / "web", PRETRAINED)
+    files = assemble_page(ROOT / "web", PRETRAINED_PATH)
     print(f"files           {len(files)}, {sum(map(len, files.values())) / 1e6:.1f} MB")
     with serve_page(files) as port, open_browser(chromium) as browser:
         print(f"Chromium        {browser.version}")

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from kanjinet.augment import Augmentation
 from kanjinet.model import LightweightKanjiNet, ModelConfig
-from kanjinet.training import Samples, as_input
+from kanjinet.training import LABEL_SMOOTHING, Samples, as_input
 
 MOST_PICTURES = 32_768  # what classes' means are taken from: about ten of each
 _NORM_PICTURES = 2_048  # what batch normalisation's statistics are taken from
@@ -66,7 +66,10 @@ def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: A
     judged = images[:_JUDGING_PICTURES]
     varied = norm(_compute_features(model, augmentation(as_input(judged))))
     scores = F.linear(varied, weight, bias)
-    losses = [F.cross_entropy(scores * scale, classes[: len(judged)]).item() for scale in _TEMPERATURES]
+    wanted = classes[: len(judged)]
+    losses = [
+        F.cross_entropy(scores * scale, wanted, label_smoothing=LABEL_SMOOTHING).item() for scale in _TEMPERATURES
+    ]
     scale = _TEMPERATURES[losses.index(min(losses))]
     linear.weight.copy_(weight * scale)
     linear.bias.copy_(bias * scale)
@@ -84,8 +87,9 @@ def discriminate(features: torch.Tensor, classes: torch.Tensor, num_classes: int
     means = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], overall)
     within = features - means[classes]
     covariance = within.T @ within / len(features)
-    identity = torch.eye(len(covariance), device=features.device)
-    shrunk = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * covariance.diagonal().mean().clamp(min=1e-6) * identity
+    # By the variance of all features: that within the classes is 0 where each has one picture.
+    variance = features.var(0, correction=0).mean().clamp(min=1e-6)
+    shrunk = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * variance * torch.eye(len(covariance), device=features.device)
     weight = torch.linalg.solve(shrunk, (means - overall).T).T
     return weight, -(weight * (means + overall)).sum(1) / 2
 

@@ -50,13 +50,21 @@ def test_discriminant_parts_classes_as_the_formula_for_two_says() -> None:
     features = torch.from_numpy(points).float()
     weight, bias = discriminate(features, torch.from_numpy(classes), 3)
     pooled = (np.cov(points[:4000].T, bias=True) + np.cov(points[4000:].T, bias=True)) / 2
-    shrunk = 0.9 * pooled + 0.1 * np.trace(pooled) / 2 * np.eye(2)
+    shrunk = 0.9 * pooled + 0.1 * points.var(axis=0).mean() * np.eye(2)
     direction = np.linalg.inv(shrunk) @ (points[4000:].mean(0) - points[:4000].mean(0))
     np.testing.assert_allclose((weight[2] - weight[0]).numpy(), direction, rtol=1e-3)
     middle = torch.from_numpy((points[4000:].mean(0) + points[:4000].mean(0)) / 2).float()
     scores = weight @ middle + bias
     assert scores[0].item() == pytest.approx(scores[2].item(), abs=1e-3)  # halfway: neither
     assert weight[1].abs().max() < 1e-4 and bias[1].abs() < 1e-3
+
+
+def test_one_picture_of_each_class_gives_scores_of_a_usual_size() -> None:
+    features = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
+    weight, bias = discriminate(features, torch.arange(20), 3036)
+    scores = features @ weight.T + bias
+    assert (scores.argmax(1) == torch.arange(20)).all()
+    assert scores.abs().max() < 1000
 
 
 def test_an_untrained_network_reads_other_writers_after_fitting() -> None:

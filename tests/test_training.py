@@ -160,8 +160,8 @@ def test_two_processes_learn_as_one_does_and_only_one_speaks(workplace: Path, tm
         path.name for path in (tmp_path / "one").iterdir()
     )
     for one, two in zip(read_history(tmp_path / "one"), read_history(tmp_path / "two"), strict=True):
-        assert two["train_loss"] == pytest.approx(one["train_loss"], rel=0.05)
-        assert two["validation_loss"] == pytest.approx(one["validation_loss"], rel=0.05)
+        assert two["train_loss"] == pytest.approx(one["train_loss"], rel=0.1)
+        assert two["validation_loss"] == pytest.approx(one["validation_loss"], rel=0.1)
         assert two["learning_rate"] == one["learning_rate"]
 
 

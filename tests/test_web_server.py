@@ -16,10 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-import serve_web
 from kanjinet import web_page, web_server
 from kanjinet.errors import KanjinetError
-from kanjinet.recognizer import load_recognizer
+from kanjinet.recognizer import PRETRAINED_PATH, load_recognizer
 from tests.conftest import ROOT, require, run_script
 from tests.page_server import serve_page
 
@@ -228,6 +227,8 @@ def start_script(folder: Path, *options: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
+        # a shell that runs the tests in the background has its children ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) if os.name != "nt" else None,
     )
 
 
@@ -265,8 +266,8 @@ def test_the_script_writes_a_static_page(page_files: dict[str, bytes], tmp_path:
 
 def copy_model(folder: Path) -> Path:
     model = folder / "model.onnx"
-    model.write_bytes(serve_web.PRETRAINED.read_bytes())
-    mapping = serve_web.PRETRAINED.with_name(f"{serve_web.PRETRAINED.stem}_mapping.json")
+    model.write_bytes(PRETRAINED_PATH.read_bytes())
+    mapping = PRETRAINED_PATH.with_name(f"{PRETRAINED_PATH.stem}_mapping.json")
     model.with_name("model_mapping.json").write_bytes(mapping.read_bytes())
     return model
 
@@ -284,7 +285,7 @@ def test_a_model_without_its_own_mapping_is_refused(tmp_path: Path) -> None:
 
 
 def test_other_files_than_models_are_refused(tmp_path: Path) -> None:
-    safetensors = next(serve_web.PRETRAINED.parent.glob("*.safetensors"))
+    safetensors = next(PRETRAINED_PATH.parent.glob("*.safetensors"))
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(b"no model")
     for path in (safetensors, damaged, tmp_path / "none.onnx"):
