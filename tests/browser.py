@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from kanjinet.copybook import sample_evenly
 from kanjinet.kanjivg import VIEW_BOX, read_glyph
@@ -19,6 +19,7 @@ OPTIONS = (
     "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
     "--disable-sync --no-sandbox"  # root has no sandbox; the pages are the toolkit's own
 )
+PATIENCE_MS = 60_000  # a machine that is busy with something else
 READ = "#candidates[aria-busy=false]"
 
 Strokes = list[npt.NDArray[np.float64]]  # (k, 2) points each, shares of the paper's side
@@ -31,6 +32,7 @@ def find_chromium() -> str | None:
 
 @contextmanager
 def open_browser(path: str) -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=OPTIONS.split())
         try:
@@ -60,6 +62,7 @@ def visit(browser: Browser, port: int, **options: Any) -> Iterator[Visit]:
     """Open the page in a context of its own; the block's end asserts that nobody complained."""
     context = browser.new_context(**{"locale": "en-GB", "viewport": {"width": 1200, "height": 860}, **options})
     home = f"http://127.0.0.1:{port}/"
+    context.set_default_timeout(PATIENCE_MS)
     visited = Visit(context.new_page(), context)
     context.on("console", lambda message: visited.complaints.append(f"{message.type}: {message.text}"))
     context.on("weberror", lambda error: visited.complaints.append(str(error.error)))

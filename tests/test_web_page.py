@@ -21,6 +21,7 @@ from kanjinet.recognizer import load_recognizer
 from kanjinet.web_page import NODE_REMEDY, assemble_page, find_npm
 from tests.browser import (
     CHROMIUM_REMEDY,
+    PATIENCE_MS,
     Strokes,
     Visit,
     draw_with_events,
@@ -519,6 +520,7 @@ def luminance(colour: str) -> float:
 def test_it_works_offline_and_shows_what_is_newer(browser: Browser, page_files: dict[str, bytes]) -> None:
     with serve_page(page_files) as port:
         context = browser.new_context(locale="en-GB")
+        context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{port}/")
         page.evaluate("navigator.serviceWorker.ready.then(() => null)")
