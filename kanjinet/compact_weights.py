@@ -6,6 +6,7 @@ Engines compute a Cast or a Mul of constants once, on loading: the file is small
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from kanjinet.onnx_graph import Array, GraphWriter, keep_graph_output, read_attributes, read_tensors
@@ -51,16 +52,21 @@ def _rewrite_tensors(model: onnx.ModelProto, write: Callable[[GraphWriter, Array
     return writer.build(model)
 
 
-def quantize_weights(weights: Array) -> tuple[Array, Array]:
+def quantize_weights(weights: Array, least_scale: npt.ArrayLike = 0) -> tuple[Array, Array]:
     """Weights (channels, ...) -> scales (channels,) float16, and codes of the weights' shape, int8 in -127 ... 127.
 
     Scales of 16 bits halve their room and lose nothing: the codes are computed for the rounded scale.
+
+    Args:
+        weights: one row a channel.
+        least_scale: no channel's scale is smaller, one number or (channels,).
     """
     largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
-    scale = (np.maximum(largest, 1e-3) / _INT8_MAX).astype(np.float16)  # not so small that float16 loses digits
-    scale = np.where(scale.astype(np.float32) * _INT8_MAX < largest, np.nextafter(scale, np.float16(np.inf)), scale)
+    wanted = np.maximum(np.maximum(largest, 1e-3) / _INT8_MAX, least_scale)  # float16 has few digits for less
+    scale = wanted.astype(np.float16)
+    scale = np.where(scale < wanted, np.nextafter(scale, np.float16(np.inf)), scale)
     codes = np.rint(weights / align(scale.astype(np.float32), weights.ndim))
-    return scale, np.clip(codes, -_INT8_MAX, _INT8_MAX).astype(np.int8)
+    return scale, codes.astype(np.int8)
 
 
 def align(scale: Array, rank: int) -> Array:

@@ -21,6 +21,7 @@ CALIBRATION_PICTURES = 512
 HELD_OUT_PICTURES = 4096
 OUTLIERS = 1e-4  # share of an activation's values, at either end, that its range may cut off
 _BATCH = 32
+_MOST_STEPS = 1 << 30  # of a bias, with room for the sum that it is added to
 
 # These pass values on, so that their output has the steps of their input.
 _UNSCALED = {"Flatten", "MaxPool", "GlobalMaxPool"}
@@ -171,7 +172,10 @@ class _Quantizer:
                 for name in node.input
             ]
         source, weights = node.input[0], self.tensors[node.input[1]]
-        scale, codes = quantize_weights(weights)
+        bias = self.tensors[node.input[2]] if len(node.input) > 2 else np.zeros(len(weights), np.float32)
+        # Where the activation is nearly dead, a bias would need more steps than 32 bits count.
+        least_scale = np.abs(bias) / (np.float64(self.scales[source]) * _MOST_STEPS)
+        scale, codes = quantize_weights(weights, least_scale)
         steps = self.writer.add("Cast", self.writer.tensor(scale), to=onnx.TensorProto.FLOAT)
         zeros = self.writer.tensor(np.zeros(len(scale), np.int8))  # without them onnxruntime computes in float32
         inputs = [
@@ -181,6 +185,6 @@ class _Quantizer:
         if len(node.input) > 2:  # a bias has the steps of the products that it is added to
             product_steps = self.writer.add("Mul", steps, self.steps[source][0])
             exact = scale.astype(np.float32) * self.scales[source]
-            bias = np.rint(self.tensors[node.input[2]] / exact).astype(np.int32)
-            inputs.append(self.writer.add("DequantizeLinear", self.writer.tensor(bias), product_steps, axis=0))
+            bias_codes = self.writer.tensor(np.rint(bias / exact).astype(np.int32))
+            inputs.append(self.writer.add("DequantizeLinear", bias_codes, product_steps, axis=0))
         return inputs

@@ -25,6 +25,7 @@ from kanjinet.model import POOLING_TYPES, change_pooling
 from kanjinet.onnx_check import Promise, check_structure, compare_engines
 from kanjinet.onnx_export import BACKENDS, PROMISES, export_network, pooling_of_backend
 from kanjinet.preprocess import CONTRACTS
+from kanjinet.quantize import quantize_int8
 from kanjinet.recognizer import load_recognizer
 from kanjinet.safetensors_io import serialize_checkpoint
 from tests.random_checkpoint import (
@@ -434,6 +435,31 @@ def test_large_layers_are_divided_where_an_engine_would_not_fold_their_weights()
     inputs = draw_pictures(32)[:1]
     found = run_onnxruntime(divided.SerializeToString(), inputs.numpy())
     assert np.abs(found - compute_scores(network, inputs)).max() < BOUND
+
+
+def test_a_nearly_dead_activation_does_not_overflow_the_bias() -> None:
+    values = helper.make_tensor_value_info
+    tensors = {
+        "w1": np.full((1, 1, 1, 1), 1e-9, dtype=np.float32),
+        "w2": np.full((2, 1, 1, 1), 0.01, dtype=np.float32),
+        "b2": np.array([3.0, -5.0], dtype=np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["input", "w1"], ["dead"]),
+        helper.make_node("Conv", ["dead", "w2", "b2"], ["biased"]),
+        helper.make_node("Flatten", ["biased"], ["output"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [values("input", TensorProto.FLOAT, ["batch", 1, 1, 1])],
+        [values("output", TensorProto.FLOAT, ["batch", 2])],
+        [numpy_helper.from_array(tensor, name) for name, tensor in tensors.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=7)
+    inputs = np.linspace(0, 1, 32, dtype=np.float32).reshape(32, 1, 1, 1)
+    found = run_onnxruntime(quantize_int8(model, inputs).SerializeToString(), inputs)
+    assert np.abs(found - [3.0, -5.0]).max() < 0.05
 
 
 def test_quantised_file_that_reads_otherwise_is_refused(
