@@ -97,8 +97,7 @@ def take_picture(browser: Browser, port: int, path: Path) -> None:
         is_phone = size[0] < size[1]
         look = {"color_scheme": scheme, "locale": locale, "is_mobile": is_phone, "has_touch": is_phone}
         with visit(browser, port, viewport={"width": size[0], "height": size[1]}, **look) as visited:
-            draw_with_mouse(visited.page, write_with_jitter(character, np.random.default_rng(5), tremble=0))
-            visited.candidates()
+            draw_with_events(visited.page, [write_with_jitter(character, np.random.default_rng(5), tremble=0)])
             png = np.frombuffer(visited.page.screenshot(), np.uint8)
             views.append(np.asarray(cv2.imdecode(png, cv2.IMREAD_COLOR), dtype=np.uint8))
     options = [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]  # flat colours
