@@ -28,6 +28,7 @@ from short_training import (
 from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.copybook import FORMS, Copybook, read_copybook
 from kanjinet.handwriting import DEFAULT_DIFFICULTY, Writer, invent_writer, write_sheet
+from kanjinet.model import LightweightKanjiNet
 from kanjinet.pen import Ink
 from kanjinet.preprocess import INK_SCALE, NORMALIZE, preprocess
 from kanjinet.sample_sheets import list_sheet_classes
@@ -97,8 +98,15 @@ def train_and_judge(without: str, seed: int, args: argparse.Namespace) -> Result
     samples = write_samples(copybook, sets, 2 * seed, without)
     augmentation = NO_AUGMENTATION if without == "augmentation" else None
     model = train_briefly(samples, epochs=epochs, seed=seed, jobs=args.jobs, augmentation=augmentation)
+    return judge_on_new_writers(without, seed, model, copybook, args)
+
+
+def judge_on_new_writers(
+    name: str, seed: int, model: LightweightKanjiNet, copybook: Copybook, args: argparse.Namespace
+) -> Result:
+    """The accuracies on complete writers whom no training of this seed saw, and on the drawings."""
     drawings = load_drawings(args.drawings, lambda ink: preprocess(ink, SIZE, NORMALIZE, cells=False))
-    return judge(without, seed, model, write_samples(copybook, TEST_SETS, 2 * seed + 1, "nothing"), drawings)
+    return judge(name, seed, model, write_samples(copybook, TEST_SETS, 2 * seed + 1, "nothing"), drawings)
 
 
 def main() -> None:

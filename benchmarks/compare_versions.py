@@ -7,13 +7,12 @@ Run:    python benchmarks/compare_versions.py --drawings drawings.npz --seeds 1
 
 import argparse
 
-from bench_writers import TEST_SETS, write_samples
-from short_training import SIZE, Result, add_options, compare, judge, load_drawings, train_briefly
+from bench_writers import TEST_SETS, judge_on_new_writers, write_samples
+from short_training import Result, add_options, compare, train_briefly
 
 from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.copybook import read_copybook
 from kanjinet.model import MODEL_VERSIONS
-from kanjinet.preprocess import NORMALIZE, preprocess
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,8 +29,7 @@ def train_and_judge(version: str, seed: int, args: argparse.Namespace) -> Result
     copybook = read_copybook()
     samples = write_samples(copybook, args.sets, 2 * seed, "nothing")
     model = train_briefly(samples, epochs=args.epochs, seed=seed, jobs=args.jobs, version=version)
-    drawings = load_drawings(args.drawings, lambda ink: preprocess(ink, SIZE, NORMALIZE, cells=False))
-    return judge(version, seed, model, write_samples(copybook, TEST_SETS, 2 * seed + 1, "nothing"), drawings)
+    return judge_on_new_writers(version, seed, model, copybook, args)
 
 
 def main() -> None:

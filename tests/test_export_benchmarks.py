@@ -65,7 +65,10 @@ def test_a_failed_combination_fails_the_benchmark(
 def test_parity_is_measured_in_each_engine(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "m.pth", "1.0", 32)
     command = ["benchmarks/check_parity.py", "--model", checkpoint, "--writers", "1"]
-    output = run_script(command, tmp_path, check=False).stdout
+    result = run_script(command, tmp_path, check=False)
+    output = result.stdout
+    failures = result.stderr.removeprefix("error: ").split("; ")
+    assert result.returncode == 0 or all(each.startswith("tract int8-weights: ") for each in failures), failures
     for name in ("tract", "ort-tract", "strict", "tract fp16", "tract, raw picture"):
         for engine in ("onnxruntime", "tract"):
             assert re.search(rf"^{name} +{engine} \S+ +1 .* \d+\.\d\d%$", output, re.MULTILINE), output

@@ -228,7 +228,7 @@ def start_script(folder: Path, *options: str) -> subprocess.Popen[str]:
         text=True,
         encoding="utf-8",
         # a shell that runs the tests in the background has its children ignore Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) if os.name != "nt" else None,
+        preexec_fn=None if os.name == "nt" else lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
