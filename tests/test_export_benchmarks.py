@@ -67,8 +67,9 @@ def test_parity_is_measured_in_each_engine(tmp_path: Path) -> None:
     command = ["benchmarks/check_parity.py", "--model", checkpoint, "--writers", "1"]
     result = run_script(command, tmp_path, check=False)
     output = result.stdout
-    failures = result.stderr.removeprefix("error: ").split("; ")
-    assert result.returncode == 0 or all(each.startswith("tract int8-weights: ") for each in failures), failures
+    failed = set(re.findall(r"(?:^error: |; )([^:;]+): ", result.stderr))
+    # Random weights, unlike trained ones, may not bear being rounded to 8 bits; everything else must be equal.
+    assert (result.returncode, failed) in ((0, set()), (1, {"tract int8-weights"})), result.stderr
     for name in ("tract", "ort-tract", "strict", "tract fp16", "tract, raw picture"):
         for engine in ("onnxruntime", "tract"):
             assert re.search(rf"^{name} +{engine} \S+ +1 .* \d+\.\d\d%$", output, re.MULTILINE), output
