@@ -3,7 +3,7 @@
 import functools
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,11 @@ from kanjinet.classes import CHARACTERS, NUM_CLASSES
 from kanjinet.kanjivg import VIEW_BOX, Glyph, file_name, find_kanjivg_folder, list_forms, read_svg
 
 POINTS_PER_STROKE = 32
-FORMS = ("", "Kaisho", "Hyougai", "HyougaiKaisho", "Jinmei", "JinmeiKaisho", "Insatsu", "InsatsuKaisho", "JIS78")
-JIS78 = FORMS.index("JIS78")
+FORMS = (
+    *("", "Kaisho", "Hyougai", "HyougaiKaisho", "Jinmei", "JinmeiKaisho", "Insatsu", "InsatsuKaisho"),  # KanjiVG's
+    *("JIS78", "OpenTop"),
+)
+JIS78, OPEN_TOP = FORMS.index("JIS78"), FORMS.index("OpenTop")
 
 # JIS C 6226-1978, in force when ETL9G was written, had the older form at these level-1 codes; the revision of 1983
 # put the simpler one there (22 pairs changed places; 堯, 槇 and 遙 moved behind level 2).
@@ -25,6 +28,11 @@ _JIS78_FORMS: dict[str, str] = dict(
         strict=True,
     )
 )
+
+# そ with a dot in place of the first line, as if ソ stood on top of it; the same units as KanjiVG's
+_DOT_OF_OPEN_TOP = np.array([[[37.0, 18.5], [39.5, 21.5], [42.0, 25.0], [43.5, 29.0]]])
+_START_BELOW_OPEN_TOP = (71.0, 16.5)
+_CURVES_OF_FIRST_LINE = 3  # of KanjiVG's そ
 
 NO_COMPONENT = -1
 NOTHING = np.iinfo(np.int32).min
@@ -85,8 +93,20 @@ def read_copybook(first_class: int = 0, last_class: int = NUM_CLASSES) -> Copybo
         if character in _JIS78_FORMS:
             glyphs.append(read_svg(folder / file_name(_JIS78_FORMS[character])))
             form_kinds.append(JIS78)
+        if character in "そぞ":
+            glyphs.append(_open_top(glyphs[form_of_class[-1]]))
+            form_kinds.append(OPEN_TOP)
         form_of_class.append(len(glyphs))
     return _arrange(glyphs, form_kinds, form_of_class)
+
+
+def _open_top(glyph: Glyph) -> Glyph:
+    """そ or ぞ, in another form, from KanjiVG's."""
+    first, *marks = glyph.strokes
+    rest = first.curves[_CURVES_OF_FIRST_LINE:].copy()
+    rest[0, 0] = _START_BELOW_OPEN_TOP
+    dot = replace(first, curves=_DOT_OF_OPEN_TOP)
+    return replace(glyph, form=FORMS[OPEN_TOP], strokes=(dot, replace(first, curves=rest), *marks))
 
 
 def join_copybooks(parts: Sequence[Copybook]) -> Copybook:

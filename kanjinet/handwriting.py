@@ -27,7 +27,7 @@ from kanjinet.etl9g import CELL_HEIGHT, CELL_WIDTH
 from kanjinet.kanjivg import VIEW_BOX
 from kanjinet.pen import Ink, draw_cells
 
-GENERATOR_VERSION = "writers-3"  # changes whenever the same seed gives other bytes
+GENERATOR_VERSION = "writers-4"  # changes whenever the same seed gives other bytes
 DEFAULT_DIFFICULTY = 0.5  # 0 = copybook, 1 = hasty
 COLUMNS_PER_SHEET = 16
 _CORNER_POINTS = 5  # of 32: strokes that meet nearer than this to an end make a corner, which stays one
@@ -87,8 +87,10 @@ class Writer:
     closeness: float  # how well strokes that touch in the copybook are made to touch, 0-1
     hook_length: float  # 0 = left out, 1 = as in the copybook
     kana_join_rate: float  # how readily き and さ are finished without lifting the pen
+    flick_rate: float  # share of the strokes of hiragana whose end already points to the next one, as in こ
+    swap_rate: float  # share of neighbouring strokes of kanji that are written in the other order
     join_rate: float  # share of near strokes that are written without lifting the pen
-    form_weights: npt.NDArray[np.float64]  # (9,) how readily each of FORMS is used
+    form_weights: npt.NDArray[np.float64]  # (10,) how readily each of FORMS is used
     pen_width: float  # pixels
     pressure: float  # how much the width follows the stroke: 0 = ballpoint, 1 = brush
     ink: Ink
@@ -113,7 +115,10 @@ def invent_writer(rng: np.random.Generator, difficulty: float = DEFAULT_DIFFICUL
         else (rng.uniform(0.5, 1), rng.uniform(0, 0.1))  # brush pen
     )
     form_weights = np.array(
-        [1, 2 * rng.random(), 0.4 * rng.random(), 0.3 * rng.random(), *[0.1 * rng.random()] * 4, 0.8]
+        [
+            *(1, 2 * rng.random(), 0.4 * rng.random(), 0.3 * rng.random(), *[0.1 * rng.random()] * 4),
+            *(0.8, 4 * rng.random() ** 4),
+        ]
     )
     form_weights[JIS78] *= rng.random()
     return Writer(
@@ -148,6 +153,8 @@ def invent_writer(rng: np.random.Generator, difficulty: float = DEFAULT_DIFFICUL
         closeness=float(np.clip(0.85 - 0.25 * haste + _spread(rng, 0.12), 0.4, 1)),
         hook_length=float(np.clip(1.1 - 0.7 * haste + _spread(rng, 0.35), 0, 1.3)),
         kana_join_rate=float(rng.random() ** 2),
+        flick_rate=0.5 * float(rng.random() ** 3),
+        swap_rate=0.12 * haste * float(rng.random()),
         join_rate=float(np.clip(1.1 * (haste - 0.2) + _spread(rng, 0.2), 0, 0.9)),
         form_weights=form_weights,
         pen_width=3.12 * math.exp(_spread(rng, 0.16)) * (0.66 if rng.random() < 0.09 else 1),  # some have fine nibs
@@ -227,6 +234,8 @@ def write_strokes(
     points = _move_strokes(points, is_kana, writer, rng)
     points = _move_components(points, copybook.components[rows], cells, writer, rng)
     points = _close_touches(points, copybook.points[rows], copybook.touches[rows], writer, rng)
+    order = _choose_order(cells, is_kana, writer, rng)
+    points, rows = points[order], rows[order]
     flows_on = np.arange(len(cells)) - (np.cumsum(counts) - counts)[cells] == _FLOWS_ON[classes[cells]]
     joins, join_after, is_whole = _join_strokes(points, cells, counts, is_kana, flows_on, writer, rng)
     points, joins = _round_joins(points, joins, join_after, is_whole, writer, rng)
@@ -470,6 +479,17 @@ def _close_touches(
     return moved
 
 
+def _choose_order(
+    cells: npt.NDArray[np.int64], is_kana: npt.NDArray[np.bool_], writer: Writer, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """(s,) the strokes in the order of writing: some neighbours of a kanji change places, which shows in the joins."""
+    order = np.arange(len(cells))
+    swapped = np.flatnonzero((rng.random(len(cells) - 1) < writer.swap_rate) & (cells[1:] == cells[:-1]) & ~is_kana[1:])
+    swapped = swapped[np.diff(swapped, prepend=-2) > 1]  # a stroke changes places once
+    order[swapped], order[swapped + 1] = swapped + 1, swapped
+    return order
+
+
 def _join_strokes(
     points: npt.NDArray[np.float64],
     cells: npt.NDArray[np.int64],
@@ -494,8 +514,10 @@ def _join_strokes(
     likely *= 1 - (0.8 - 0.35 * writer.haste) * upwards  # on the way up the pen is lifted, in a hurry less often
     likely *= np.where((counts[cells] <= 3) & ~is_kana, 0.35, 1)  # 二 must not become 乙
     likely[flows_on] = np.maximum(likely[flows_on], writer.kana_join_rate)
-    after = np.flatnonzero(has_next & (rng.random(len(points)) < likely) & (distance > 3))
-    whole = rng.random(len(after)) < 0.25 + 0.6 * writer.haste
+    is_joined = rng.random(len(points)) < likely
+    is_flicked = is_kana & (rng.random(len(points)) < writer.flick_rate) & ~is_joined
+    after = np.flatnonzero(has_next & (is_joined | is_flicked) & (distance > 3))
+    whole = (rng.random(len(after)) < 0.25 + 0.6 * writer.haste) & is_joined[after]
     whole &= (counts[cells[after]] > 3) | is_kana[after]
     whole |= flows_on[after]
     reach = np.where(whole, 1.0, rng.uniform(0.15, 0.45, len(after)))  # a tail that only points to the next stroke
@@ -505,7 +527,7 @@ def _join_strokes(
     arrive *= (distance[after] / np.maximum(np.hypot(arrive[:, 0], arrive[:, 1]), 1e-6))[:, None]
     start = points[after, -1]
     end = start + gap[after]
-    swing = rng.uniform(0.05, 0.3, (len(after), 1))
+    swing = rng.uniform(0.05, 0.3, (len(after), 1)) * np.where(is_flicked[after], 0.3, 1)[:, None]
     t = (reach[:, None] * _ALONG)[..., None]
     controls = [start, start + swing * leave, end - swing * arrive, end]
     weights = [(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3]

@@ -1,5 +1,7 @@
 """Pens against areas known from geometry; writers against ETL9G's measured cells."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -89,6 +91,35 @@ def test_the_copybook_holds_every_form(copybook):
         assert main[:, -1] == pytest.approx(np.array([stroke.curves[-1, 3] for stroke in glyph.strokes]))
 
 
+def test_so_has_a_form_with_a_dot_on_top(copybook):
+    for character, strokes in (("そ", (1, 2)), ("ぞ", (3, 4))):
+        first, end = copybook.form_of_class[CLASS_OF_CHARACTER[character] :][:2]
+        assert np.diff(copybook.stroke_of_form[first : end + 1]).tolist() == list(strokes)
+
+
+def test_strokes_of_hasty_writers_change_places_within_their_cells_only(copybook):
+    classes = np.array([CLASS_OF_CHARACTER[character] for character in "永はき田"])
+    careful = replace(invent_writer(np.random.default_rng(0)), swap_rate=0, join_rate=0, kana_join_rate=0, flick_rate=0)
+
+    def middles(writer):
+        return write_strokes(copybook, classes, writer, np.random.default_rng(1)).points.mean(axis=1).round(6)
+
+    usual, swapped = middles(careful), middles(replace(careful, swap_rate=1))
+    assert len(usual) == len(swapped) == 17
+    differs = (usual != swapped).any(axis=1)
+    assert differs[:5].any() and differs[12:].any() and not differs[5:12].any()  # kanji, and no hiragana
+
+
+def test_flicks_point_to_the_next_stroke_of_a_hiragana(copybook):
+    classes = np.array([CLASS_OF_CHARACTER["こ"]])
+    careful = replace(invent_writer(np.random.default_rng(0)), join_rate=0, kana_join_rate=0, flick_rate=1)
+    strokes = write_strokes(copybook, classes, careful, np.random.default_rng(1))
+    upper, lower, flick = strokes.points
+    gap, way = lower[0] - upper[-1], flick[-1] - flick[0]
+    assert flick[0] == pytest.approx(upper[-1])
+    assert 0 < way @ gap < 0.5 * gap @ gap
+
+
 def test_older_forms_are_outside_the_classes():
     from kanjinet.copybook import _JIS78_FORMS
 
@@ -167,7 +198,7 @@ def test_writers_differ_and_difficulty_is_a_dial(copybook):
         distances = []
         for number in range(12):
             rng = np.random.default_rng(number)
-            writer = invent_writer(rng, difficulty)
+            writer = replace(invent_writer(rng, difficulty), swap_rate=0)
             strokes = write_strokes(copybook, classes, writer, rng)
             first = strokes.points[strokes.cells == 0][:5]  # 永 has five strokes, joined ways come after
             form = copybook.form_of_class[classes[0]]
@@ -190,7 +221,8 @@ def test_look_alikes_keep_what_tells_them_apart(copybook):
     wrong = total = 0
     for number in range(60):
         rng = np.random.default_rng(1000 + number)
-        strokes = write_strokes(copybook, classes, invent_writer(rng), rng)
+        writer = replace(invent_writer(rng), swap_rate=0)  # the figures below go by stroke numbers
+        strokes = write_strokes(copybook, classes, writer, rng)
         points = {}
         for cell, (character, count) in enumerate(zip(characters, counts, strict=True)):
             points[character] = strokes.points[strokes.cells == cell][:count]
