@@ -56,7 +56,8 @@ SOURCES: dict[str, Callable[[Writer], Writer]] = {
         w, bow=0, bow_across=0, bow_down=0, tremor=0, roundness=0, angularity=0
     ),
     "hooks": lambda w: replace(w, hook_length=1),
-    "joined strokes": lambda w: replace(w, join_rate=0, kana_join_rate=0),
+    "joined strokes and flicks": lambda w: replace(w, join_rate=0, kana_join_rate=0, flick_rate=0),
+    "order of strokes": lambda w: replace(w, swap_rate=0),
     "other forms of characters": lambda w: replace(w, form_weights=ONLY_MAIN_FORM),
     "slant, warp, aspect": lambda w: replace(w, slant=0, rise=0, warp=np.zeros((2, 6)), aspect=0.85, kana_aspect=1),
     "pens and ink": lambda w: replace(w, pen_width=3.1, pressure=0.3, ink=PLAIN_INK),

@@ -15,7 +15,6 @@ import pytest
 import torch
 from PIL import Image
 
-from kanjinet.augment import Augmentation, change_width, make_coarse, measure_widths
 from kanjinet.locks import lock_folder
 from kanjinet.training import peak_learning_rate, schedule_factor
 from tests.conftest import ROOT, run_on_full_disk, run_script
@@ -383,24 +382,6 @@ def test_peak_rate_grows_with_the_root_of_the_batch() -> None:
     assert peak_learning_rate(0.001, 256) == pytest.approx(0.008)
 
 
-def test_variation_moves_ink_but_keeps_its_range_and_most_of_it() -> None:
-    pictures = torch.zeros(64, 1, 64, 64)
-    pictures[:, :, 20:44, 20:44] = 1
-    torch.manual_seed(0)
-    varied = Augmentation()(pictures)
-    assert varied.shape == pictures.shape
-    assert 0 <= varied.min()
-    assert varied.max() <= 1
-    assert (varied[0] - varied[1]).abs().max() > 0.5  # each picture in its own way
-
-    def find_least_overlap(varied: torch.Tensor) -> float:
-        return ((varied * pictures).sum(dim=(1, 2, 3)) / pictures.sum(dim=(1, 2, 3))).min().item()
-
-    assert find_least_overlap(varied) > 0.4  # narrowing alone may take 2 of these 24 pixels at each side: 31 %
-    torch.manual_seed(0)
-    assert find_least_overlap(Augmentation(narrow=0)(pictures)) > 0.5
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="limits a process's file size, which Windows cannot")
 def test_a_full_disk_is_an_error_of_one_line_and_leaves_nothing(workplace: Path, tmp_path: Path) -> None:
     command = [*QUICK, "--epochs", "1", "--data-dir", workplace / "dataset", "--output-dir", tmp_path]
@@ -451,64 +432,6 @@ def test_an_incomplete_state_is_refused(workplace: Path, tmp_path: Path) -> None
     result = train(workplace, tmp_path, "--epochs", "1", "--resume", check=False)
     assert result.returncode == 1
     assert "incomplete state of a training run" in result.stderr
-
-
-def draw_line(width: int) -> torch.Tensor:
-    picture = torch.zeros(1, 1, 64, 64)
-    picture[:, :, 8:56, 30 : 30 + width] = 0.8
-    return picture
-
-
-def count_width(picture: torch.Tensor) -> int:
-    return int((picture[0, 32] > 0.4).sum())
-
-
-def test_strokes_become_wider_and_narrower_and_keep_their_darkness() -> None:
-    images = torch.cat([draw_line(4), draw_line(4), draw_line(4), draw_line(9)])
-    widening = torch.tensor([1.0, 0.0, 0.0, 0.0]).view(4, 1, 1, 1)
-    narrowing = torch.tensor([0.0, 0.0, 1.0, 1.0]).view(4, 1, 1, 1)
-    changed = change_width(images, widening, narrowing)
-    assert [count_width(picture) for picture in changed] == [6, 4, 2, 5]  # 2 pixels a side at most
-    assert changed.amax((1, 2, 3)).tolist() == pytest.approx([0.8] * 4)
-
-
-def test_a_hairline_is_not_narrowed_away() -> None:
-    line = draw_line(1)
-    assert torch.equal(change_width(line, torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)), line)
-
-
-@pytest.mark.parametrize("width", [2, 5, 9])
-def test_stroke_width_is_measured(width: int) -> None:
-    assert measure_widths(draw_line(width)).item() == pytest.approx(width, rel=0.2)
-
-
-def test_coarse_pictures_have_fewer_distinct_columns_and_the_same_darkness() -> None:
-    image = torch.rand(1, 1, 64, 64) * 0.5
-    torch.manual_seed(1)
-    drawn = [make_coarse(image) for _ in range(8)]
-    distinct = [len(torch.unique(coarse[0, 0], dim=1).T) for coarse in drawn]
-    assert min(distinct) < 40  # in squares
-    assert all(coarse.amax().item() == pytest.approx(image.amax().item()) for coarse in drawn)
-    roughness = [coarse.diff(dim=3).abs().mean() for coarse in drawn]
-    assert max(roughness) < image.diff(dim=3).abs().mean() / 2
-
-
-def test_faint_pictures_stay_as_faint_as_they_were() -> None:
-    images = torch.zeros(64, 1, 32, 32)
-    images[:, :, 8:24, 12:20] = 0.3  # as with --preprocess plain
-    torch.manual_seed(0)
-    varied = Augmentation(noise=0, halo=0, gain=0)(images)
-    assert varied.amax((1, 2, 3)).min() > 0.25
-    assert varied.amax() < 0.31
-
-
-def test_variation_follows_the_seed() -> None:
-    images = torch.rand(8, 1, 64, 64)
-    torch.manual_seed(3)
-    first = Augmentation()(images)
-    torch.manual_seed(3)
-    assert torch.equal(first, Augmentation()(images))
-    assert not torch.equal(first, Augmentation()(images))
 
 
 def test_two_networks_are_averaged_and_the_average_is_measured(workplace: Path, tmp_path: Path) -> None:
