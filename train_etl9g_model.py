@@ -111,6 +111,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seed", type=seed_number, default=0, help="of subset, split, weights, order, variation")
     parser.add_argument("--patience", type=positive_int, default=10, help="epochs without progress before it stops")
     parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="also write the curves for TensorBoard")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the network first, about a minute: pays in long trainings"
+    )
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run with the same options")
     args = parser.parse_args()
     if args.batch_size < 2:
@@ -161,6 +164,7 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
         seed=args.seed,
         augmentation=augmentation,
         group=group,
+        compiles=args.compile,
     )
     print_plan(trainer, parts, info, args.split, args.init_from)
     with lock_folder(output_dir, "train_etl9g_model.py") if group.is_first else contextlib.nullcontext():
@@ -252,6 +256,7 @@ def collect_options(args: argparse.Namespace, info: DatasetInfo) -> dict[str, An
         "pooling_type": args.pooling_type,
         "split": args.split,
         "seed": args.seed,
+        "compile": args.compile,
         "dataset_sha256": info.sha256,
     }
 

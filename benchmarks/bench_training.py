@@ -10,6 +10,7 @@ workers, Adam, float32, and the loss read after every step.
 
 import argparse
 import contextlib
+import functools
 import os
 import platform
 import time
@@ -31,7 +32,7 @@ from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
 from kanjinet.process_group import choose_device
 from kanjinet.training import Samples, Trainer, peak_learning_rate
 
-WARM_UP_SHARE = 0.25  # of the seconds, before the clock starts
+WARM_UP_SHARE = 0.25  # of the seconds, after the first step and before the clock starts
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,6 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--pictures", type=positive_int, default=20_000, help="in the training set")
     parser.add_argument("--batch-sizes", type=positive_int, nargs="+", default=[BATCH_SIZE], help="pictures a step")
     parser.add_argument("--versions", nargs="+", choices=MODEL_VERSIONS, default=["2.1", "3.0"], help="networks")
+    parser.add_argument("--compile", action="store_true", help="also with a compiled network")
     parser.add_argument("--loader-workers", type=int, default=os.cpu_count(), help="processes of the plain loop")
     return parser.parse_args()
 
@@ -96,7 +98,7 @@ def time_plain_loop(version: str, pictures: OneByOne, batch: int, args: argparse
 
 
 def time_toolkit(
-    version: str, samples: Samples, batch: int, args: argparse.Namespace, augmentation: Augmentation
+    version: str, batch: int, *, samples: Samples, args: argparse.Namespace, augmentation: Augmentation, compiles: bool
 ) -> float:
     """Pictures a second of the toolkit's own training loop."""
     device = choose_device()
@@ -109,6 +111,7 @@ def time_toolkit(
         peak_rate=peak_learning_rate(LEARNING_RATE, batch),
         seed=0,
         augmentation=augmentation,
+        compiles=compiles,
     )
     clock = _Clock(args.seconds)
 
@@ -126,8 +129,8 @@ class _Clock:
     """Counts pictures once the warm-up is over; on a GPU it waits for the work that is under way."""
 
     def __init__(self, seconds: float) -> None:
-        self.warm_up_ends = time.perf_counter() + WARM_UP_SHARE * seconds
         self.seconds = seconds
+        self.warm_up_ends: float | None = None
         self.start: float | None = None
         self.counted = 0
         self.pictures_per_s = float("nan")
@@ -135,6 +138,8 @@ class _Clock:
     def is_over(self, pictures: int) -> bool:
         """Count a step's pictures; whether the time is up."""
         now = time.perf_counter()
+        if self.warm_up_ends is None:  # the first step, in which a network may be compiled, is over
+            self.warm_up_ends = now + WARM_UP_SHARE * self.seconds
         if self.start is None:
             if now >= self.warm_up_ends:
                 self.start = self._wait()
@@ -172,12 +177,13 @@ def main() -> None:
     print(describe_machine())
     print(f"{'loop':34}{'network':>8}{'batch':>7}{'pictures/s':>12}{'ratio':>8}")
     loops: dict[str, Callable[[str, int], float]] = {
-        "plain: Dataset and DataLoader": lambda version, batch: time_plain_loop(version, pictures, batch, args),
-        "toolkit": lambda version, batch: time_toolkit(version, samples, batch, args, Augmentation()),
-        "toolkit without augmentation": lambda version, batch: time_toolkit(
-            version, samples, batch, args, NO_AUGMENTATION
-        ),
+        "plain: Dataset and DataLoader": lambda version, batch: time_plain_loop(version, pictures, batch, args)
     }
+    for compiles in (False, True)[: 1 + args.compile]:
+        for kind, augmentation in (("", Augmentation()), (" without augmentation", NO_AUGMENTATION)):
+            loops[f"toolkit{', compiled,' if compiles else ''}{kind}"] = functools.partial(
+                time_toolkit, samples=samples, args=args, augmentation=augmentation, compiles=compiles
+            )
     for batch in args.batch_sizes:
         for version in args.versions:
             baseline = float("nan")

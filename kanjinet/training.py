@@ -49,6 +49,24 @@ def make_optimizer(model: nn.Module, peak_rate: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=peak_rate, betas=(0.9, 0.99), fused=True)
 
 
+def compile_network(network: nn.Module) -> nn.Module:
+    """The same network, to be compiled when it is first used.
+
+    Raises:
+        KanjinetError: nothing can be compiled on this machine.
+    """
+    try:
+        torch.compile(lambda x: x + 1)(torch.ones(2, device=next(network.parameters()).device))
+    except Exception as error:  # a missing compiler shows as one of many kinds
+        reason = str(error).strip().partition("\n")[0]
+        raise KanjinetError(
+            f"--compile: PyTorch cannot compile here ({reason}): leave it out, or install a C++ compiler "
+            "(for a GPU, Triton)"
+        ) from error
+    compiled: nn.Module = torch.compile(network)
+    return compiled
+
+
 def as_input(images: torch.Tensor) -> torch.Tensor:
     """(B, S, S) uint8 -> (B, 1, S, S) float32, 0-1: what the network takes."""
     return images.unsqueeze(1).float().div_(255)
@@ -90,12 +108,15 @@ class Trainer:
     seed: int
     augmentation: Augmentation
     group: ProcessGroup = ALONE
+    compiles: bool = False  # the network, by torch.compile: slow to start, then faster
 
     def __post_init__(self) -> None:
         self.position: dict[str, Any] | None = None  # within an epoch that is not over
         self.optimizer = make_optimizer(self.model, self.peak_rate)
         self.device = self.samples.classes.device
         self._network: nn.Module = self.model if self.group.size == 1 else DistributedDataParallel(self.model)
+        if self.compiles:
+            self._network = compile_network(self._network)
         self.steps_per_epoch = max(1, len(self.samples) // self.batch_size)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._mixed_type() == torch.float16)
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from PIL import Image
 
 from kanjinet.locks import lock_folder
 from kanjinet.training import peak_learning_rate, schedule_factor
-from tests.conftest import ROOT, run_on_full_disk, run_script
+from tests.conftest import ROOT, require, run_on_full_disk, run_script
 
 QUICK = ["train_etl9g_model.py", "--sample-limit", "300", "--batch-size", "32", "--model-version", "1.0"]
 
@@ -450,3 +451,25 @@ def test_two_networks_are_averaged_and_the_average_is_measured(workplace: Path, 
     refused = run_script(["average_models.py", start, workplace / "none.pth"], workplace, check=False)
     assert refused.returncode == 1
     assert "none.pth: not found" in refused.stderr
+
+
+def test_compiled_network_makes_the_same_steps(workplace: Path, tmp_path: Path) -> None:
+    require(shutil.which(os.environ.get("CXX", "g++")), "install a C++ compiler")
+    for name in ("plain", "compiled"):
+        options = ["--compile"] if name == "compiled" else []
+        train(workplace, tmp_path / name, "--model-version", "1.0", "--epochs", "1", *options)
+    plain, compiled = (read_history(tmp_path / name)[0] for name in ("plain", "compiled"))
+    assert compiled["train_loss"] == pytest.approx(plain["train_loss"], rel=1e-3)
+    assert load(tmp_path / "compiled" / "best_kanji_model.pth")["training"]["compile"] is True
+
+
+def test_without_a_compiler_nothing_is_compiled(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "no compiler"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    command = [*QUICK, "--data-dir", workplace / "dataset", "--output-dir", tmp_path, "--compile"]
+    result = run_script(command, workplace, check=False)
+    assert result.returncode == 1
+    assert "--compile: PyTorch cannot compile here" in result.stderr and "leave it out" in result.stderr
+    assert not list(tmp_path.glob("*.pth"))
