@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from kanjinet.checkpoint import Checkpoint, save_checkpoint
-from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
+from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, share, show_path
 from kanjinet.dataset import DatasetInfo, read_dataset_info, read_images, read_labels
 from kanjinet.errors import KanjinetError
 from kanjinet.exports import check_export_path
@@ -32,6 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python average_models.py start.safetensors best_kanji_model.pth")
     parser.add_argument("models", type=Path, nargs=2, help="the start, and what was trained from it")
     parser.add_argument("--data-dir", type=Path, default=Path("dataset"), help="the second one's dataset")
+    parser.add_argument("--weight", type=share, default=0.5, help="of the second one, 0-1; the first has the rest")
     parser.add_argument("--output", type=Path, default=Path("averaged_kanji_model.pth"), help="the file to write")
     return parser.parse_args()
 
@@ -47,10 +48,11 @@ def main() -> None:
         raise KanjinetError(
             f"{info.folder}: {args.models[1]} was trained on another dataset: name that with --data-dir"
         )
-    averaged = average(first.model, second.model)
+    averaged = average(first.model, second.model, args.weight)
     training = {
         **second.training,
         "averaged_from_sha256": [sha256_of_file(path) for path in args.models],
+        "averaged_by_weights": [1 - args.weight, args.weight],
         **measure(averaged, second, info),
     }
     make_folder(args.output.parent)
@@ -70,13 +72,13 @@ def check_fit(paths: list[Path], first: Checkpoint, second: Checkpoint) -> None:
         )
 
 
-def average(first: LightweightKanjiNet, second: LightweightKanjiNet) -> LightweightKanjiNet:
-    """A network with the mean of all weights and of batch normalisation's statistics."""
+def average(first: LightweightKanjiNet, second: LightweightKanjiNet, weight: float) -> LightweightKanjiNet:
+    """A network with the mean of all weights and of batch normalisation's statistics, `weight` being the second's."""
     averaged = copy.deepcopy(second)
     other = first.state_dict()
     averaged.load_state_dict(
         {
-            name: (other[name] + tensor) / 2 if tensor.is_floating_point() else tensor
+            name: torch.lerp(other[name], tensor, weight) if tensor.is_floating_point() else tensor
             for name, tensor in second.state_dict().items()
         }
     )

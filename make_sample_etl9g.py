@@ -25,7 +25,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from kanjinet.classes import NUM_CLASSES
-from kanjinet.cli import make_parser, positive_int, run_script, seed_number, show_path
+from kanjinet.cli import make_parser, positive_int, run_script, seed_number, share, show_path
 from kanjinet.copybook import join_copybooks, load_copybook, read_copybook, save_copybook
 from kanjinet.errors import KanjinetError
 from kanjinet.etl9g import (
@@ -84,7 +84,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=seed_number, default=0, help="the same seed and options, the same bytes")
     parser.add_argument("--workers", type=positive_int, help="processes (default: one a usable core)")
-    parser.add_argument("--difficulty", type=difficulty, default=DEFAULT_DIFFICULTY, help="0 = copybook ... 1 = hasty")
+    parser.add_argument("--difficulty", type=share, default=DEFAULT_DIFFICULTY, help="0 = copybook ... 1 = hasty")
     parser.add_argument("--contact-sheet", type=Path, metavar="PICTURE.PNG", help="also draw many hands in one picture")
     return parser.parse_args()
 
@@ -103,17 +103,6 @@ def _bounded(text: str, most: int) -> int:
     value = positive_int(text)
     if value > most:
         raise argparse.ArgumentTypeError(f"{text!r}: expected at most {most}, as many as ETL9G has")
-    return value
-
-
-def difficulty(text: str) -> float:
-    """An argparse type: 0-1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0 (copybook) to 1 (hasty)")
     return value
 
 

@@ -112,6 +112,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--patience", type=positive_int, default=10, help="epochs without progress before it stops")
     parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="also write the curves for TensorBoard")
     parser.add_argument(
+        "--hiragana-repeats",
+        type=positive_int,
+        default=1,
+        help="show each hiragana so many times an epoch: they vary more from hand to hand than kanji",
+    )
+    parser.add_argument(
         "--compile", action="store_true", help="compile the network first, about a minute: pays in long trainings"
     )
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run with the same options")
@@ -165,6 +171,7 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
         augmentation=augmentation,
         group=group,
         compiles=args.compile,
+        hiragana_repeats=args.hiragana_repeats,
     )
     print_plan(trainer, parts, info, args.split, args.init_from)
     with lock_folder(output_dir, "train_etl9g_model.py") if group.is_first else contextlib.nullcontext():
@@ -256,6 +263,7 @@ def collect_options(args: argparse.Namespace, info: DatasetInfo) -> dict[str, An
         "pooling_type": args.pooling_type,
         "split": args.split,
         "seed": args.seed,
+        "hiragana_repeats": args.hiragana_repeats,
         "compile": args.compile,
         "dataset_sha256": info.sha256,
     }

@@ -57,6 +57,11 @@ def positive_float(text: str) -> float:
     return _checked(text, float, lambda value: 0 < value < float("inf"), "a number above 0")
 
 
+def share(text: str) -> float:
+    """An argparse type: a number from 0 to 1."""
+    return _checked(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+
+
 def _checked(text: str, convert: Callable[[str], Number], accept: Callable[[Number], bool], wanted: str) -> Number:
     try:
         value = convert(text)

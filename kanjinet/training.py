@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from kanjinet.augment import Augmentation
+from kanjinet.classes import NUM_HIRAGANA
 from kanjinet.errors import KanjinetError
 from kanjinet.model import LightweightKanjiNet
 from kanjinet.process_group import ALONE, ProcessGroup
@@ -63,8 +64,7 @@ def compile_network(network: nn.Module) -> nn.Module:
             f"--compile: PyTorch cannot compile here ({reason}): leave it out, or install a C++ compiler "
             "(for a GPU, Triton)"
         ) from error
-    compiled: nn.Module = torch.compile(network)
-    return compiled
+    return cast(nn.Module, torch.compile(network))
 
 
 def as_input(images: torch.Tensor) -> torch.Tensor:
@@ -81,6 +81,13 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.classes)
+
+
+def repeat_hiragana(classes: torch.Tensor, repeats: int) -> torch.Tensor:
+    """The indices of all samples, of classes (n,), and again those of hiragana until each is there `repeats` times."""
+    everything = torch.arange(len(classes), device=classes.device)
+    hiragana = everything[classes < NUM_HIRAGANA]
+    return torch.cat([everything, hiragana.repeat(repeats - 1)])
 
 
 @dataclass
@@ -109,6 +116,7 @@ class Trainer:
     augmentation: Augmentation
     group: ProcessGroup = ALONE
     compiles: bool = False  # the network, by torch.compile: slow to start, then faster
+    hiragana_repeats: int = 1  # how many times an epoch shows each picture of a hiragana
 
     def __post_init__(self) -> None:
         self.position: dict[str, Any] | None = None  # within an epoch that is not over
@@ -117,7 +125,8 @@ class Trainer:
         self._network: nn.Module = self.model if self.group.size == 1 else DistributedDataParallel(self.model)
         if self.compiles:
             self._network = compile_network(self._network)
-        self.steps_per_epoch = max(1, len(self.samples) // self.batch_size)
+        self._shown = repeat_hiragana(self.samples.classes, self.hiragana_repeats)
+        self.steps_per_epoch = max(1, len(self._shown) // self.batch_size)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._mixed_type() == torch.float16)
 
     def train_epoch(
@@ -140,7 +149,7 @@ class Trainer:
             KanjinetError: the loss is no longer finite.
         """
         torch.manual_seed(self._derive_seed(epoch))
-        order = torch.randperm(len(self.samples), device=self.device)
+        order = self._shown[torch.randperm(len(self._shown), device=self.device)]
         first, total_loss, total_right = self._start_epoch(epoch)
         share = self.batch_size // self.group.size
         self._network.train()

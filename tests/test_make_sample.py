@@ -149,8 +149,8 @@ def test_seed_and_difficulty_change_the_bytes():
         (["--sets", "-1"], "at least 1"),
         (["--workers", "0"], "at least 1"),
         (["--seed", "-1"], "from 0 to 4294967295"),
-        (["--difficulty", "1.5"], "0 (copybook)"),
-        (["--difficulty", "nan"], "0 (copybook)"),
+        (["--difficulty", "1.5"], "from 0 to 1"),
+        (["--difficulty", "nan"], "from 0 to 1"),
         (["--files", "1", "--sets", "1"], "not allowed"),
     ],
 )

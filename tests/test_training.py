@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from kanjinet.locks import lock_folder
-from kanjinet.training import peak_learning_rate, schedule_factor
+from kanjinet.training import peak_learning_rate, repeat_hiragana, schedule_factor
 from tests.conftest import ROOT, require, run_on_full_disk, run_script
 
 QUICK = ["train_etl9g_model.py", "--sample-limit", "300", "--batch-size", "32", "--model-version", "1.0"]
@@ -435,6 +435,16 @@ def test_an_incomplete_state_is_refused(workplace: Path, tmp_path: Path) -> None
     assert "incomplete state of a training run" in result.stderr
 
 
+def test_hiragana_are_shown_more_often_on_demand(workplace: Path, tmp_path: Path) -> None:
+    assert repeat_hiragana(torch.tensor([70, 71, 3000, 0]), 1).tolist() == [0, 1, 2, 3]
+    assert repeat_hiragana(torch.tensor([70, 71, 3000, 0]), 3).tolist() == [0, 1, 2, 3, 0, 3, 0, 3]
+    options = ["--epochs", "1", "--sample-limit", "3036", "--hiragana-repeats", "20"]
+    result = train(workplace, tmp_path, *options)
+    shown = 2125 + 19 * round(71 * 0.7)
+    steps = int(re.search(r"1 epochs of (\d+) steps", result.stdout)[1])
+    assert steps == pytest.approx(shown / 32, rel=0.02) and steps > 1.3 * 2125 / 32
+
+
 def test_two_networks_are_averaged_and_the_average_is_measured(workplace: Path, tmp_path: Path) -> None:
     start = workplace / "best_kanji_model.pth"
     options = ("--model-version", "3.0", "--epochs", "1", "--init-from", str(start))
@@ -448,6 +458,9 @@ def test_two_networks_are_averaged_and_the_average_is_measured(workplace: Path, 
     training = load(mean)["training"]
     assert f"top-1 {training['test']['top1']:.2%} of {training['test']['samples']} pictures" in result.stdout
     assert len(training["averaged_from_sha256"]) == 2
+    run_script(["average_models.py", start, end, "--output", mean, "--weight", "0.75"], workplace)
+    weight = "classifier.1.weight"
+    torch.testing.assert_close(load(mean)["state_dict"][weight], first[weight] / 4 + second[weight] * 3 / 4)
     refused = run_script(["average_models.py", start, workplace / "none.pth"], workplace, check=False)
     assert refused.returncode == 1
     assert "none.pth: not found" in refused.stderr
