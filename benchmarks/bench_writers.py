@@ -6,6 +6,7 @@ Run:    python benchmarks/bench_writers.py --drawings drawings.npz --seeds 3
 
 Every training sees the same number of characters, by writers who lack habits of one kind, and is judged on the
 characters of complete writers whom it never saw, and on the drawings. The lower a line, the more its source is worth.
+The last lines are of trainings that differ otherwise: in the difficulty of all writers, or in what is shown how often.
 """
 
 import argparse
@@ -66,40 +67,51 @@ SOURCES: dict[str, Callable[[Writer], Writer]] = {
     "augmentation": keep,
     "repetition": keep,  # as many pictures, every one of them new
 }
+DIFFICULTIES = {"haste and most variety": 0.0, "(difficulty 0.25)": 0.25, "(difficulty 0.75)": 0.75}
+REPEATS = {"(hiragana shown 6 times)": 6}
+LINES = list(dict.fromkeys([*SOURCES, *DIFFICULTIES, *REPEATS]))
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(__doc__, "python benchmarks/bench_writers.py --drawings drawings.npz --seeds 3")
-    parser.add_argument("--without", nargs="+", choices=SOURCES, default=list(SOURCES), help="sources to leave out")
+    parser.add_argument("--lines", nargs="+", choices=LINES, default=LINES, help="lines of the table")
     parser.add_argument("--sets", type=positive_int, default=4, help="data sets of 3,036 characters to train on")
     add_options(parser)
     return parser.parse_args()
 
 
-def write_samples(copybook: Copybook, number_of_sets: int, seed: int, without: str) -> Samples:
+def write_samples(copybook: Copybook, number_of_sets: int, seed: int, line: str) -> Samples:
     """Data sets by new writers, each of 20 sheets by 20 hands, preprocessed."""
-    difficulty = 0.0 if without == "haste and most variety" else DEFAULT_DIFFICULTY
-    with_fragments = without != "neighbours' fragments"
+    difficulty = DIFFICULTIES.get(line, DEFAULT_DIFFICULTY)
+    change = SOURCES.get(line, keep)
+    with_fragments = line != "neighbours' fragments"
     images, classes = [], []
     for number in range(number_of_sets):
         for sheet, sheet_classes in enumerate(list_sheet_classes()):
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number, sheet)))
-            writer = SOURCES[without](invent_writer(rng, difficulty))
+            writer = change(invent_writer(rng, difficulty))
             cells = write_sheet(copybook, sheet_classes, writer, rng, with_fragments=with_fragments)
             images.append(preprocess(cells * np.uint8(INK_SCALE), SIZE, NORMALIZE, cells=True))
             classes.append(sheet_classes)
     return as_samples(np.concatenate(images), np.concatenate(classes))
 
 
-def train_and_judge(without: str, seed: int, args: argparse.Namespace) -> Result:
-    """One training without one source."""
+def train_and_judge(line: str, seed: int, args: argparse.Namespace) -> Result:
+    """The training of one line of the table."""
     copybook = read_copybook()
-    sets, epochs = (args.sets * args.epochs, 1) if without == "repetition" else (args.sets, args.epochs)
-    samples = write_samples(copybook, sets, 2 * seed, without)
-    augmentation = NO_AUGMENTATION if without == "augmentation" else None
-    model = train_briefly(samples, epochs=epochs, seed=seed, jobs=args.jobs, augmentation=augmentation)
-    return judge_on_new_writers(without, seed, model, copybook, args)
+    sets, epochs = (args.sets * args.epochs, 1) if line == "repetition" else (args.sets, args.epochs)
+    samples = write_samples(copybook, sets, 2 * seed, line)
+    augmentation = NO_AUGMENTATION if line == "augmentation" else None
+    model = train_briefly(
+        samples,
+        epochs=epochs,
+        seed=seed,
+        jobs=args.jobs,
+        augmentation=augmentation,
+        hiragana_repeats=REPEATS.get(line, 1),
+    )
+    return judge_on_new_writers(line, seed, model, copybook, args)
 
 
 def judge_on_new_writers(
@@ -111,10 +123,10 @@ def judge_on_new_writers(
 
 
 def main() -> None:
-    """Train without each source."""
+    """Train for each line."""
     args = parse_args()
     print(f"{args.sets} data sets, {args.epochs} epochs, {args.seeds} seeds; judged on {TEST_SETS} data sets unseen")
-    compare(train_and_judge, args.without, args)
+    compare(train_and_judge, args.lines, args)
 
 
 if __name__ == "__main__":

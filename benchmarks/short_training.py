@@ -79,6 +79,7 @@ def train_briefly(
     jobs: int,
     augmentation: Augmentation | None = None,
     version: str = DEFAULT_VERSION,
+    hiragana_repeats: int = 1,
 ) -> LightweightKanjiNet:
     """Train from scratch in this process, which has its share of the cores when `jobs` run at a time."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
@@ -92,6 +93,7 @@ def train_briefly(
         peak_rate=peak_learning_rate(LEARNING_RATE, BATCH_SIZE),
         seed=seed,
         augmentation=augmentation,
+        hiragana_repeats=hiragana_repeats,
     )
     for epoch in range(epochs):
         trainer.train_epoch(epoch, lambda *_: None)

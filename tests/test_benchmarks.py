@@ -55,7 +55,7 @@ def test_every_form_of_preprocessing_fills_its_picture(workplace: Path, monkeypa
 def test_sources_of_variation_are_left_out_one_by_one(tmp_path: Path) -> None:
     command = [
         "benchmarks/bench_writers.py",
-        "--without",
+        "--lines",
         "nothing",
         "haste and most variety",
         "--sets",
