@@ -54,6 +54,7 @@ from kanjinet.process_group import ProcessGroup, choose_device, join_process_gro
 from kanjinet.progress import PROGRESS_NAME
 from kanjinet.safetensors_io import load_trained_network
 from kanjinet.splits import PARTS, SPLITS, choose_samples, split_samples
+from kanjinet.temperature import calibrate, describe_temperature
 from kanjinet.training import (
     LABEL_SMOOTHING,
     EpochResult,
@@ -136,7 +137,7 @@ def main() -> None:
 
 
 def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -> None:
-    """Load, train epoch by epoch, then test the best weights."""
+    """Load, train epoch by epoch, then calibrate and test the best weights."""
     info = read_dataset_info(args.data_dir)
     check_image_size(args.image_size, info)
     config = ModelConfig.preset(args.model_version, info.image_size, args.pooling_type)
@@ -177,7 +178,7 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
         if run.epochs_done < args.epochs:
             print(f"stopped    no better validation accuracy for {args.patience} epochs")
         if group.is_first:
-            report_best(output_dir, parts["test"], run, device)
+            report_best(output_dir, parts, run, device)
         group.wait()
 
 
@@ -383,11 +384,14 @@ def describe_epoch(epoch: int, result: EpochResult, validated: Evaluation, elaps
     }
 
 
-def report_best(output_dir: Path, test: Samples, run: Run, device: torch.device) -> None:
-    """Test the best weights, read back from their file, and write the result beside and into it."""
+def report_best(output_dir: Path, parts: dict[str, Samples], run: Run, device: torch.device) -> None:
+    """Calibrate and test the best weights, read back from their file, and write the result beside and into it."""
     path = output_dir / CHECKPOINT_NAME
     checkpoint = load_checkpoint(path)
-    tested = evaluate(checkpoint.model.to(device).to(memory_format=torch.channels_last), test)
+    model = checkpoint.model.to(device).to(memory_format=torch.channels_last)
+    if "temperature" not in checkpoint.training:  # else the run had ended before, and is resumed
+        checkpoint.training["temperature"] = calibrate(model, parts["validation"], parts["test"])
+    tested = evaluate(model, parts["test"])
     checkpoint.training["test"] = tested.to_dict()
     save_checkpoint(path, checkpoint)
     write_json(
@@ -403,6 +407,7 @@ def report_best(output_dir: Path, test: Samples, run: Run, device: torch.device)
             "best_epoch": run.best_epoch,
             "validation_accuracy": run.best_accuracy,
             "test": tested.to_dict(),
+            "temperature": checkpoint.training["temperature"],
             "training": checkpoint.training,
             "environment": checkpoint.environment,
         },
@@ -410,6 +415,7 @@ def report_best(output_dir: Path, test: Samples, run: Run, device: torch.device)
     note = f" ({SAMPLE_NOTE})" if checkpoint.synthetic else ""
     shares = "  ".join(f"top-{k} {share:.2%}" for k, share in tested.top.items())
     print(f"test       {shares}  of {tested.samples:,} pictures, weights of epoch {run.best_epoch}{note}")
+    print(f"calibrated {describe_temperature(checkpoint.training['temperature'])}")
     print(f"written    {show_path(path)}, {PROGRESS_NAME}, {CURVES_NAME}, {INFO_NAME}, {STATE_NAME}")
     print(f"next       python convert_to_onnx.py --model-path {show_path(path)}")
 

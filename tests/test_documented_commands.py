@@ -16,7 +16,7 @@ SHORTENED = {
 }
 # setup: --test is what runs this, --demo is run by .ci/run. serve_web: ends with Ctrl-C; see test_web_server.py.
 TESTED_ELSEWHERE = {"setup_etl9g.py", "serve_web.py"}
-NOT_IN_WORKFLOW = {"average_models.py", "make_sample_etl9g.py", "recognize_kanji.py"}  # no stages
+NOT_IN_WORKFLOW = {"average_models.py", "calibrate_model.py", "make_sample_etl9g.py", "recognize_kanji.py"}  # no stages
 VARIABLES = {
     "$EtlDir": "ETL9G",
     "$DataDir": "dataset",
