@@ -138,6 +138,7 @@ def main() -> None:
 
 def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -> None:
     """Load, train epoch by epoch, then calibrate and test the best weights."""
+    started = time.perf_counter()
     info = read_dataset_info(args.data_dir)
     check_image_size(args.image_size, info)
     config = ModelConfig.preset(args.model_version, info.image_size, args.pooling_type)
@@ -164,6 +165,7 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
         group=group,
     )
     print_plan(trainer, parts, info, args.split, args.init_from)
+    print(f"ready      after {time.perf_counter() - started:.1f} s, {measure_memory_gib():.1f} GiB", flush=True)
     with lock_folder(output_dir, "train_etl9g_model.py") if group.is_first else contextlib.nullcontext():
         run = start_or_resume(trainer, output_dir, options, resume=args.resume)
         state_file = StateFile(output_dir, options, trainer, run)
@@ -274,7 +276,12 @@ def print_plan(
         f"recipe     {trainer.epochs} epochs of {trainer.steps_per_epoch} steps of {trainer.batch_size}, AdamW, "
         f"peak learning rate {trainer.peak_rate:.2e}, label smoothing {LABEL_SMOOTHING}"
     )
-    print(f"device     {trainer.device.type} ({name})", flush=True)
+    print(f"device     {trainer.device.type} ({name})")
+
+
+def measure_memory_gib() -> float:
+    """What this process has in memory now."""
+    return psutil.Process().memory_info().rss / 2**30
 
 
 def start_or_resume(trainer: Trainer, output_dir: Path, options: dict[str, Any], *, resume: bool) -> Run:
@@ -341,7 +348,7 @@ def train_one_epoch(
         f"epoch {epoch + 1:3d}/{trainer.epochs}  loss {result.loss:6.3f}  train {result.accuracy:7.2%}  "
         f"val loss {validated.loss:6.3f}  val {validated.top[1]:7.2%}  lr {result.learning_rate:.1e}  "
         f"{elapsed_s:6.1f} s  {pictures_per_s:7,.0f} pictures/s  "
-        f"{psutil.Process().memory_info().rss / 2**30:4.1f} GiB{'  best' if is_best else ''}",
+        f"{measure_memory_gib():4.1f} GiB{'  best' if is_best else ''}",
         flush=True,
     )
 
