@@ -3,7 +3,8 @@
 What lies halfway reads unknown hands and pens better than either (Wortsman et al., "Robust fine-tuning of zero-shot
 models", 2022); two networks that were trained from scratch have no such middle.
 
-Reads:  two trained networks, .pth or .safetensors, and dataset/, on whose held-out parts the average is measured
+Reads:  two trained networks, .pth or .safetensors, and dataset/, on whose held-out parts the average is calibrated
+        and measured
 Writes: averaged_kanji_model.pth
 Run:    python average_models.py start.safetensors best_kanji_model.pth --data-dir dataset
 """
@@ -12,19 +13,17 @@ import argparse
 import copy
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from kanjinet.checkpoint import Checkpoint, save_checkpoint
 from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, share, show_path
-from kanjinet.dataset import DatasetInfo, read_dataset_info, read_images, read_labels
+from kanjinet.dataset import read_dataset_info
 from kanjinet.errors import KanjinetError
 from kanjinet.exports import check_export_path
 from kanjinet.files import make_folder, sha256_of_file
+from kanjinet.held_out import load_held_out
 from kanjinet.model import LightweightKanjiNet
 from kanjinet.safetensors_io import load_trained_network
-from kanjinet.splits import split_as_trained
-from kanjinet.training import Samples, evaluate
+from kanjinet.temperature import calibrate, describe_temperature
+from kanjinet.training import evaluate
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,7 +37,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Average, measure, write."""
+    """Average, calibrate, measure, write."""
     args = parse_args()
     check_export_path(args.output, ".pth", "--output")
     first, second = (load_trained_network(path) for path in args.models)
@@ -49,17 +48,20 @@ def main() -> None:
             f"{info.folder}: {args.models[1]} was trained on another dataset: name that with --data-dir"
         )
     averaged = average(first.model, second.model, args.weight)
+    parts = load_held_out(info, second)
     training = {
         **second.training,
         "averaged_from_sha256": [sha256_of_file(path) for path in args.models],
         "averaged_by_weights": [1 - args.weight, args.weight],
-        **measure(averaged, second, info),
+        "temperature": calibrate(averaged, parts["validation"], parts["test"]),
+        **{name: evaluate(averaged, samples).to_dict() for name, samples in parts.items()},
     }
     make_folder(args.output.parent)
     result = Checkpoint(averaged, second.preprocessing, second.synthetic or first.synthetic, training, info.sha256)
     save_checkpoint(args.output, result)
     note = f" ({SAMPLE_NOTE})" if result.synthetic else ""
     print(f"test       top-1 {training['test']['top1']:.2%} of {training['test']['samples']:,} pictures{note}")
+    print(f"calibrated {describe_temperature(training['temperature'])}")
     print(f"written    {show_path(args.output)}")
 
 
@@ -78,23 +80,11 @@ def average(first: LightweightKanjiNet, second: LightweightKanjiNet, weight: flo
     other = first.state_dict()
     averaged.load_state_dict(
         {
-            name: torch.lerp(other[name], tensor, weight) if tensor.is_floating_point() else tensor
+            name: other[name].lerp(tensor, weight) if tensor.is_floating_point() else tensor
             for name, tensor in second.state_dict().items()
         }
     )
     return averaged
-
-
-def measure(model: LightweightKanjiNet, trained: Checkpoint, info: DatasetInfo) -> dict[str, dict[str, float]]:
-    """The accuracies on the parts that the training held back."""
-    labels = read_labels(info.folder, info.chunks)
-    parts = split_as_trained(labels, info.sha256, trained.training)
-    results = {}
-    for name in ("validation", "test"):
-        classes = torch.from_numpy(labels.classes[parts[name]].astype(np.int64))
-        samples = Samples(torch.from_numpy(read_images(info, parts[name])), classes)
-        results[name] = evaluate(model, samples).to_dict()
-    return results
 
 
 if __name__ == "__main__":

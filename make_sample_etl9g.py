@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from kanjinet.classes import NUM_CLASSES
+from kanjinet.classes import CLASS_OF_CHARACTER, NUM_CLASSES
 from kanjinet.cli import make_parser, positive_int, run_script, seed_number, share, show_path
+from kanjinet.contact_sheet import write_few_greys
 from kanjinet.copybook import join_copybooks, load_copybook, read_copybook, save_copybook
 from kanjinet.errors import KanjinetError
 from kanjinet.etl9g import (
@@ -45,7 +45,7 @@ from kanjinet.files import make_folder, replace_on_success
 from kanjinet.handwriting import DEFAULT_DIFFICULTY, GENERATOR_VERSION
 from kanjinet.kanjivg import find_kanjivg_folder, kanjivg_version
 from kanjinet.locks import lock_folder
-from kanjinet.sample_sheets import draw_contact_sheet, make_sheet_records
+from kanjinet.sample_sheets import CONTACT_CHARACTERS, draw_contact_sheet, make_sheet_records
 from kanjinet.workers import start_worker
 
 SHEETS = range(1, SHEETS_PER_SET + 1)
@@ -70,7 +70,8 @@ def main() -> None:
         finished = keep_finished_files(folder, plan, info)
         write_info(folder, info)  # first: data files without it could pass for real ones
         missing = {number: data_sets for number, data_sets in plan.items() if number not in finished}
-        write_files(folder, missing, args.seed, args.difficulty, workers, args.contact_sheet)
+        contact = (args.contact_sheet, args.contact_characters) if args.contact_sheet else None
+        write_files(folder, missing, args.seed, args.difficulty, workers, contact)
     report(folder, plan, finished, workers, time.perf_counter() - started)
 
 
@@ -86,6 +87,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--workers", type=positive_int, help="processes (default: one a usable core)")
     parser.add_argument("--difficulty", type=share, default=DEFAULT_DIFFICULTY, help="0 = copybook ... 1 = hasty")
     parser.add_argument("--contact-sheet", type=Path, metavar="PICTURE.PNG", help="also draw many hands in one picture")
+    parser.add_argument(
+        "--contact-characters", type=known_characters, default=CONTACT_CHARACTERS, help="of its first rows, a row each"
+    )
     return parser.parse_args()
 
 
@@ -104,6 +108,13 @@ def _bounded(text: str, most: int) -> int:
     if value > most:
         raise argparse.ArgumentTypeError(f"{text!r}: expected at most {most}, as many as ETL9G has")
     return value
+
+
+def known_characters(text: str) -> str:
+    """An argparse type: some of the 3,036 characters."""
+    if not text or any(character not in CLASS_OF_CHARACTER for character in text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected hiragana and kanji of ETL9G")
+    return text
 
 
 def usable_cores() -> int:
@@ -148,10 +159,13 @@ def write_files(
     seed: int,
     difficulty: float,
     workers: int,
-    contact_sheet: Path | None = None,
+    contact: tuple[Path, str] | None = None,
 ) -> None:
-    """Write every file of the plan (file number -> its data sets), and the contact sheet, each whole or not at all."""
-    if not plan and not contact_sheet:
+    """Write every file of the plan (file number -> its data sets), each whole or not at all.
+
+    The same for the contact sheet, where a picture and its characters are given.
+    """
+    if not plan and not contact:
         return
     num_sheets = SHEETS_PER_SET * sum(map(len, plan.values()))
     with (
@@ -163,8 +177,8 @@ def write_files(
             copybook = Path(scratch, "copybook.npz")
             borders = [round(NUM_CLASSES * part / workers) for part in range(workers + 1)]
             save_copybook(copybook, join_copybooks(list(pool.map(read_copybook, borders[:-1], borders[1:]))))
-            if contact_sheet:
-                pool.submit(write_contact_sheet, contact_sheet, copybook, seed, difficulty).result()
+            if contact:
+                pool.submit(write_contact_sheet, *contact, copybook, seed, difficulty).result()
             for number, data_sets in plan.items():
                 path = folder / etl9g_file_name(number)
                 jobs = [(copybook, *job, seed, difficulty) for job in itertools.product(data_sets, SHEETS)]
@@ -195,12 +209,11 @@ def make_sheet(job: SheetJob) -> npt.NDArray[np.void]:
     return make_sheet_records(load_copybook(copybook), data_set, sheet, seed, difficulty)
 
 
-def write_contact_sheet(path: Path, copybook: Path, seed: int, difficulty: float) -> None:
+def write_contact_sheet(path: Path, characters: str, copybook: Path, seed: int, difficulty: float) -> None:
     """A picture of many hands, in a worker process."""
-    picture = draw_contact_sheet(load_copybook(copybook), seed, difficulty)
+    picture = draw_contact_sheet(load_copybook(copybook), seed, difficulty, characters)
     make_folder(path.parent)
-    with replace_on_success(path) as file:
-        file.write(cv2.imencode(".png", picture)[1].tobytes())
+    write_few_greys(path, picture)
 
 
 def keep_finished_files(folder: Path, plan: dict[int, list[int]], info: str) -> set[int]:

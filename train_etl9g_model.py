@@ -54,6 +54,7 @@ from kanjinet.process_group import ProcessGroup, choose_device, join_process_gro
 from kanjinet.progress import PROGRESS_NAME
 from kanjinet.safetensors_io import load_trained_network
 from kanjinet.splits import PARTS, SPLITS, choose_samples, split_samples
+from kanjinet.temperature import calibrate, describe_temperature
 from kanjinet.training import (
     LABEL_SMOOTHING,
     EpochResult,
@@ -145,7 +146,8 @@ def main() -> None:
 
 
 def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -> None:
-    """Load, train epoch by epoch, then test the best weights."""
+    """Load, train epoch by epoch, then calibrate and test the best weights."""
+    started = time.perf_counter()
     info = read_dataset_info(args.data_dir)
     check_image_size(args.image_size, info)
     config = ModelConfig.preset(args.model_version, info.image_size, args.pooling_type)
@@ -174,6 +176,7 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
         hiragana_repeats=args.hiragana_repeats,
     )
     print_plan(trainer, parts, info, args.split, args.init_from)
+    print(f"ready      after {time.perf_counter() - started:.1f} s, {measure_memory_gib():.1f} GiB", flush=True)
     with lock_folder(output_dir, "train_etl9g_model.py") if group.is_first else contextlib.nullcontext():
         run = start_or_resume(trainer, output_dir, options, resume=args.resume)
         state_file = StateFile(output_dir, options, trainer, run)
@@ -188,7 +191,7 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
         if run.epochs_done < args.epochs:
             print(f"stopped    no better validation accuracy for {args.patience} epochs")
         if group.is_first:
-            report_best(output_dir, parts["test"], run, device)
+            report_best(output_dir, parts, run, device)
         group.wait()
 
 
@@ -286,7 +289,12 @@ def print_plan(
         f"recipe     {trainer.epochs} epochs of {trainer.steps_per_epoch} steps of {trainer.batch_size}, AdamW, "
         f"peak learning rate {trainer.peak_rate:.2e}, label smoothing {LABEL_SMOOTHING}"
     )
-    print(f"device     {trainer.device.type} ({name})", flush=True)
+    print(f"device     {trainer.device.type} ({name})")
+
+
+def measure_memory_gib() -> float:
+    """What this process has in memory now."""
+    return psutil.Process().memory_info().rss / 2**30
 
 
 def start_or_resume(trainer: Trainer, output_dir: Path, options: dict[str, Any], *, resume: bool) -> Run:
@@ -353,7 +361,7 @@ def train_one_epoch(
         f"epoch {epoch + 1:3d}/{trainer.epochs}  loss {result.loss:6.3f}  train {result.accuracy:7.2%}  "
         f"val loss {validated.loss:6.3f}  val {validated.top[1]:7.2%}  lr {result.learning_rate:.1e}  "
         f"{elapsed_s:6.1f} s  {pictures_per_s:7,.0f} pictures/s  "
-        f"{psutil.Process().memory_info().rss / 2**30:4.1f} GiB{'  best' if is_best else ''}",
+        f"{measure_memory_gib():4.1f} GiB{'  best' if is_best else ''}",
         flush=True,
     )
 
@@ -396,11 +404,14 @@ def describe_epoch(epoch: int, result: EpochResult, validated: Evaluation, elaps
     }
 
 
-def report_best(output_dir: Path, test: Samples, run: Run, device: torch.device) -> None:
-    """Test the best weights, read back from their file, and write the result beside and into it."""
+def report_best(output_dir: Path, parts: dict[str, Samples], run: Run, device: torch.device) -> None:
+    """Calibrate and test the best weights, read back from their file, and write the result beside and into it."""
     path = output_dir / CHECKPOINT_NAME
     checkpoint = load_checkpoint(path)
-    tested = evaluate(checkpoint.model.to(device).to(memory_format=torch.channels_last), test)
+    model = checkpoint.model.to(device).to(memory_format=torch.channels_last)
+    if "temperature" not in checkpoint.training:  # else the run had ended before, and is resumed
+        checkpoint.training["temperature"] = calibrate(model, parts["validation"], parts["test"])
+    tested = evaluate(model, parts["test"])
     checkpoint.training["test"] = tested.to_dict()
     save_checkpoint(path, checkpoint)
     write_json(
@@ -416,6 +427,7 @@ def report_best(output_dir: Path, test: Samples, run: Run, device: torch.device)
             "best_epoch": run.best_epoch,
             "validation_accuracy": run.best_accuracy,
             "test": tested.to_dict(),
+            "temperature": checkpoint.training["temperature"],
             "training": checkpoint.training,
             "environment": checkpoint.environment,
         },
@@ -423,6 +435,7 @@ def report_best(output_dir: Path, test: Samples, run: Run, device: torch.device)
     note = f" ({SAMPLE_NOTE})" if checkpoint.synthetic else ""
     shares = "  ".join(f"top-{k} {share:.2%}" for k, share in tested.top.items())
     print(f"test       {shares}  of {tested.samples:,} pictures, weights of epoch {run.best_epoch}{note}")
+    print(f"calibrated {describe_temperature(checkpoint.training['temperature'])}")
     print(f"written    {show_path(path)}, {PROGRESS_NAME}, {CURVES_NAME}, {INFO_NAME}, {STATE_NAME}")
     print(f"next       python convert_to_onnx.py --model-path {show_path(path)}")
 

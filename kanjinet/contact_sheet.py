@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from kanjinet.check_pictures import draw_character
 from kanjinet.files import replace_on_success
@@ -65,6 +66,15 @@ def write_png(path: Path, picture: Picture) -> None:
     """Write a picture, whole or not at all: grey, (height, width) uint8, or blue-green-red, (height, width, 3)."""
     with replace_on_success(path) as file:
         file.write(encode_png(picture))
+
+
+def write_few_greys(path: Path, picture: Picture) -> None:
+    """Write a picture (height, width) uint8 of at most 16 greys with four bits a pixel: half the bytes of write_png."""
+    greys, codes = np.unique(picture, return_inverse=True)
+    indexed = Image.fromarray(codes.reshape(picture.shape).astype(np.uint8))
+    indexed.putpalette(np.repeat(greys, 3).tobytes())
+    with replace_on_success(path) as file:
+        indexed.save(file, "PNG", optimize=True, bits=4)
 
 
 def encode_png(picture: Picture) -> bytes:

@@ -5,10 +5,13 @@ A chunk holds `X` uint8 (n, size, size), ink bright on 0; `y` uint16 (n,) class 
 """
 
 import hashlib
+import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -27,6 +30,8 @@ MAPPING_NAME = "character_mapping.json"
 CHUNK_NAME = re.compile(r"etl9g_dataset_chunk_(\d\d)\.npz")
 DATASET_FORMAT = "kanjinet-dataset-1"
 _REMEDY = "run prepare_etl9g_dataset.py"
+_THREADS = min(4, os.cpu_count() or 1)  # inflating leaves the interpreter to others
+_PICTURES_AT_ONCE = 256
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that ZIP knows: the same input gives the same bytes at any time
 
 
@@ -172,6 +177,16 @@ def read_chunk(
     Raises:
         KanjinetError: the chunk is missing, damaged, or not the one that chunk_info.json lists.
     """
+    path = _check_file(folder, chunk)
+    with _expect_chunk(path), np.load(path, allow_pickle=False) as arrays:
+        found = {name: arrays[name] for name in names}
+    for name, array in found.items():
+        _check_length(path, name, len(array), chunk)
+    return found
+
+
+def _check_file(folder: Path, chunk: ChunkInfo) -> Path:
+    """The chunk's file, whose bytes are those that chunk_info.json lists."""
     path = folder / chunk.name
     if not path.is_file():
         raise KanjinetError(f"{path}: missing chunk: {_REMEDY} again, which writes it anew")
@@ -180,15 +195,20 @@ def read_chunk(
             f"{path}: damaged chunk, its checksum is not the one in {CHUNK_INFO_NAME}: {_REMEDY} again, "
             "which writes it anew"
         )
+    return path
+
+
+@contextmanager
+def _expect_chunk(path: Path) -> Iterator[None]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in names}
+        yield
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise KanjinetError(f"{path}: not a chunk ({error}): {_REMEDY} again") from error
-    for name, array in found.items():
-        if len(array) != chunk.records:
-            raise KanjinetError(f"{path}: {len(array):,} values in {name}, expected {chunk.records:,}: {_REMEDY} again")
-    return found
+
+
+def _check_length(path: Path, name: str, found: int, chunk: ChunkInfo) -> None:
+    if found != chunk.records:
+        raise KanjinetError(f"{path}: {found:,} values in {name}, expected {chunk.records:,}: {_REMEDY} again")
 
 
 def check_chunk(info: DatasetInfo, chunk: ChunkInfo) -> None:
@@ -199,16 +219,14 @@ def check_chunk(info: DatasetInfo, chunk: ChunkInfo) -> None:
     """
     arrays = read_chunk(info.folder, chunk)
     path = info.folder / chunk.name
-    _check_images(path, arrays["X"], info.image_size)
+    _check_images(path, arrays["X"].shape[1:], arrays["X"].dtype, info.image_size)
     if int(arrays["y"].max()) >= NUM_CLASSES:
         raise KanjinetError(f"{path}: class {arrays['y'].max()}, expected 0-{NUM_CLASSES - 1}: {_REMEDY} again")
 
 
-def _check_images(path: Path, images: npt.NDArray[Any], size: int) -> None:
-    if images.shape[1:] != (size, size) or images.dtype != np.uint8:
-        raise KanjinetError(
-            f"{path}: pictures of {images.shape[1:]} {images.dtype}, expected {(size, size)} uint8: {_REMEDY} again"
-        )
+def _check_images(path: Path, found: tuple[int, ...], kind: np.dtype[Any], size: int) -> None:
+    if found != (size, size) or kind != np.uint8:
+        raise KanjinetError(f"{path}: pictures of {found} {kind}, expected {(size, size)} uint8: {_REMEDY} again")
 
 
 def count_classes(labels: Labels) -> list[int]:
@@ -236,21 +254,48 @@ def read_labels(folder: Path, chunks: tuple[ChunkInfo, ...]) -> Labels:
 def read_images(info: DatasetInfo, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     """The pictures of the given samples, (len(indices), size, size) uint8, in the order of `indices`.
 
-    One chunk is unpacked at a time, so memory is that of the result and one chunk.
+    Chunks are unpacked beside each other, a few pictures at a time, so memory is little more than that of the result.
 
     Raises:
         KanjinetError: a missing or damaged chunk, or pictures of another size than metadata.json says.
     """
     images = np.empty((len(indices), info.image_size, info.image_size), dtype=np.uint8)
-    start = 0
-    for chunk in info.chunks:
-        rows = np.flatnonzero((indices >= start) & (indices < start + chunk.records))
+    order = np.argsort(indices, kind="stable")
+    starts = np.cumsum([0, *(chunk.records for chunk in info.chunks)])
+    bounds = np.searchsorted(indices[order], starts)
+
+    def read(number: int) -> None:
+        rows = order[bounds[number] : bounds[number + 1]]
         if len(rows):
-            pictures = read_chunk(info.folder, chunk, ("X",))["X"]
-            _check_images(info.folder / chunk.name, pictures, info.image_size)
-            images[rows] = pictures[indices[rows] - start]
-        start += chunk.records
+            _unpack(info, info.chunks[number], indices[rows] - starts[number], rows, images)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(read, range(len(info.chunks))):
+            pass
     return images
+
+
+def _unpack(
+    info: DatasetInfo,
+    chunk: ChunkInfo,
+    wanted: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    images: npt.NDArray[np.uint8],
+) -> None:
+    """Put the pictures `wanted` of a chunk, ascending, into these rows of `images`."""
+    path = _check_file(info.folder, chunk)
+    with _expect_chunk(path), zipfile.ZipFile(path) as archive, archive.open("X.npy") as member:
+        np.lib.format.read_magic(member)
+        shape, _, kind = np.lib.format.read_array_header_1_0(member)
+        _check_images(path, shape[1:], kind, info.image_size)
+        _check_length(path, "X", shape[0], chunk)
+        block = np.empty((min(_PICTURES_AT_ONCE, chunk.records), *shape[1:]), dtype=np.uint8)
+        for first in range(0, int(wanted[-1]) + 1, len(block)):
+            count = min(len(block), chunk.records - first)
+            content = member.read(block[:count].nbytes)
+            block[:count] = np.frombuffer(content, dtype=np.uint8).reshape(block[:count].shape)
+            inside = slice(*np.searchsorted(wanted, [first, first + count]))
+            images[rows[inside]] = block[wanted[inside] - first]
 
 
 def describe_dataset(

@@ -20,7 +20,7 @@ from kanjinet.etl9g import (
 )
 from kanjinet.handwriting import COLUMNS_PER_SHEET, invent_writer, write_sheet
 
-_CONTACT_CHARACTERS = "あきさふはばぱ申由甲土士未末千干牛午大犬太己巳関閲永飛鬼識"
+CONTACT_CHARACTERS = "あきさふはばぱ申由甲土士未末千干牛午大犬太己巳関閲永飛鬼識"
 CHARACTERS_PER_SHEET = 152  # the last sheet of a set has 148
 GATHERED_YYMM = 8212
 _SHEETS_WITH_THREE_HIRAGANA = range(3, 20, 2)  # 9 sheets; the other 11 have four: 71 in all
@@ -95,19 +95,23 @@ def make_sheet_records(
     return records
 
 
-def draw_contact_sheet(copybook: Copybook, seed: int, difficulty: float) -> npt.NDArray[np.uint8]:
-    """A picture to judge the handwriting by: a row of 16 writers for each of some characters, look-alikes among them,
-    then six rows by one writer. Ink is shown at twice its darkness.
+def draw_contact_sheet(
+    copybook: Copybook, seed: int, difficulty: float, characters: str = CONTACT_CHARACTERS
+) -> npt.NDArray[np.uint8]:
+    """A picture to judge the handwriting by: a row of 16 writers for each of some characters, then six by one writer.
+
+    Ink is shown at twice its darkness.
 
     Args:
         copybook: the strokes.
         seed: for writers other than those of the files.
         difficulty: 0 (copybook) ... 1 (hasty).
+        characters: of the 3,036; those of the first rows, look-alikes among them unless others are asked for.
 
     Returns:
         (rows * 127, 16 * 128) uint8, ink dark on white.
-    """  # noqa: D205
-    shared = np.array([CLASS_OF_CHARACTER[character] for character in _CONTACT_CHARACTERS])
+    """
+    shared = np.array([CLASS_OF_CHARACTER[character] for character in characters])
     columns = []
     for number in range(COLUMNS_PER_SHEET):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, number)))

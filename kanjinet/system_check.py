@@ -24,6 +24,7 @@ STAGE_SCRIPTS = (
     "test_etl9g_setup.py",
     "train_etl9g_model.py",
     "average_models.py",
+    "calibrate_model.py",
     "evaluate_model.py",
     "recognize_kanji.py",
     "convert_to_onnx.py",

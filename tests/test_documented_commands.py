@@ -4,8 +4,14 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from kanjinet.checkpoint import load_checkpoint
+from kanjinet.classes import CHARACTERS
+from kanjinet.safetensors_io import serialize_checkpoint
+from kanjinet.training import compute_scores
 from tests.conftest import run_script
 from tests.documented_commands import ROOT, find_python_commands, find_stage_commands, read_code_blocks
 
@@ -16,7 +22,7 @@ SHORTENED = {
 }
 # setup: --test is what runs this, --demo is run by .ci/run. serve_web: ends with Ctrl-C; see test_web_server.py.
 TESTED_ELSEWHERE = {"setup_etl9g.py", "serve_web.py"}
-NOT_IN_WORKFLOW = {"average_models.py", "make_sample_etl9g.py", "recognize_kanji.py"}  # no stages
+NOT_IN_WORKFLOW = {"average_models.py", "calibrate_model.py", "make_sample_etl9g.py", "recognize_kanji.py"}  # no stages
 VARIABLES = {
     "$EtlDir": "ETL9G",
     "$DataDir": "dataset",
@@ -89,15 +95,23 @@ def test_every_stage_is_documented_and_in_the_script() -> None:
     assert in_script == stages - NOT_IN_WORKFLOW
 
 
-def test_readme_python_example_reads_a_picture(
-    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_readme_python_examples_score_a_picture_as_the_toolkit_does(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_script(["convert_to_onnx.py"], workplace)
+    trained = load_checkpoint(workplace / "best_kanji_model.pth")
+    tensors = workplace / "kanji_model_etl9g_64x64_3036classes.safetensors"
+    tensors.write_bytes(serialize_checkpoint(trained, tensors))
+    pictures = np.load(workplace / "dataset" / "etl9g_dataset_chunk_01.npz")["X"][:1]
+    expected = compute_scores(trained.model, torch.from_numpy(pictures)).numpy()
+
     blocks = [block.code for block in read_code_blocks(ROOT / "README.md") if block.language == "python"]
-    assert blocks
+    assert ["onnxruntime" in code for code in blocks] == [True, False]
+    assert not any("kanjinet" in code for code in blocks)
     monkeypatch.chdir(workplace)
-    printed: list[object] = []
     for code in blocks:
-        exec(compile(code, "README.md", "exec"), {"print": printed.append})
-    assert len(str(printed[0])) == 1
-    assert str(printed[0]) in Path("dataset/character_mapping.json").read_text(encoding="utf-8")
+        printed: list[str] = []
+        names = {"print": printed.append}
+        exec(compile(code, "README.md", "exec"), names)
+        np.testing.assert_allclose(names["scores"], expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+        assert printed == [CHARACTERS[expected.argmax()]]

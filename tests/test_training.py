@@ -53,6 +53,8 @@ def test_outputs_describe_the_run(workplace: Path) -> None:
     assert 0 <= info["test"]["top1"] <= info["test"]["top3"] <= info["test"]["top5"] <= 1
     assert content["synthetic"] is True
     assert content["training"]["test"] == info["test"]
+    assert content["training"]["temperature"] == info["temperature"]
+    assert info["temperature"]["samples"] == 90
     assert content["class_table"][2080] == "田"
 
 
@@ -257,9 +259,11 @@ def test_training_starts_from_a_trained_network(workplace: Path, tmp_path: Path)
         result = train(workplace, tmp_path / name, *still)
         assert "started from" in result.stdout
     before, after = load(checkpoint), load(tmp_path / "pth" / "best_kanji_model.pth")
+    last = f"{list(before['state_dict'])[-1].rpartition('.')[0]}."
     for key, weights in before["state_dict"].items():
         if key.endswith("weight"):
-            assert torch.allclose(weights, after["state_dict"][key], atol=1e-6), key
+            temperature = after["training"]["temperature"]["value"] if key.startswith(last) else 1
+            assert torch.allclose(weights, temperature * after["state_dict"][key], atol=1e-6), key
     assert same_weights(tmp_path / "pth" / "best_kanji_model.pth", tmp_path / "tensors" / "best_kanji_model.pth")
     assert len(after["training"]["init_from_sha256"]) == 64
     assert before["training"]["init_from_sha256"] is None
@@ -270,9 +274,13 @@ def test_a_run_that_replaced_its_own_start_resumes(workplace: Path, tmp_path: Pa
     start = ("--init-from", str(tmp_path / "best_kanji_model.pth"), "--seed", "3", "--epochs", "2")
     result = train(workplace, tmp_path, *start)
     assert "may be among those that" in result.stdout  # same dataset, other seed: the test pictures are no longer new
-    sha256 = load(tmp_path / "best_kanji_model.pth")["training"]["init_from_sha256"]
+    first = load(tmp_path / "best_kanji_model.pth")
     assert "resumed    after epoch 2" in train(workplace, tmp_path, *start, "--resume").stdout
-    assert load(tmp_path / "training_state.pth")["options"]["init_from_sha256"] == sha256 is not None
+    again = load(tmp_path / "best_kanji_model.pth")
+    assert again["training"] == first["training"]
+    assert all(torch.equal(again["state_dict"][name], first["state_dict"][name]) for name in first["state_dict"])
+    sha256 = load(tmp_path / "training_state.pth")["options"]["init_from_sha256"]
+    assert sha256 == first["training"]["init_from_sha256"] is not None
 
 
 def test_a_start_that_does_not_fit_is_refused(workplace: Path, tmp_path: Path) -> None:
@@ -452,10 +460,12 @@ def test_two_networks_are_averaged_and_the_average_is_measured(workplace: Path, 
     end, mean = tmp_path / "best_kanji_model.pth", tmp_path / "mean.pth"
     result = run_script(["average_models.py", start, end, "--output", mean], workplace)
     first, second, between = (load(path)["state_dict"] for path in (start, end, mean))
+    training = load(mean)["training"]
     for name, tensor in between.items():
         if tensor.is_floating_point():
-            torch.testing.assert_close(tensor, (first[name] + second[name]) / 2)
-    training = load(mean)["training"]
+            is_last = name in ("classifier.1.weight", "classifier.1.bias")
+            temperature = training["temperature"]["value"] if is_last else 1
+            torch.testing.assert_close(temperature * tensor, (first[name] + second[name]) / 2)
     assert f"top-1 {training['test']['top1']:.2%} of {training['test']['samples']} pictures" in result.stdout
     assert len(training["averaged_from_sha256"]) == 2
     run_script(["average_models.py", start, end, "--output", mean, "--weight", "0.75"], workplace)

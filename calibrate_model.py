@@ -1,0 +1,50 @@
+"""Make a trained network as sure of its answers as it is right, on the pictures that a training holds back.
+
+train_etl9g_model.py and average_models.py do so by themselves; this is for networks of earlier versions, and for other
+pictures than those of the training. All scores are divided by one number, so no answer changes.
+
+Reads:  a trained network, .pth or .safetensors, and dataset/
+Writes: calibrated_kanji_model.pth
+Run:    python calibrate_model.py --model-path best_kanji_model.pth --data-dir dataset
+"""
+
+import argparse
+from pathlib import Path
+
+from kanjinet.checkpoint import CHECKPOINT_NAME, save_checkpoint
+from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
+from kanjinet.dataset import read_dataset_info
+from kanjinet.exports import check_export_path
+from kanjinet.files import make_folder
+from kanjinet.held_out import load_held_out
+from kanjinet.safetensors_io import load_trained_network
+from kanjinet.temperature import calibrate, describe_temperature
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(__doc__, "python calibrate_model.py --model-path best_kanji_model.pth")
+    parser.add_argument("--model-path", type=Path, default=Path(CHECKPOINT_NAME), help="the network")
+    parser.add_argument("--data-dir", type=Path, default=Path("dataset"), help="the prepared dataset")
+    parser.add_argument("--output", type=Path, default=Path("calibrated_kanji_model.pth"), help="the file to write")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Load, calibrate, write."""
+    args = parse_args()
+    check_export_path(args.output, ".pth", "--output")
+    checkpoint = load_trained_network(args.model_path)
+    info = read_dataset_info(args.data_dir)
+    parts = load_held_out(info, checkpoint)
+    earlier = checkpoint.training.get("temperature", {"value": 1.0})
+    found = calibrate(checkpoint.model, parts["validation"], parts["test"])
+    checkpoint.training["temperature"] = {**found, "value": earlier["value"] * found["value"]}
+    make_folder(args.output.parent)
+    save_checkpoint(args.output, checkpoint)
+    print(f"calibrated {describe_temperature(found)}{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")
+    print(f"written    {show_path(args.output)}")
+
+
+if __name__ == "__main__":
+    run_script(main)
