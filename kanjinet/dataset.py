@@ -5,6 +5,7 @@ A chunk holds `X` uint8 (n, size, size), ink bright on 0; `y` uint16 (n,) class 
 """
 
 import hashlib
+import io
 import re
 import zipfile
 import zlib
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
 from kanjinet.errors import KanjinetError
-from kanjinet.files import read_json, sha256_of_file
+from kanjinet.files import read_bytes, read_json
 from kanjinet.preprocess import IMAGE_SIZES, check_preprocessing
 
 METADATA_NAME = "metadata.json"
@@ -152,7 +153,7 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
             sha256=str(metadata["dataset_sha256"]),
         )
         class_table = metadata["class_table_sha256"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise KanjinetError(f"{path}: not the description of a dataset ({error!r}): {_REMEDY} again") from error
     if info.image_size not in IMAGE_SIZES:
         raise KanjinetError(f"{path}: image_size {info.image_size}, expected one of {IMAGE_SIZES}: {_REMEDY} again")
@@ -175,13 +176,14 @@ def read_chunk(
     path = folder / chunk.name
     if not path.is_file():
         raise KanjinetError(f"{path}: missing chunk: {_REMEDY} again, which writes it anew")
-    if sha256_of_file(path) != chunk.sha256:
+    content = read_bytes(path)
+    if hashlib.sha256(content).hexdigest() != chunk.sha256:
         raise KanjinetError(
             f"{path}: damaged chunk, its checksum is not the one in {CHUNK_INFO_NAME}: {_REMEDY} again, "
             "which writes it anew"
         )
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in names}
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise KanjinetError(f"{path}: not a chunk ({error}): {_REMEDY} again") from error
