@@ -28,7 +28,7 @@ from kanjinet.errors import KanjinetError  # noqa: E402
 from tests.faults.campaign import KINDS, Row, can_mount, run_trials  # noqa: E402
 from tests.faults.readers import READERS, Bench, run_mutations  # noqa: E402
 from tests.faults.server import start_server  # noqa: E402
-from tests.faults.stages import SCRIPTS, STAGES, Workshop  # noqa: E402
+from tests.faults.stages import IMPORTED_LATER, SCRIPTS, STAGES, Workshop  # noqa: E402
 
 COUNTS = {"kills": 120, "disk": 120, "mounts": 24, "inputs": 90, "results": 50, "pairs": 21, "clock": 14}
 MUTATIONS = 2250
@@ -55,9 +55,11 @@ def main() -> None:
         raise KanjinetError("this benchmark forks and kills processes: run it on Linux, macOS or WSL")
     torch.set_num_threads(1)
     start, rows = time.perf_counter(), []
-    with tempfile.TemporaryDirectory(dir=args.temporary_dir) as folder, start_server(SCRIPTS) as server:
+    needs_inputs = "mutations" in args.parts or any(STAGES[stage].reads for stage in args.stages)
+    modules = (*SCRIPTS, *IMPORTED_LATER) if needs_inputs else [STAGES[stage].command[0] for stage in args.stages]
+    with tempfile.TemporaryDirectory(dir=args.temporary_dir) as folder, start_server(modules) as server:
         workshop = Workshop(server, Path(folder).resolve())
-        if "mutations" in args.parts or any(STAGES[stage].reads for stage in args.stages):
+        if needs_inputs:
             workshop.make_inputs()
         print(f"{'what was done':38} {'to':24} {'struck':>7} {'right':>11} {'s':>7}")
         for part in args.parts:

@@ -147,7 +147,7 @@ def _load_onnx(path: Path) -> Recognizer:
             image_size=int(properties["image_size"]),
             preprocessing=properties["preprocessing"],
             synthetic=bool(json.loads(properties["synthetic"])),
-            training=dict(json.loads(properties["training"])),
+            training=json.loads(properties["training"]),
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError) as error:
         raise KanjinetError(f"{path}: not a model of this toolkit ({error!r}): {remedy}") from error

@@ -54,7 +54,8 @@ def serialize_checkpoint(checkpoint: Checkpoint, where: Path) -> bytes:
 def _sort_header(content: bytes) -> bytes:
     """The same file with its header's entries in order: the package leaves those of the metadata in a random one."""
     length = int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode("ascii")
+    entries = json.loads(content[8 : 8 + length])
+    header = json.dumps(entries, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8")
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + content[8 + length :]
 

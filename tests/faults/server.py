@@ -4,11 +4,11 @@ A server imports the scripts once and forks for every run: `main` runs as from a
 own process with its own output, and can be killed, at the price of the work alone. POSIX only.
 """
 
+import atexit
 import contextlib
 import importlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -23,7 +23,6 @@ from typing import IO, Any
 from tests.faults.injector import Fault, arm_run
 
 ROOT = Path(__file__).resolve().parents[2]
-IMPORTED_LATER = ("torch._dynamo", "torch.onnx", "onnxscript", "onnxruntime", "matplotlib.pyplot")  # by the stages
 
 
 @dataclass(frozen=True)
@@ -79,11 +78,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def start_server(scripts: Sequence[str]) -> Iterator[Server]:
-    """Start a server that knows the given scripts."""
+def start_server(modules: Sequence[str]) -> Iterator[Server]:
+    """Start a server that has imported the given scripts and modules."""
     paths = [str(Path(__file__).with_name("site")), str(ROOT)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
-    command = [sys.executable, "-m", "tests.faults.server", *scripts]
+    command = [sys.executable, "-m", "tests.faults.server", *modules]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment
     ) as process:
@@ -97,12 +96,11 @@ def start_server(scripts: Sequence[str]) -> Iterator[Server]:
 
 def serve() -> None:
     """Read lists of jobs, one a line, and answer with their outcomes."""
-    import torch
-
-    torch.set_num_threads(1)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    for name in [*IMPORTED_LATER, *sys.argv[1:]]:
+    for name in sys.argv[1:]:
         importlib.import_module(name.removesuffix(".py"))
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)  # others would be missing after a fork
     for line in sys.stdin:
         runs = [_Run(job) for job in json.loads(line)]
         answers.write(json.dumps([asdict(run.wait()) for run in runs]) + "\n")
@@ -123,17 +121,21 @@ class _Run:
             except BaseException:  # as Python itself would print it
                 traceback.print_exc()
             finally:
+                atexit._run_exitfuncs()  # among them multiprocessing's
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(status)
 
     def wait(self) -> Outcome:
-        if self.kill_after_s is not None:
-            ended = os.pidfd_open(self.pid)
-            if not select.select([ended], [], [], max(0, self.kill_after_s - (time.perf_counter() - self.began)))[0]:
+        ended = status = 0
+        while self.kill_after_s is not None and not ended:
+            if time.perf_counter() - self.began > self.kill_after_s:
                 os.kill(self.pid, signal.SIGKILL)
-            os.close(ended)
-        _, status = os.waitpid(self.pid, 0)
+                break
+            time.sleep(0.001)
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+        if not ended:
+            _, status = os.waitpid(self.pid, 0)
         stdout, stderr = (_read_and_close(file) for file in self.files)
         return Outcome(os.waitstatus_to_exitcode(status), stdout, stderr, time.perf_counter() - self.began)
 

@@ -17,6 +17,7 @@ from kanjinet.checkpoint import CHECKPOINT_NAME, load_checkpoint
 from kanjinet.files import PARTIAL_SUFFIX
 from kanjinet.locks import LOCK_NAME
 from kanjinet.training_state import STATE_NAME, read_state
+from make_sample_etl9g import COPYBOOK_NAME
 from tests.faults.server import Job, Outcome, Server
 from tests.sample_files import draw_ink, list_jis_codes, pack_cell, write_file
 
@@ -25,10 +26,11 @@ SCRIPTS = (
     *("make_sample_etl9g.py", "prepare_etl9g_dataset.py", "train_etl9g_model.py", "convert_to_onnx.py"),
     *("convert_to_safetensors.py", "generate_enhanced_mapping.py", "evaluate_model.py"),
 )
+IMPORTED_LATER = ("torch._dynamo", "torch.onnx", "onnxscript", "onnxruntime", "matplotlib.pyplot")  # by the scripts
 RECORDS = 152  # of each source file: one sheet
 EARLIER_MODEL = b"a model of an earlier training"
 VOLATILE = ("elapsed_s", "pictures_per_s")  # what no two runs have in common
-TEMPORARY = re.compile(rf".*{re.escape(PARTIAL_SUFFIX)}|{re.escape(LOCK_NAME)}")
+TEMPORARY = re.compile("|".join((".*" + re.escape(PARTIAL_SUFFIX), *map(re.escape, (LOCK_NAME, COPYBOOK_NAME)))))
 REMEDY = re.compile(
     r"\b(run|use|choose|free|check|delete|remove|train|give|write|convert|get|copy or download|wait for|name)\b"
 )

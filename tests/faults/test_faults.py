@@ -80,18 +80,23 @@ def test_a_changed_number_in_a_description_is_put_right(workshop: Workshop, name
         trial.finish()
 
 
-def test_a_changed_number_in_the_metadata_is_found(workshop: Workshop) -> None:
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("total_samples", 305, "total_samples is wrong"),
+        ("image_size", float("inf"), "not the description of a dataset"),
+    ],
+)
+def test_a_changed_number_in_the_metadata_is_found(workshop: Workshop, field: str, value: float, message: str) -> None:
     bench = Bench.make(workshop)
     path = bench.inputs / "dataset" / "metadata.json"
     whole = path.read_bytes()
-    content = json.loads(whole)
-    content["total_samples"] += 1
     try:
-        path.write_text(json.dumps(content), encoding="utf-8")
+        path.write_text(json.dumps({**json.loads(whole), field: value}), encoding="utf-8")
         outcome, _ = bench.read(READERS["metadata.json"])
     finally:
         path.write_bytes(whole)
-    assert "metadata.json: total_samples is wrong: run prepare_etl9g_dataset.py again" in outcome.stderr
+    assert f"metadata.json: {message}" in outcome.stderr
 
 
 def test_the_campaign_prints_a_line_for_each_fault_and_stage(tmp_path: Path) -> None:
