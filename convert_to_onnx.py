@@ -50,6 +50,7 @@ from kanjinet.onnx_check import (
     run_onnxruntime,
 )
 from kanjinet.onnx_export import BACKENDS, PROMISES, Export, add_metadata, export_network, pooling_of_backend
+from kanjinet.onnx_graph import seal
 from kanjinet.preprocess import IMAGE_SIZES, preprocess
 from kanjinet.quantize import (
     QUANTIZED_OPSET,
@@ -145,7 +146,7 @@ def main() -> None:
         "exporter": export.exporter + (f" ({export.fallback_reason})" if export.fallback_reason else ""),
     }
     add_metadata(model, properties)
-    content = model.SerializeToString()
+    content = seal(model.SerializeToString())
     onnx.checker.check_model(content, full_check=True)
     print_export(export, backend, promise, len(content))
 

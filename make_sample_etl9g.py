@@ -12,7 +12,6 @@ import itertools
 import multiprocessing
 import os
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -41,7 +40,7 @@ from kanjinet.etl9g import (
     find_etl9g_files,
     write_records,
 )
-from kanjinet.files import make_folder, replace_on_success
+from kanjinet.files import make_folder, read_bytes, replace_on_success
 from kanjinet.handwriting import DEFAULT_DIFFICULTY, GENERATOR_VERSION
 from kanjinet.kanjivg import find_kanjivg_folder, kanjivg_version
 from kanjinet.locks import lock_folder
@@ -51,6 +50,7 @@ from kanjinet.workers import start_worker
 SHEETS = range(1, SHEETS_PER_SET + 1)
 SheetJob = tuple[Path, int, int, int, float]  # copybook, data set, sheet, seed, difficulty
 MOST_WORKERS = 61  # more processes than that ProcessPoolExecutor refuses on Windows
+COPYBOOK_NAME = ".copybook.npz"  # for a run's workers; the next run removes that of a killed one
 SHEETS_AHEAD_PER_WORKER = 4  # sheets made before they can be written; bounds the memory
 
 
@@ -71,7 +71,10 @@ def main() -> None:
         write_info(folder, info)  # first: data files without it could pass for real ones
         missing = {number: data_sets for number, data_sets in plan.items() if number not in finished}
         contact = (args.contact_sheet, args.contact_characters) if args.contact_sheet else None
-        write_files(folder, missing, args.seed, args.difficulty, workers, contact)
+        try:
+            write_files(folder, missing, args.seed, args.difficulty, workers, contact)
+        finally:
+            (folder / COPYBOOK_NAME).unlink(missing_ok=True)
     report(folder, plan, finished, workers, time.perf_counter() - started)
 
 
@@ -131,7 +134,7 @@ def prepare_folder(folder: Path) -> Path:
     make_folder(folder)
     remedy = "this may be the real ETL9G, which is never overwritten: choose another --output-dir"
     info = folder / INFO_FILE_NAME
-    if info.exists() and SYNTHETIC_MARK not in info.read_bytes():
+    if info.exists() and SYNTHETIC_MARK not in read_bytes(info):
         raise KanjinetError(f"{info}: does not say that it belongs to a sample; {remedy}")
     for path in (file.path for file in list_data_files(folder)):
         if not is_sample_file(path):
@@ -169,12 +172,11 @@ def write_files(
         return
     num_sheets = SHEETS_PER_SET * sum(map(len, plan.values()))
     with (
-        tempfile.TemporaryDirectory() as scratch,
         ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker) as pool,
         tqdm(total=num_sheets, unit="sheet", disable=not sys.stderr.isatty()) as bar,
     ):
         try:
-            copybook = Path(scratch, "copybook.npz")
+            copybook = folder / COPYBOOK_NAME
             borders = [round(NUM_CLASSES * part / workers) for part in range(workers + 1)]
             save_copybook(copybook, join_copybooks(list(pool.map(read_copybook, borders[:-1], borders[1:]))))
             if contact:
@@ -222,7 +224,7 @@ def keep_finished_files(folder: Path, plan: dict[int, list[int]], info: str) -> 
     A file under its own name is whole, so that the options in ETL9INFO and its length tell whether it is the same.
     """
     path = folder / INFO_FILE_NAME
-    is_same_sample = path.is_file() and identify(path.read_text(encoding="ascii", errors="replace")) == identify(info)
+    is_same_sample = path.is_file() and identify(read_bytes(path).decode("ascii", "replace")) == identify(info)
     finished = set()
     for file in list_data_files(folder):
         wanted_bytes = len(plan.get(file.number, ())) * NUM_CLASSES * RECORD_BYTES

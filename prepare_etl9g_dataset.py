@@ -8,12 +8,13 @@ A second run does only what is missing or changed, so an interrupted run is cont
 """
 
 import argparse
+import hashlib
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +35,6 @@ from kanjinet.dataset import (
     Labels,
     check_chunk,
     chunk_name,
-    count_classes,
     describe_dataset,
     read_chunk_infos,
     read_dataset_info,
@@ -118,8 +118,9 @@ def verify_dataset(folder: Path) -> None:
         raise KanjinetError(f"{folder}: {problems} of {len(info.chunks)} chunks are wrong, as listed above")
     labels = read_labels(folder, info.chunks)
     metadata = read_json(folder / METADATA_NAME, "run prepare_etl9g_dataset.py again")
-    if metadata["samples_per_class"] != count_classes(labels):
-        raise KanjinetError(f"{folder / METADATA_NAME}: samples_per_class is wrong: run prepare_etl9g_dataset.py again")
+    expected = describe_dataset(info.chunks, labels, info.image_size, info.preprocessing, CONTRACTS[info.preprocessing])
+    if wrong := sorted(name for name in expected.keys() | metadata.keys() if expected.get(name) != metadata.get(name)):
+        raise KanjinetError(f"{folder / METADATA_NAME}: {wrong[0]} is wrong: run prepare_etl9g_dataset.py again")
     if read_json(folder / MAPPING_NAME, "run prepare_etl9g_dataset.py again") != describe_classes():
         raise KanjinetError(f"{folder / MAPPING_NAME}: not the class table: run prepare_etl9g_dataset.py again")
     print(f"verified   {show_path(folder)}: {info.num_samples:,} pictures in {len(info.chunks)} chunks")
@@ -144,8 +145,7 @@ def prepare_chunks(
     chunk_info.json is brought up to date after every chunk. While anything is missing there is no metadata.json, so
     that no later stage takes half a dataset for a whole one.
     """
-    settings = {"image_size": size, "preprocessing": preprocessing}
-    known = read_finished_chunks(folder, settings)
+    known = read_finished_chunks(folder, describe_settings(size, preprocessing))
     finished: dict[str, ChunkInfo] = {}
     written = 0
     make_one = partial(make_chunk, folder=folder, size=size, preprocessing=preprocessing, allow_partial=allow_partial)
@@ -161,10 +161,15 @@ def prepare_chunks(
             written += 1
             (folder / METADATA_NAME).unlink(missing_ok=True)
             known[chunk.name] = chunk
-            write_chunk_info(folder, known, settings)
+            write_chunk_info(folder, known.values(), size, preprocessing)
     finally:
         pool.shutdown(cancel_futures=True)
     return tuple(finished[name] for name in sorted(finished)), written
+
+
+def describe_settings(size: int, preprocessing: str) -> dict[str, object]:
+    """What chunk_info.json says of how all chunks were made."""
+    return {"image_size": size, "preprocessing": preprocessing}
 
 
 def read_finished_chunks(folder: Path, settings: dict[str, object]) -> dict[str, ChunkInfo]:
@@ -180,10 +185,10 @@ def read_finished_chunks(folder: Path, settings: dict[str, object]) -> dict[str,
     return {chunk.name: chunk for chunk in chunks} if earlier == settings else {}
 
 
-def write_chunk_info(folder: Path, chunks: dict[str, ChunkInfo], settings: dict[str, object]) -> None:
+def write_chunk_info(folder: Path, chunks: Iterable[ChunkInfo], size: int, preprocessing: str) -> None:
     """Write chunk_info.json: the settings, then each finished chunk with the checksums of source and result."""
-    entries = [asdict(chunks[name]) for name in sorted(chunks)]
-    write_json(folder / CHUNK_INFO_NAME, {"settings": settings, "chunks": entries})
+    entries = [asdict(chunk) for chunk in sorted(chunks, key=lambda chunk: chunk.name)]
+    write_json(folder / CHUNK_INFO_NAME, {"settings": describe_settings(size, preprocessing), "chunks": entries})
 
 
 def make_chunk(
@@ -201,10 +206,18 @@ def make_chunk(
         What chunk_info.json says of it, and whether it was written now.
     """
     path = folder / chunk_name(file.number)
-    source_sha256 = sha256_of_file(file.path)
-    if known and known.source_sha256 == source_sha256 and path.is_file() and sha256_of_file(path) == known.sha256:
-        return known, False
-    records = etl9g.open_records(file.path, allow_partial=allow_partial)
+    records = etl9g.read_records(file.path, allow_partial=allow_partial)
+    info = ChunkInfo(
+        name=path.name,
+        records=len(records),
+        sha256=known.sha256 if known else "",
+        source_name=file.path.name,
+        source_bytes=records.nbytes,
+        source_sha256=hashlib.sha256(records.data).hexdigest(),
+        synthetic=etl9g.is_synthetic(file.path.parent, records),
+    )
+    if info == known and path.is_file() and sha256_of_file(path) == known.sha256:
+        return info, False
     labels = Labels(
         etl9g.read_labels(file.path, records).astype(np.uint16),
         etl9g.read_data_sets(file, records),
@@ -212,16 +225,7 @@ def make_chunk(
     )
     with replace_on_success(path) as chunk:
         write_chunk(chunk, labels, size, preprocess_blocks(records, size, preprocessing))
-    info = ChunkInfo(
-        name=path.name,
-        records=len(records),
-        sha256=sha256_of_file(path),
-        source_name=file.path.name,
-        source_bytes=file.path.stat().st_size,
-        source_sha256=source_sha256,
-        synthetic=etl9g.is_synthetic(file.path.parent, records),
-    )
-    return info, True
+    return replace(info, sha256=sha256_of_file(path)), True
 
 
 def preprocess_blocks(records: npt.NDArray[np.void], size: int, preprocessing: str) -> Iterator[npt.NDArray[np.uint8]]:
@@ -232,8 +236,9 @@ def preprocess_blocks(records: npt.NDArray[np.void], size: int, preprocessing: s
 
 
 def describe_chunks(folder: Path, chunks: tuple[ChunkInfo, ...], size: int, preprocessing: str) -> None:
-    """Write character_mapping.json and, last of all because it marks the dataset as finished, metadata.json."""
+    """Write the JSON files anew; last of all, because it marks the dataset as finished, metadata.json."""
     labels = read_labels(folder, chunks)
+    write_chunk_info(folder, chunks, size, preprocessing)
     write_json(folder / MAPPING_NAME, describe_classes())
     description = describe_dataset(chunks, labels, size, preprocessing, CONTRACTS[preprocessing])
     write_json(folder / METADATA_NAME, description)

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from kanjinet.allocator import keep_freed_memory
 from kanjinet.augment import Augmentation
-from kanjinet.checkpoint import CHECKPOINT_NAME, Checkpoint, load_checkpoint, save_checkpoint
+from kanjinet.checkpoint import CHECKPOINT_NAME, Checkpoint, hash_tensors, load_checkpoint, save_checkpoint
 from kanjinet.cli import (
     SAMPLE_NOTE,
     make_parser,
@@ -320,12 +320,24 @@ def start_or_resume(trainer: Trainer, output_dir: Path, options: dict[str, Any],
     return run
 
 
-def keep_earlier_model(output_dir: Path) -> None:
-    """Give the best weights of an earlier run another name before this run's first ones take theirs."""
+def keep_earlier_model(output_dir: Path, first_best: LightweightKanjiNet) -> None:
+    """Give the best weights of an earlier run another name before this run's first ones take theirs.
+
+    A run that was killed before it could save that they are written finds its own ones, which are no earlier run's.
+    """
     best = output_dir / CHECKPOINT_NAME
-    if best.is_file():
+    if best.is_file() and not has_weights(best, first_best):
         best.replace(output_dir / PREVIOUS_NAME)
         print(f"kept       the earlier {CHECKPOINT_NAME} as {PREVIOUS_NAME}")
+
+
+def has_weights(path: Path, model: LightweightKanjiNet) -> bool:
+    """Whether a checkpoint holds these very weights."""
+    try:
+        found = load_checkpoint(path).model
+    except KanjinetError:
+        return False
+    return hash_tensors(found.state_dict()) == hash_tensors(model.state_dict())
 
 
 def train_one_epoch(
@@ -369,7 +381,7 @@ def train_one_epoch(
 def keep_best(state_file: StateFile, validated: Evaluation, info: DatasetInfo, *, is_first_best: bool) -> None:
     """Write the weights, which are the best so far."""
     if is_first_best:
-        keep_earlier_model(state_file.folder)
+        keep_earlier_model(state_file.folder, state_file.trainer.model)
     training = {**state_file.options, "best_epoch": state_file.run.best_epoch, "validation": validated.to_dict()}
     save_checkpoint(
         state_file.folder / CHECKPOINT_NAME,

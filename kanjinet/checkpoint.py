@@ -1,9 +1,13 @@
 """Trained weights with everything that is needed to rebuild and to use the network that they belong to."""
 
+import hashlib
 import io
 import pickle
 import subprocess
 import sys
+import zipfile
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,7 @@ import torch
 from kanjinet import __version__
 from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256
 from kanjinet.errors import KanjinetError
-from kanjinet.files import replace_on_success
+from kanjinet.files import read_bytes, replace_on_success
 from kanjinet.model import LightweightKanjiNet, ModelConfig
 
 CHECKPOINT_FORMAT = "kanjinet-checkpoint-1"
@@ -67,10 +71,12 @@ def _find_git_revision() -> str:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, whole or not at all."""
+    weights = {name: tensor.detach().cpu() for name, tensor in checkpoint.model.state_dict().items()}
     content = {
         "format": CHECKPOINT_FORMAT,
         "config": checkpoint.config.to_dict(),
-        "state_dict": {name: tensor.detach().cpu() for name, tensor in checkpoint.model.state_dict().items()},
+        "state_dict": weights,
+        "weights_sha256": hash_tensors(weights),
         "class_table": CHARACTERS,
         "preprocessing": checkpoint.preprocessing,
         "synthetic": checkpoint.synthetic,
@@ -85,7 +91,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Rebuild a trained network from its checkpoint; nothing in the file is executed.
 
     Raises:
-        KanjinetError: no such file, not a checkpoint, or one of another format, network or class table.
+        KanjinetError: no such file, not a checkpoint, a damaged one, or one of another format, network or class table.
     """
     content = load_tensors(path, _REMEDY)
     if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
@@ -97,6 +103,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if not isinstance(content.get(name), kind):
             raise KanjinetError(f"{path}: {name} is {content.get(name)!r}, expected {kind.__name__}: {_REMEDY}")
     try:
+        if content.get("weights_sha256", "") not in ("", hash_tensors(content["state_dict"])):  # older files have none
+            raise KanjinetError(f"{path}: damaged, its weights are not those of its checksum: {_REMEDY}")
         model = LightweightKanjiNet(ModelConfig(**content["config"]))
         model.load_state_dict(content["state_dict"])
         return Checkpoint(
@@ -114,6 +122,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise KanjinetError(f"{path}: its weights do not fit its configuration ({first_line}): {_REMEDY}") from error
 
 
+def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256, in hex, of tensors: of each, by name, one line with name, type and shape, then its bytes in C order."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def write_tensors(path: Path, content: Any) -> None:
     """`torch.save`, whole or not at all."""
     buffer = io.BytesIO()  # PyTorch's own writer hides the reason when a disk is full
@@ -123,19 +140,37 @@ def write_tensors(path: Path, content: Any) -> None:
 
 
 def load_tensors(path: Path, remedy: str) -> Any:
-    """`torch.load` on the CPU without running code from the file.
+    """`torch.load` on the CPU without running code from the file, after a check of its parts' checksums.
 
     Raises:
-        KanjinetError: no such file, or not a file that `torch.save` wrote.
+        KanjinetError: no such file, or not a whole one that `torch.save` wrote.
+        OSError: it cannot be read.
     """
     if not path.is_file():
         raise KanjinetError(f"{path}: not found: {remedy}")
+    content = io.BytesIO(read_bytes(path))
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        _check_archive(content)
+        return torch.load(content, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise KanjinetError(
             f"{path}: not a checkpoint, or one with objects or code in it, which are never loaded: {remedy}"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        *(RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OverflowError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise KanjinetError(f"{path}: not a checkpoint, or a damaged one ({first_line}): {remedy}") from error
+
+
+def _check_archive(content: io.BytesIO) -> None:
+    """Compare every part of a file that `torch.save` wrote with its CRC-32, which PyTorch itself does not do.
+
+    Raises:
+        zipfile.BadZipFile: one differs, or the file is no archive.
+    """
+    with zipfile.ZipFile(content) as archive:
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
+    content.seek(0)

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +28,8 @@ def run_script(main: Callable[[], None]) -> None:
         _fail(describe_os_error(error))
     except MemoryError:
         _fail("out of memory: close other programs, or use a smaller --sample-limit, --batch-size or --workers")
+    except BrokenExecutor:
+        _fail("a worker process was killed, as when memory runs out: use fewer --workers, run the same command again")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.classes import CHARACTERS, NUM_CLASSES
+from kanjinet.files import replace_on_success
 from kanjinet.kanjivg import VIEW_BOX, Glyph, file_name, find_kanjivg_folder, list_forms, read_svg
 
 POINTS_PER_STROKE = 32
@@ -128,7 +129,8 @@ def join_copybooks(parts: Sequence[Copybook]) -> Copybook:
 
 def save_copybook(path: Path, copybook: Copybook) -> None:
     """Write a copybook for other processes of the same run."""
-    np.savez(path, **vars(copybook))
+    with replace_on_success(path) as file:
+        np.savez(file, **vars(copybook))
 
 
 @functools.lru_cache(maxsize=1)

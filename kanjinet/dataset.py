@@ -5,6 +5,7 @@ A chunk holds `X` uint8 (n, size, size), ink bright on 0; `y` uint16 (n,) class 
 """
 
 import hashlib
+import io
 import os
 import re
 import zipfile
@@ -21,7 +22,7 @@ import numpy.typing as npt
 
 from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
 from kanjinet.errors import KanjinetError
-from kanjinet.files import read_json, sha256_of_file
+from kanjinet.files import read_bytes, read_json
 from kanjinet.preprocess import IMAGE_SIZES, check_preprocessing
 
 METADATA_NAME = "metadata.json"
@@ -157,7 +158,7 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
             sha256=str(metadata["dataset_sha256"]),
         )
         class_table = metadata["class_table_sha256"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise KanjinetError(f"{path}: not the description of a dataset ({error!r}): {_REMEDY} again") from error
     if info.image_size not in IMAGE_SIZES:
         raise KanjinetError(f"{path}: image_size {info.image_size}, expected one of {IMAGE_SIZES}: {_REMEDY} again")
@@ -177,25 +178,26 @@ def read_chunk(
     Raises:
         KanjinetError: the chunk is missing, damaged, or not the one that chunk_info.json lists.
     """
-    path = _check_file(folder, chunk)
-    with _expect_chunk(path), np.load(path, allow_pickle=False) as arrays:
+    content, path = _read_file(folder, chunk), folder / chunk.name
+    with _expect_chunk(path), np.load(content, allow_pickle=False) as arrays:
         found = {name: arrays[name] for name in names}
     for name, array in found.items():
         _check_length(path, name, len(array), chunk)
     return found
 
 
-def _check_file(folder: Path, chunk: ChunkInfo) -> Path:
-    """The chunk's file, whose bytes are those that chunk_info.json lists."""
+def _read_file(folder: Path, chunk: ChunkInfo) -> io.BytesIO:
+    """The bytes of the chunk's file, which are those that chunk_info.json lists."""
     path = folder / chunk.name
     if not path.is_file():
         raise KanjinetError(f"{path}: missing chunk: {_REMEDY} again, which writes it anew")
-    if sha256_of_file(path) != chunk.sha256:
+    content = read_bytes(path)
+    if hashlib.sha256(content).hexdigest() != chunk.sha256:
         raise KanjinetError(
             f"{path}: damaged chunk, its checksum is not the one in {CHUNK_INFO_NAME}: {_REMEDY} again, "
             "which writes it anew"
         )
-    return path
+    return io.BytesIO(content)
 
 
 @contextmanager
@@ -283,8 +285,8 @@ def _unpack(
     images: npt.NDArray[np.uint8],
 ) -> None:
     """Put the pictures `wanted` of a chunk, ascending, into these rows of `images`."""
-    path = _check_file(info.folder, chunk)
-    with _expect_chunk(path), zipfile.ZipFile(path) as archive, archive.open("X.npy") as member:
+    content, path = _read_file(info.folder, chunk), info.folder / chunk.name
+    with _expect_chunk(path), zipfile.ZipFile(content) as archive, archive.open("X.npy") as member:
         np.lib.format.read_magic(member)
         shape, _, kind = np.lib.format.read_array_header_1_0(member)
         _check_images(path, shape[1:], kind, info.image_size)
@@ -292,8 +294,8 @@ def _unpack(
         block = np.empty((min(_PICTURES_AT_ONCE, chunk.records), *shape[1:]), dtype=np.uint8)
         for first in range(0, int(wanted[-1]) + 1, len(block)):
             count = min(len(block), chunk.records - first)
-            content = member.read(block[:count].nbytes)
-            block[:count] = np.frombuffer(content, dtype=np.uint8).reshape(block[:count].shape)
+            pixels = member.read(block[:count].nbytes)
+            block[:count] = np.frombuffer(pixels, dtype=np.uint8).reshape(block[:count].shape)
             inside = slice(*np.searchsorted(wanted, [first, first + count]))
             images[rows[inside]] = block[wanted[inside] - first]
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from kanjinet.classes import NUM_CLASSES, classes_of_jis
 from kanjinet.errors import KanjinetError
-from kanjinet.files import replace_on_success
+from kanjinet.files import read_bytes, replace_on_success
 
 CELL_WIDTH, CELL_HEIGHT = 128, 127  # pixels
 MAX_INK = 15  # 4 bits a pixel: 0 = paper, 15 = darkest ink
@@ -129,6 +129,18 @@ def open_records(path: Path, *, allow_partial: bool = False) -> npt.NDArray[np.v
     return np.memmap(path, dtype=RECORD_DTYPE, mode="r", shape=(count,))
 
 
+def read_records(path: Path, *, allow_partial: bool = False) -> npt.NDArray[np.void]:
+    """Read an ETL9G file into memory, (n,) of `RECORD_DTYPE`: what another process does to it then changes nothing.
+
+    Raises:
+        KanjinetError: the file's length is none that an ETL9G file can have.
+        OSError: the file cannot be read.
+    """
+    content = read_bytes(path)
+    check_file_size(path, len(content), allow_partial=allow_partial)
+    return np.frombuffer(content, RECORD_DTYPE)
+
+
 def write_records(path: Path, records: Iterable[npt.NDArray[np.void]]) -> int:
     """Write blocks of `RECORD_DTYPE` records as one file, whole or not at all; returns the number of records."""
     count = 0
@@ -202,6 +214,6 @@ def read_data_sets(file: Etl9gFile, records: npt.NDArray[np.void]) -> npt.NDArra
 def is_synthetic(folder: Path, records: npt.NDArray[np.void] | None = None) -> bool:
     """Whether a folder's ETL9INFO, or the given records themselves, say that they are a synthetic sample."""
     info = folder / INFO_FILE_NAME
-    if info.is_file() and SYNTHETIC_MARK in info.read_bytes():
+    if info.is_file() and SYNTHETIC_MARK in read_bytes(info):
         return True
     return records is not None and bool((records["undefined_header"] == SYNTHETIC_MARK).any())

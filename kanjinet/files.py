@@ -1,5 +1,6 @@
 """Files that are either whole or absent: written under a temporary name, then renamed."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kanjinet.errors import KanjinetError
+from kanjinet.locks import hold_file
 
 PARTIAL_SUFFIX = ".part"  # a leftover of a killed run; the next run overwrites it
 
@@ -22,6 +24,7 @@ _REMEDIES = {
     errno.ENOTDIR: "a file stands where a folder is needed; choose another path",
     errno.EISDIR: "a folder stands where a file is needed; choose another path",
     errno.EIO: "check the disk, then run the same command again",
+    errno.ENOENT: "check the path, and that nobody else removes it, then run the same command again",
 }
 
 
@@ -38,13 +41,14 @@ def replace_on_success(path: Path) -> Iterator[IO[bytes]]:
     """Open a binary file that becomes `path` only when the block ends without an error.
 
     The bytes go to a temporary name in the same folder, reach the disk, and are then renamed over `path`;
-    after an error the temporary file is gone and an earlier `path` is untouched.
+    after an error the temporary file is gone and an earlier `path` is untouched. Of two processes that write the same
+    `path`, the second waits for the first.
 
     Raises:
         OSError: with `path` as its file name, also where the failing call did not know the name.
     """
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
-    try:
+    with _naming(path, partial), hold_file(partial):
         try:
             with open(partial, "w+b") as file:
                 yield file
@@ -52,12 +56,30 @@ def replace_on_success(path: Path) -> Iterator[IO[bytes]]:
                 os.fsync(file.fileno())
             os.replace(partial, path)
         except BaseException:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the first error is the one to tell of
+                partial.unlink()
             raise
+
+
+@contextmanager
+def _naming(path: Path, partial: Path | None = None) -> Iterator[None]:
+    """Give an OSError of a call that knows no file name, or only that of `partial`, the name of `path`."""
+    try:
+        yield
     except OSError as error:
         if error.errno is None or error.filename not in (None, str(partial), partial):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        OSError: with `path` as its file name, also where the failing call did not know the name.
+    """
+    with _naming(path), open(path, "rb") as file:
+        return file.read()
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -78,7 +100,7 @@ def read_json(path: Path, remedy: str) -> Any:
         KanjinetError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_bytes(path).decode("utf-8"))
     except FileNotFoundError as error:
         raise KanjinetError(f"{path}: not found: {remedy}") from error
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
@@ -87,7 +109,7 @@ def read_json(path: Path, remedy: str) -> Any:
 
 def sha256_of_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
-    with open(path, "rb") as file:
+    with _naming(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
 
 

@@ -1,5 +1,6 @@
-"""One process at a time in a folder, enforced by the operating system, which also frees a killed process's lock."""
+"""One process at a time in a folder or at a file, enforced by the operating system, which frees a killed one's lock."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,8 +51,27 @@ if os.name == "nt":
         os.lseek(descriptor, 0, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
 
+    @contextmanager
+    def hold_file(path: Path) -> Iterator[None]:
+        """Nothing to do: an open file cannot be replaced, so that of two writers one fails."""
+        yield
+
 else:
     import fcntl
 
     def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    @contextmanager
+    def hold_file(path: Path) -> Iterator[None]:
+        """Create a file, or wait for the process that holds it, until whose end it may get another name or none."""
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                with contextlib.suppress(OSError):  # a file system without locks: as good as it can be
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if _is_still_there(path, descriptor):
+                    yield
+                    return
+            finally:
+                os.close(descriptor)

@@ -1,5 +1,6 @@
 """Reading ONNX files that may come from anyone, and writing graphs node by node."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from google.protobuf.message import DecodeError, Message
 from onnx import helper, numpy_helper
 
 from kanjinet.errors import KanjinetError
+from kanjinet.files import read_bytes
 
 Array = npt.NDArray[Any]
 
 INPUT, OUTPUT = "input", "output"  # of every exported network
+CHECKSUM = "content_sha256"
 
 
 def read_self_contained(path: Path, remedy: str) -> bytes:
@@ -25,9 +28,11 @@ def read_self_contained(path: Path, remedy: str) -> bytes:
         remedy: what a user can do when it is refused, for the message.
 
     Raises:
-        KanjinetError: not an ONNX file, or one whose weights lie elsewhere.
+        KanjinetError: not an ONNX file, a damaged one, or one whose weights lie elsewhere.
+        OSError: it cannot be read.
     """
-    content = path.read_bytes()
+    content = read_bytes(path)
+    check_seal(content, path, remedy)
     try:
         model = onnx.load_model_from_string(content)
     except DecodeError as error:
@@ -41,6 +46,26 @@ def read_self_contained(path: Path, remedy: str) -> bytes:
                 f"{path}: its tensor {tensor.name!r} lies in another file, {location!r}, which is never read: {remedy}"
             )
     return content
+
+
+def seal(content: bytes) -> bytes:
+    """An ONNX file with one more metadata entry at its end, CHECKSUM: the SHA-256 of all bytes before it.
+
+    A Protocol Buffers message may go on after its end: what is appended is read as if it had stood in it.
+    """
+    entry = onnx.StringStringEntryProto(key=CHECKSUM, value=hashlib.sha256(content).hexdigest())
+    return content + onnx.ModelProto(metadata_props=[entry]).SerializeToString()
+
+
+def check_seal(content: bytes, path: Path, remedy: str) -> None:
+    """Compare an ONNX file with the checksum at its end, where it has one; older files have none.
+
+    Raises:
+        KanjinetError: it was damaged, or changed by another program.
+    """
+    length = len(seal(b""))
+    if CHECKSUM.encode() in content[-length:] and seal(content[:-length]) != content:
+        raise KanjinetError(f"{path}: damaged or changed, its {CHECKSUM} is not that of its content: {remedy}")
 
 
 def _find_tensors(message: Message) -> Iterator[onnx.TensorProto]:

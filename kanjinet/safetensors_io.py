@@ -3,20 +3,23 @@
 Source of the format: https://huggingface.co/docs/safetensors (8 bytes of header length, JSON header, raw tensors).
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from kanjinet.checkpoint import Checkpoint, load_checkpoint
+from kanjinet.checkpoint import Checkpoint, hash_tensors, load_checkpoint
 from kanjinet.classes import CHARACTERS
 from kanjinet.errors import KanjinetError
 from kanjinet.exports import describe_model
+from kanjinet.files import read_bytes
 from kanjinet.model import LightweightKanjiNet, ModelConfig
 from kanjinet.preprocess import check_preprocessing
 
 SAFETENSORS_FORMAT = "kanjinet-safetensors-1"
+WEIGHTS_CHECKSUM, HEADER_CHECKSUM = "weights_sha256", "header_sha256"
 INSTALL_REMEDY = "python -m pip install safetensors"
 _REMEDY = "use a .safetensors file that convert_to_safetensors.py wrote, or convert the checkpoint again"
 
@@ -39,8 +42,28 @@ def serialize_checkpoint(checkpoint: Checkpoint, where: Path) -> bytes:
         name: tensor.detach().cpu().contiguous().clone()  # no two names may share memory
         for name, tensor in checkpoint.model.state_dict().items()
     }
-    header = {"format": "pt", "kanjinet_format": SAFETENSORS_FORMAT, **describe_model(checkpoint, where)}
-    return bytes(save(tensors, metadata=header))
+    header = {
+        "format": "pt",
+        "kanjinet_format": SAFETENSORS_FORMAT,
+        **describe_model(checkpoint, where),
+        WEIGHTS_CHECKSUM: hash_tensors(tensors),
+    }
+    return _sort_header(bytes(save(tensors, metadata={**header, HEADER_CHECKSUM: _hash_header(header)})))
+
+
+def _sort_header(content: bytes) -> bytes:
+    """The same file with its header's entries in order: the package leaves those of the metadata in a random one."""
+    length = int.from_bytes(content[:8], "little")
+    entries = json.loads(content[8 : 8 + length])
+    header = json.dumps(entries, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8")
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
+
+
+def _hash_header(header: dict[str, str]) -> str:
+    """SHA-256, in hex, of a header's entries but HEADER_CHECKSUM, by name, as JSON with ASCII alone."""
+    entries = {name: value for name, value in header.items() if name != HEADER_CHECKSUM}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode("ascii")).hexdigest()
 
 
 def load_safetensors(path: Path) -> Checkpoint:
@@ -55,6 +78,12 @@ def load_safetensors(path: Path) -> Checkpoint:
         raise KanjinetError(f"{path}: format {found!r}, expected {SAFETENSORS_FORMAT!r}: {_REMEDY}")
     if header.get("class_table") != CHARACTERS:
         raise KanjinetError(f"{path}: another class table: {_REMEDY}")
+    for name, compute in (
+        (HEADER_CHECKSUM, lambda: _hash_header(header)),
+        (WEIGHTS_CHECKSUM, lambda: hash_tensors(tensors)),
+    ):
+        if name in header and header[name] != compute():  # older files have none
+            raise KanjinetError(f"{path}: damaged, its {name} is not that of its content: {_REMEDY}")
     try:
         check_preprocessing(header["preprocessing"], str(path))
         return Checkpoint(
@@ -106,15 +135,18 @@ def compare_tensors(before: LightweightKanjiNet, after: LightweightKanjiNet) -> 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     try:
-        from safetensors import SafetensorError, safe_open
+        from safetensors import SafetensorError
+        from safetensors.torch import load
     except ImportError as error:
         raise KanjinetError(f"the package safetensors is missing: {INSTALL_REMEDY}") from error
     if not path.is_file():
         raise KanjinetError(f"{path}: not found: {_REMEDY}")
+    content = read_bytes(path)  # a mapped file that another process cuts short would end this one
     try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError) as error:
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return dict(header.get("__metadata__", {})), tensors
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise KanjinetError(f"{path}: not a SafeTensors file, or a damaged one ({error}): {_REMEDY}") from error
 
 

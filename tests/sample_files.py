@@ -57,4 +57,4 @@ def write_data_sets(folder: Path, number: int, data_sets: int, shuffle_seed: int
     if shuffle_seed is not None:
         order = np.random.default_rng(shuffle_seed).permutation(len(rows))
         rows = [rows[i] for i in order]
-    return write_file(folder / f"ETL9G_{number:02d}", *map(list, zip(*rows, strict=True)))  # type: ignore[arg-type]
+    return write_file(folder / f"ETL9G_{number:02d}", *map(list, zip(*rows, strict=True)))

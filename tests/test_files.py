@@ -1,6 +1,8 @@
 import errno
+import io
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,37 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(KanjinetError, match="out: is a file where a folder is needed"):
         make_folder(tmp_path / "out")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows replaces no open file, so that one of the two fails")
+def test_of_two_writers_of_one_file_the_second_waits(tmp_path: Path) -> None:
+    path = tmp_path / "result.bin"
+
+    def write_other() -> None:
+        with replace_on_success(path) as file:
+            file.write(b"b" * 3000)
+
+    other = threading.Thread(target=write_other)
+    with replace_on_success(path) as file:
+        file.write(b"a" * 1000)
+        file.flush()
+        other.start()
+        other.join(0.3)
+        file.write(b"a" * 1000)
+    other.join()
+    assert path.read_bytes() == b"b" * 3000
+    assert [entry.name for entry in tmp_path.iterdir()] == ["result.bin"]
+
+
+def test_a_failed_read_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "info.json"
+    path.touch()
+
+    class DefectFile(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("builtins.open", lambda *_: DefectFile())
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        read_json(path, "none")
+    assert describe_os_error(caught.value).startswith(f"{path}: Input/output error: check the disk")

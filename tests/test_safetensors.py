@@ -35,11 +35,13 @@ def read_by_hand(content: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]
 
 
 def write_by_hand(path: Path, content: bytes, changes: dict[str, str | None]) -> Path:
-    """The same file with other metadata."""
+    """The same file with other metadata, as whole as one of an older version, which had no checksum of them."""
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length].decode("utf-8"))
     header["__metadata__"] = {
-        key: value for key, value in {**header["__metadata__"], **changes}.items() if value is not None
+        key: value
+        for key, value in {**header["__metadata__"], "header_sha256": None, **changes}.items()
+        if value is not None
     }
     encoded = json.dumps(header).encode("utf-8")
     path.write_bytes(struct.pack("<Q", len(encoded)) + encoded + content[8 + length :])
@@ -166,6 +168,15 @@ def test_absurd_tensor_entries_are_refused(tmp_path: Path, content: bytes, entry
     path = tmp_path / "m.safetensors"
     path.write_bytes(struct.pack("<Q", len(encoded)) + encoded + content[8 + length :])
     with pytest.raises(KanjinetError, match=r"m\.safetensors.*convert_to_safetensors\.py"):
+        load_safetensors(path)
+
+
+def test_a_changed_header_is_noticed(tmp_path: Path, content: bytes) -> None:
+    changed = content.replace(b'"top1\\": 0.5', b'"top1\\": 0.9', 1)
+    assert changed != content
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(changed)
+    with pytest.raises(KanjinetError, match=r"m\.safetensors: damaged, its header_sha256"):
         load_safetensors(path)
 
 
