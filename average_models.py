@@ -23,7 +23,7 @@ from kanjinet.exports import check_export_path
 from kanjinet.files import make_folder, sha256_of_file
 from kanjinet.model import LightweightKanjiNet
 from kanjinet.safetensors_io import load_trained_network
-from kanjinet.splits import split_as_trained
+from kanjinet.splits import check_split_rule, split_as_trained
 from kanjinet.training import Samples, evaluate
 
 
@@ -42,6 +42,7 @@ def main() -> None:
     check_export_path(args.output, ".pth", "--output")
     first, second = (load_trained_network(path) for path in args.models)
     check_fit(args.models, first, second)
+    check_split_rule(second.training, args.models[1])
     info = read_dataset_info(args.data_dir)
     if info.sha256 != second.dataset_sha256:
         raise KanjinetError(

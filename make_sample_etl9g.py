@@ -30,6 +30,7 @@ from kanjinet.copybook import join_copybooks, load_copybook, read_copybook, save
 from kanjinet.errors import KanjinetError
 from kanjinet.etl9g import (
     INFO_FILE_NAME,
+    LARGEST_INFO_BYTES,
     NUM_DATA_SETS,
     NUM_FILES,
     RECORD_BYTES,
@@ -220,7 +221,7 @@ def keep_finished_files(folder: Path, plan: dict[int, list[int]], info: str) -> 
     A file under its own name is whole, so that the options in ETL9INFO and its length tell whether it is the same.
     """
     path = folder / INFO_FILE_NAME
-    is_same_sample = path.is_file() and identify(path.read_text(encoding="ascii", errors="replace")) == identify(info)
+    is_same_sample = path.is_file() and identify(read_info(path)) == identify(info)
     finished = set()
     for file in list_data_files(folder):
         wanted_bytes = len(plan.get(file.number, ())) * NUM_CLASSES * RECORD_BYTES
@@ -229,6 +230,12 @@ def keep_finished_files(folder: Path, plan: dict[int, list[int]], info: str) -> 
         else:
             file.path.unlink()
     return finished
+
+
+def read_info(path: Path) -> str:
+    """What an ETL9INFO says."""
+    with open(path, encoding="ascii", errors="replace") as file:
+        return file.read(LARGEST_INFO_BYTES)
 
 
 def identify(info: str) -> list[str]:

@@ -17,14 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
-from kanjinet.errors import KanjinetError
+from kanjinet.errors import KanjinetError, brief
+from kanjinet.etl9g import RECORDS_PER_FILE
 from kanjinet.files import read_json, sha256_of_file
 from kanjinet.preprocess import IMAGE_SIZES, check_preprocessing
+from kanjinet.zip_files import read_arrays
 
 METADATA_NAME = "metadata.json"
 CHUNK_INFO_NAME = "chunk_info.json"
 MAPPING_NAME = "character_mapping.json"
-CHUNK_NAME = re.compile(r"etl9g_dataset_chunk_(\d\d)\.npz")
+CHUNK_NAME = re.compile(r"etl9g_dataset_chunk_([0-9]{2})\.npz")
+_ARRAYS = {"X": (np.uint8, 3), "y": (np.uint16, 1), "data_set": (np.uint8, 1), "sheet": (np.uint8, 1)}  # type, rank
 DATASET_FORMAT = "kanjinet-dataset-1"
 _REMEDY = "run prepare_etl9g_dataset.py"
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that ZIP knows: the same input gives the same bytes at any time
@@ -120,10 +123,10 @@ def read_chunk_infos(folder: Path) -> tuple[tuple[ChunkInfo, ...], dict[str, Any
         names = [chunk.name for chunk in chunks]
         if names != sorted(set(names)) or not all(CHUNK_NAME.fullmatch(name) for name in names):
             raise KanjinetError(f"{path}: its chunk names are not etl9g_dataset_chunk_01.npz ... in order: {_REMEDY}")
-        if not all(isinstance(chunk.records, int) and 0 < chunk.records for chunk in chunks):
-            raise KanjinetError(f"{path}: a chunk without records: {_REMEDY}")
+        if not all(type(chunk.records) is int and 0 < chunk.records <= RECORDS_PER_FILE for chunk in chunks):
+            raise KanjinetError(f"{path}: a chunk without records, or with more than {RECORDS_PER_FILE:,}: {_REMEDY}")
     except (KeyError, TypeError, ValueError) as error:
-        raise KanjinetError(f"{path}: does not list chunks ({error}): {_REMEDY}") from error
+        raise KanjinetError(f"{path}: does not list chunks ({brief(error)}): {_REMEDY}") from error
     return chunks, settings
 
 
@@ -152,21 +155,19 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
             sha256=str(metadata["dataset_sha256"]),
         )
         class_table = metadata["class_table_sha256"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise KanjinetError(f"{path}: not the description of a dataset ({error!r}): {_REMEDY} again") from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise KanjinetError(f"{path}: not the description of a dataset ({brief(error)}): {_REMEDY} again") from error
     if info.image_size not in IMAGE_SIZES:
         raise KanjinetError(f"{path}: image_size {info.image_size}, expected one of {IMAGE_SIZES}: {_REMEDY} again")
     if class_table != CLASS_TABLE_SHA256:
-        raise KanjinetError(f"{path}: another class table ({class_table}): {_REMEDY} again")
+        raise KanjinetError(f"{path}: another class table ({brief(class_table)}): {_REMEDY} again")
     check_preprocessing(info.preprocessing, str(path))
     if info.sha256 != hash_dataset(chunks):
         raise KanjinetError(f"{path}: does not belong to {CHUNK_INFO_NAME} beside it: {_REMEDY} again")
     return info
 
 
-def read_chunk(
-    folder: Path, chunk: ChunkInfo, names: tuple[str, ...] = ("X", "y", "data_set", "sheet")
-) -> dict[str, Any]:
+def read_chunk(folder: Path, chunk: ChunkInfo, names: tuple[str, ...] = tuple(_ARRAYS)) -> dict[str, Any]:
     """Read arrays of one chunk after a check of the file's checksum.
 
     Raises:
@@ -181,11 +182,16 @@ def read_chunk(
             "which writes it anew"
         )
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in names}
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        found = read_arrays(path, names)
+    except ValueError as error:
         raise KanjinetError(f"{path}: not a chunk ({error}): {_REMEDY} again") from error
     for name, array in found.items():
+        dtype, rank = _ARRAYS[name]
+        if array.dtype != dtype or array.ndim != rank:
+            raise KanjinetError(
+                f"{path}: {name} is of {array.dtype}, {array.shape}, expected {dtype.__name__} of {rank} dimensions: "
+                f"{_REMEDY} again"
+            )
         if len(array) != chunk.records:
             raise KanjinetError(f"{path}: {len(array):,} values in {name}, expected {chunk.records:,}: {_REMEDY} again")
     return found
@@ -205,10 +211,8 @@ def check_chunk(info: DatasetInfo, chunk: ChunkInfo) -> None:
 
 
 def _check_images(path: Path, images: npt.NDArray[Any], size: int) -> None:
-    if images.shape[1:] != (size, size) or images.dtype != np.uint8:
-        raise KanjinetError(
-            f"{path}: pictures of {images.shape[1:]} {images.dtype}, expected {(size, size)} uint8: {_REMEDY} again"
-        )
+    if images.shape[1:] != (size, size):
+        raise KanjinetError(f"{path}: pictures of {images.shape[1:]}, expected {(size, size)}: {_REMEDY} again")
 
 
 def count_classes(labels: Labels) -> list[int]:

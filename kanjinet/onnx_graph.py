@@ -11,9 +11,11 @@ from google.protobuf.message import DecodeError, Message
 from onnx import helper, numpy_helper
 
 from kanjinet.errors import KanjinetError
+from kanjinet.files import read_bounded
 
 Array = npt.NDArray[Any]
 
+LARGEST_MODEL_BYTES = 1 << 28
 INPUT, OUTPUT = "input", "output"  # of every exported network
 
 
@@ -27,7 +29,7 @@ def read_self_contained(path: Path, remedy: str) -> bytes:
     Raises:
         KanjinetError: not an ONNX file, or one whose weights lie elsewhere.
     """
-    content = path.read_bytes()
+    content = read_bounded(path, LARGEST_MODEL_BYTES, remedy)
     try:
         model = onnx.load_model_from_string(content)
     except DecodeError as error:
