@@ -1,5 +1,6 @@
 """ZIP files that may come from anyone: small ones can promise or unpack to more than a machine can hold."""
 
+import errno
 import os
 import struct
 import tokenize
@@ -50,8 +51,12 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
                     raise ValueError("it is packed in another way than by deflating")
                 yield archive
         # damage, and members that are encrypted or of a later version
-        except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError) as error:
             raise ValueError(str(error) or type(error).__name__) from error
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a place before the file's beginning
+                raise
+            raise ValueError("a member is not where its directory says") from error
 
 
 def _read_directory_bytes(file: IO[bytes]) -> int:
