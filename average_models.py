@@ -22,6 +22,7 @@ from kanjinet.files import make_folder, sha256_of_file
 from kanjinet.held_out import load_held_out
 from kanjinet.model import LightweightKanjiNet
 from kanjinet.safetensors_io import load_trained_network
+from kanjinet.splits import check_split_rule
 from kanjinet.temperature import calibrate, describe_temperature
 from kanjinet.training import evaluate
 
@@ -42,6 +43,7 @@ def main() -> None:
     check_export_path(args.output, ".pth", "--output")
     first, second = (load_trained_network(path) for path in args.models)
     check_fit(args.models, first, second)
+    check_split_rule(second.training, args.models[1])
     info = read_dataset_info(args.data_dir)
     if info.sha256 != second.dataset_sha256:
         raise KanjinetError(

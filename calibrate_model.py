@@ -18,6 +18,7 @@ from kanjinet.exports import check_export_path
 from kanjinet.files import make_folder
 from kanjinet.held_out import load_held_out
 from kanjinet.safetensors_io import load_trained_network
+from kanjinet.splits import check_split_rule
 from kanjinet.temperature import calibrate, describe_temperature
 
 
@@ -35,6 +36,7 @@ def main() -> None:
     args = parse_args()
     check_export_path(args.output, ".pth", "--output")
     checkpoint = load_trained_network(args.model_path)
+    check_split_rule(checkpoint.training, args.model_path)
     info = read_dataset_info(args.data_dir)
     parts = load_held_out(info, checkpoint)
     earlier = checkpoint.training.get("temperature", {"value": 1.0})

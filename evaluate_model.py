@@ -29,7 +29,7 @@ from kanjinet.pictures import list_labelled_pictures, read_picture, to_network_i
 from kanjinet.progress import read_training_epochs
 from kanjinet.recognizer import Recognizer, load_recognizer
 from kanjinet.report import Evaluation, write_report
-from kanjinet.splits import PARTS, Indices, split_as_trained
+from kanjinet.splits import PARTS, Indices, check_split_rule, split_as_trained
 
 RESULT_NAME = "evaluation.json"
 REPORT_NAME = "report.html"
@@ -127,6 +127,7 @@ def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> Exa
     info = read_dataset_info(folder)
     for recognizer in recognizers:
         check_fit(recognizer, info)
+        check_split_rule(recognizer.training, recognizer.path)
     labels = read_labels(info.folder, info.chunks)
     indices = choose_part(recognizers[0], info, labels, part)
     if part != "train":

@@ -29,6 +29,7 @@ from kanjinet.copybook import join_copybooks, load_copybook, read_copybook, save
 from kanjinet.errors import KanjinetError
 from kanjinet.etl9g import (
     INFO_FILE_NAME,
+    LARGEST_INFO_BYTES,
     NUM_DATA_SETS,
     NUM_FILES,
     RECORD_BYTES,
@@ -224,7 +225,7 @@ def keep_finished_files(folder: Path, plan: dict[int, list[int]], info: str) -> 
     A file under its own name is whole, so that the options in ETL9INFO and its length tell whether it is the same.
     """
     path = folder / INFO_FILE_NAME
-    is_same_sample = path.is_file() and identify(read_bytes(path).decode("ascii", "replace")) == identify(info)
+    is_same_sample = path.is_file() and identify(read_info(path)) == identify(info)
     finished = set()
     for file in list_data_files(folder):
         wanted_bytes = len(plan.get(file.number, ())) * NUM_CLASSES * RECORD_BYTES
@@ -233,6 +234,11 @@ def keep_finished_files(folder: Path, plan: dict[int, list[int]], info: str) -> 
         else:
             file.path.unlink()
     return finished
+
+
+def read_info(path: Path) -> str:
+    """What an ETL9INFO says."""
+    return read_bytes(path, LARGEST_INFO_BYTES).decode("ascii", "replace")
 
 
 def identify(info: str) -> list[str]:

@@ -7,6 +7,7 @@ Run:    python recognize_kanji.py drawing.png photographs --top 3
 
 import argparse
 import csv
+import fnmatch
 import functools
 import io
 import json
@@ -26,12 +27,13 @@ from kanjinet.contact_sheet import write_png
 from kanjinet.errors import KanjinetError
 from kanjinet.files import make_folder, replace_on_success
 from kanjinet.kanjivg import count_strokes
-from kanjinet.pictures import list_pictures, read_picture, to_network_input
+from kanjinet.pictures import MAX_FILE_BYTES, list_pictures, read_picture, to_network_input
 from kanjinet.recognizer import PRETRAINED_PATH, Recognizer, load_recognizer
 
 STANDARD_INPUT = "-"
 BATCH = 64  # pictures
 BAR_FROM = 20  # pictures: fewer are read in a moment
+LONGEST_STEM = 50  # characters, of up to 4 bytes: file systems have room for 255 bytes
 NO_CHARACTER = "no character: no ink stands out from the paper"
 CSV_COLUMNS = ("picture", "rank", "character", "probability", "jis_code", "stroke_count", "problem")
 
@@ -96,7 +98,8 @@ def list_sources(words: list[str]) -> list[str]:
         if path.is_dir():
             found = list_pictures(path)
         elif set("*?[") & set(path.name) and not path.exists():  # Windows' shells leave patterns to the program
-            found = sorted(path.parent.glob(path.name))
+            inside = path.parent.iterdir() if path.parent.is_dir() else ()
+            found = sorted(each for each in inside if fnmatch.fnmatch(each.name, path.name))
         sources += map(str, found) if found else [word]
     return sources
 
@@ -139,7 +142,8 @@ def see(name: str, recognizer: Recognizer) -> npt.NDArray[np.uint8] | None:
     if Path(name).is_dir():
         raise KanjinetError(f"{name}: no picture files in this folder: name the pictures, or their folder")
     if name == STANDARD_INPUT:
-        ink = read_picture(io.BytesIO(sys.stdin.buffer.read()), "standard input")
+        content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)  # one too many is refused
+        ink = read_picture(io.BytesIO(content), "standard input")
     else:
         ink = read_picture(Path(name), name)
     return to_network_input(ink, recognizer.image_size, recognizer.preprocessing)
@@ -149,7 +153,7 @@ def explain(folder: Path, number: int, names: list[str], seen: list[npt.NDArray[
     """Write what the network saw: bright ink on dark paper, numbered in the order of the answers."""
     for index, (name, picture) in enumerate(zip(names, seen, strict=True), start=number):
         if picture is not None:
-            write_png(folder / f"{index:04d}_{Path(name).stem}.png", picture)
+            write_png(folder / f"{index:04d}_{Path(name).stem[:LONGEST_STEM]}.png", picture)
 
 
 def recognize(

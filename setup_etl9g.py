@@ -250,7 +250,8 @@ def installed_versions(python: Path, packages: Sequence[str]) -> dict[str, str]:
         "        pass\n"
         "print(json.dumps({name: version for name, version in found.items() if version}))"
     )
-    result = subprocess.run([str(python), "-I", "-c", script, *packages], capture_output=True, text=True)
+    command = [str(python), "-I", "-c", script, *packages]
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace")
     return json.loads(result.stdout) if result.returncode == 0 else {}
 
 

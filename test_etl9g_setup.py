@@ -14,7 +14,7 @@ from kanjinet.classes import CHARACTERS, CLASS_OF_CHARACTER, JIS_CODES, NUM_CLAS
 from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
 from kanjinet.contact_sheet import draw_labelled_sheet, write_png
 from kanjinet.dataset import MAPPING_NAME, DatasetInfo, Labels, read_dataset_info, read_images, read_labels
-from kanjinet.errors import KanjinetError
+from kanjinet.errors import KanjinetError, brief
 from kanjinet.files import read_json
 
 PICTURE_NAME = "dataset_samples.png"
@@ -78,16 +78,17 @@ def check_mapping(info: DatasetInfo) -> None:
     if not isinstance(mapping, dict):
         raise KanjinetError(f"{path}: not a mapping of classes to characters: {remedy}")
     for index, (character, code) in enumerate(zip(CHARACTERS, JIS_CODES, strict=True)):
-        if mapping.get(str(index)) != {"character": character, "jis_code": f"{code:04X}"}:
+        found = mapping.get(str(index))
+        if found != {"character": character, "jis_code": f"{code:04X}"}:
             raise KanjinetError(
-                f"{path}: class {index} is {mapping.get(str(index))}, expected {character} (JIS {code:04X}): {remedy}"
+                f"{path}: class {index} is {brief(found)}, expected {character} (JIS {code:04X}): {remedy}"
             )
-    found = CLASS_OF_CHARACTER[CHECK_CHARACTER], f"{JIS_CODES[CHECK_CLASS]:04X}"
-    if found != (CHECK_CLASS, CHECK_JIS):
+    known = CLASS_OF_CHARACTER[CHECK_CHARACTER], f"{JIS_CODES[CHECK_CLASS]:04X}"
+    if known != (CHECK_CLASS, CHECK_JIS):
         raise KanjinetError(
-            f"{CHECK_CHARACTER} is class {found[0]}, JIS {found[1]}: this copy of the toolkit is damaged"
+            f"{CHECK_CHARACTER} is class {known[0]}, JIS {known[1]}: this copy of the toolkit is damaged"
         )
-    print(f"mapping    {len(mapping):,} characters; {CHECK_CHARACTER} is class {found[0]:,}, JIS {found[1]}")
+    print(f"mapping    {len(mapping):,} characters; {CHECK_CHARACTER} is class {known[0]:,}, JIS {known[1]}")
 
 
 def draw_samples(info: DatasetInfo, labels: Labels, path: Path) -> None:

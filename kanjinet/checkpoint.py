@@ -3,10 +3,9 @@
 import hashlib
 import io
 import pickle
+import struct
 import subprocess
 import sys
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +14,22 @@ from typing import Any
 import torch
 
 from kanjinet import __version__
-from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256
-from kanjinet.errors import KanjinetError
-from kanjinet.files import read_bytes, replace_on_success
+from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
+from kanjinet.errors import KanjinetError, brief
+from kanjinet.files import read_bounded, replace_on_success
 from kanjinet.model import LightweightKanjiNet, ModelConfig
+from kanjinet.zip_files import LARGEST_UNPACKED_BYTES, open_zip
 
 CHECKPOINT_FORMAT = "kanjinet-checkpoint-1"
 CHECKPOINT_NAME = "best_kanji_model.pth"
 _REMEDY = "use a best_kanji_model.pth that train_etl9g_model.py wrote, or train again"
+_KINDS = {"preprocessing": str, "synthetic": bool, "training": dict, "dataset_sha256": str, "environment": dict}
+MOST_VALUES, DEEPEST_VALUE = 10_000, 20  # of what a checkpoint says of its training
+# What torch.load raises on damaged files besides UnpicklingError.
+_DAMAGED = (
+    *(RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError),
+    *(OverflowError, ImportError, struct.error),
+)
 
 
 @dataclass
@@ -64,7 +71,8 @@ def describe_environment() -> dict[str, str]:
 def _find_git_revision() -> str:
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=True)
+        return result.stdout.strip()
     except (FileNotFoundError, subprocess.CalledProcessError):  # no git, or a copy that is no repository
         return "unknown"
 
@@ -96,19 +104,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
     content = load_tensors(path, _REMEDY)
     if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
         found = content.get("format") if isinstance(content, dict) else None
-        raise KanjinetError(f"{path}: format {found!r}, expected {CHECKPOINT_FORMAT!r}: {_REMEDY}")
+        raise KanjinetError(f"{path}: format {brief(found)}, expected {CHECKPOINT_FORMAT!r}: {_REMEDY}")
     if content.get("class_table") != CHARACTERS:
         raise KanjinetError(f"{path}: another class table than SHA-256 {CLASS_TABLE_SHA256[:12]}...: {_REMEDY}")
-    for name, kind in (("preprocessing", str), ("synthetic", bool), ("training", dict), ("dataset_sha256", str)):
-        if not isinstance(content.get(name), kind):
-            raise KanjinetError(f"{path}: {name} is {content.get(name)!r}, expected {kind.__name__}: {_REMEDY}")
+    for name, kind in _KINDS.items():
+        value = content.get(name)
+        if not isinstance(value, kind) or not _is_plain(value):
+            raise KanjinetError(f"{path}: {name} is {brief(value)}, expected {kind.__name__}: {_REMEDY}")
     try:
         if content.get("weights_sha256", "") not in ("", hash_tensors(content["state_dict"])):  # older files have none
             raise KanjinetError(f"{path}: damaged, its weights are not those of its checksum: {_REMEDY}")
-        model = LightweightKanjiNet(ModelConfig(**content["config"]))
-        model.load_state_dict(content["state_dict"])
         return Checkpoint(
-            model=model.eval(),
+            model=rebuild_model(content["config"], content["state_dict"]),
             preprocessing=content["preprocessing"],
             synthetic=content["synthetic"],
             training=content["training"],
@@ -118,7 +125,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except KeyError as error:
         raise KanjinetError(f"{path}: no {error} in it: {_REMEDY}") from error
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
-        first_line = str(error).strip().splitlines()[0]
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise KanjinetError(f"{path}: its weights do not fit its configuration ({first_line}): {_REMEDY}") from error
 
 
@@ -129,6 +136,60 @@ def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON can say it, and briefly: with references to one list, a pickle can hold endless ones."""
+    waiting = [(value, 0)]
+    for _ in range(MOST_VALUES):
+        if not waiting:
+            return True
+        each, depth = waiting.pop()
+        if depth > DEEPEST_VALUE:
+            return False
+        if isinstance(each, dict):
+            if not all(isinstance(name, str) for name in each):
+                return False
+            each = list(each.values())
+        if isinstance(each, (list, tuple)):
+            waiting += [(inner, depth + 1) for inner in each]
+        elif not (each is None or isinstance(each, (str, float)) or (isinstance(each, int) and abs(each) < 1 << 63)):
+            return False
+    return False
+
+
+def rebuild_model(fields: dict[str, Any], tensors: dict[str, Any]) -> LightweightKanjiNet:
+    """A network in evaluation mode, with copies of a file's tensors; an absurd configuration takes no memory.
+
+    Args:
+        fields: those of the ModelConfig, as the file has them.
+        tensors: by name, as in a state dictionary.
+
+    Raises:
+        ValueError, TypeError: the tensors are not those of the configuration, or it is none of this toolkit's networks.
+    """
+    try:
+        config = ModelConfig(**fields)
+    except KanjinetError as error:
+        raise ValueError(str(error)) from error
+    if config.num_classes != NUM_CLASSES:
+        raise ValueError(f"{config.num_classes} classes")
+    with torch.device("meta"):  # shapes only
+        model = LightweightKanjiNet(config)
+    expected = model.state_dict()
+    if sum(tensor.nbytes for tensor in expected.values()) > LARGEST_UNPACKED_BYTES:
+        raise ValueError(f"more than {LARGEST_UNPACKED_BYTES:,} bytes of weights")
+    if differing := sorted(map(str, expected.keys() ^ tensors.keys())):
+        raise ValueError(f"{len(differing)} tensors too many or too few, such as {brief(differing[0])}")
+    for name, tensor in expected.items():
+        found = tensors[name]
+        if (found.shape, found.dtype) != (tensor.shape, tensor.dtype):
+            raise ValueError(f"{name} is {found.dtype} {tuple(found.shape)}")
+        if found.device.type != "cpu" or found.layout != torch.strided:
+            raise ValueError(f"{name} is {found.layout} on {found.device}")
+    copies = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    model.load_state_dict(copies, assign=True)
+    return model.eval()
 
 
 def write_tensors(path: Path, content: Any) -> None:
@@ -148,7 +209,7 @@ def load_tensors(path: Path, remedy: str) -> Any:
     """
     if not path.is_file():
         raise KanjinetError(f"{path}: not found: {remedy}")
-    content = io.BytesIO(read_bytes(path))
+    content = io.BytesIO(read_bounded(path, LARGEST_UNPACKED_BYTES, remedy))
     try:
         _check_archive(content)
         return torch.load(content, map_location="cpu", weights_only=True)
@@ -156,10 +217,7 @@ def load_tensors(path: Path, remedy: str) -> Any:
         raise KanjinetError(
             f"{path}: not a checkpoint, or one with objects or code in it, which are never loaded: {remedy}"
         ) from error
-    except (
-        *(RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OverflowError),
-        *(zipfile.BadZipFile, zlib.error),
-    ) as error:
+    except _DAMAGED as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise KanjinetError(f"{path}: not a checkpoint, or a damaged one ({first_line}): {remedy}") from error
 
@@ -168,9 +226,9 @@ def _check_archive(content: io.BytesIO) -> None:
     """Compare every part of a file that `torch.save` wrote with its CRC-32, which PyTorch itself does not do.
 
     Raises:
-        zipfile.BadZipFile: one differs, or the file is no archive.
+        ValueError: one differs, or `open_zip` refuses the file: PyTorch would unpack it without a bound.
     """
-    with zipfile.ZipFile(content) as archive:
+    with open_zip(content) as archive:
         if damaged := archive.testzip():
-            raise zipfile.BadZipFile(f"{damaged} is damaged")
+            raise ValueError(f"{damaged} is damaged")
     content.seek(0)

@@ -21,14 +21,17 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
-from kanjinet.errors import KanjinetError
-from kanjinet.files import read_bytes, read_json
+from kanjinet.errors import KanjinetError, brief
+from kanjinet.etl9g import RECORDS_PER_FILE
+from kanjinet.files import read_bounded, read_json
 from kanjinet.preprocess import IMAGE_SIZES, check_preprocessing
+from kanjinet.zip_files import LARGEST_UNPACKED_BYTES, open_array, open_zip, read_arrays
 
 METADATA_NAME = "metadata.json"
 CHUNK_INFO_NAME = "chunk_info.json"
 MAPPING_NAME = "character_mapping.json"
-CHUNK_NAME = re.compile(r"etl9g_dataset_chunk_(\d\d)\.npz")
+CHUNK_NAME = re.compile(r"etl9g_dataset_chunk_([0-9]{2})\.npz")
+_ARRAYS = {"X": (np.uint8, 3), "y": (np.uint16, 1), "data_set": (np.uint8, 1), "sheet": (np.uint8, 1)}  # type, rank
 DATASET_FORMAT = "kanjinet-dataset-1"
 _REMEDY = "run prepare_etl9g_dataset.py"
 _THREADS = min(4, os.cpu_count() or 1)  # inflating leaves the interpreter to others
@@ -126,10 +129,10 @@ def read_chunk_infos(folder: Path) -> tuple[tuple[ChunkInfo, ...], dict[str, Any
         names = [chunk.name for chunk in chunks]
         if names != sorted(set(names)) or not all(CHUNK_NAME.fullmatch(name) for name in names):
             raise KanjinetError(f"{path}: its chunk names are not etl9g_dataset_chunk_01.npz ... in order: {_REMEDY}")
-        if not all(isinstance(chunk.records, int) and 0 < chunk.records for chunk in chunks):
-            raise KanjinetError(f"{path}: a chunk without records: {_REMEDY}")
+        if not all(type(chunk.records) is int and 0 < chunk.records <= RECORDS_PER_FILE for chunk in chunks):
+            raise KanjinetError(f"{path}: a chunk without records, or with more than {RECORDS_PER_FILE:,}: {_REMEDY}")
     except (KeyError, TypeError, ValueError) as error:
-        raise KanjinetError(f"{path}: does not list chunks ({error}): {_REMEDY}") from error
+        raise KanjinetError(f"{path}: does not list chunks ({brief(error)}): {_REMEDY}") from error
     return chunks, settings
 
 
@@ -159,30 +162,28 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
         )
         class_table = metadata["class_table_sha256"]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise KanjinetError(f"{path}: not the description of a dataset ({error!r}): {_REMEDY} again") from error
+        raise KanjinetError(f"{path}: not the description of a dataset ({brief(error)}): {_REMEDY} again") from error
     if info.image_size not in IMAGE_SIZES:
         raise KanjinetError(f"{path}: image_size {info.image_size}, expected one of {IMAGE_SIZES}: {_REMEDY} again")
     if class_table != CLASS_TABLE_SHA256:
-        raise KanjinetError(f"{path}: another class table ({class_table}): {_REMEDY} again")
+        raise KanjinetError(f"{path}: another class table ({brief(class_table)}): {_REMEDY} again")
     check_preprocessing(info.preprocessing, str(path))
     if info.sha256 != hash_dataset(chunks):
         raise KanjinetError(f"{path}: does not belong to {CHUNK_INFO_NAME} beside it: {_REMEDY} again")
     return info
 
 
-def read_chunk(
-    folder: Path, chunk: ChunkInfo, names: tuple[str, ...] = ("X", "y", "data_set", "sheet")
-) -> dict[str, Any]:
+def read_chunk(folder: Path, chunk: ChunkInfo, names: tuple[str, ...] = tuple(_ARRAYS)) -> dict[str, Any]:
     """Read arrays of one chunk after a check of the file's checksum.
 
     Raises:
         KanjinetError: the chunk is missing, damaged, or not the one that chunk_info.json lists.
     """
     content, path = _read_file(folder, chunk), folder / chunk.name
-    with _expect_chunk(path), np.load(content, allow_pickle=False) as arrays:
-        found = {name: arrays[name] for name in names}
+    with _expect_chunk(path):
+        found = read_arrays(content, names)
     for name, array in found.items():
-        _check_length(path, name, len(array), chunk)
+        _check_array(path, name, array.shape, array.dtype, chunk)
     return found
 
 
@@ -191,7 +192,7 @@ def _read_file(folder: Path, chunk: ChunkInfo) -> io.BytesIO:
     path = folder / chunk.name
     if not path.is_file():
         raise KanjinetError(f"{path}: missing chunk: {_REMEDY} again, which writes it anew")
-    content = read_bytes(path)
+    content = read_bounded(path, LARGEST_UNPACKED_BYTES, _REMEDY)
     if hashlib.sha256(content).hexdigest() != chunk.sha256:
         raise KanjinetError(
             f"{path}: damaged chunk, its checksum is not the one in {CHUNK_INFO_NAME}: {_REMEDY} again, "
@@ -204,13 +205,18 @@ def _read_file(folder: Path, chunk: ChunkInfo) -> io.BytesIO:
 def _expect_chunk(path: Path) -> Iterator[None]:
     try:
         yield
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except ValueError as error:
         raise KanjinetError(f"{path}: not a chunk ({error}): {_REMEDY} again") from error
 
 
-def _check_length(path: Path, name: str, found: int, chunk: ChunkInfo) -> None:
-    if found != chunk.records:
-        raise KanjinetError(f"{path}: {found:,} values in {name}, expected {chunk.records:,}: {_REMEDY} again")
+def _check_array(path: Path, name: str, shape: tuple[int, ...], kind: np.dtype[Any], chunk: ChunkInfo) -> None:
+    wanted, rank = _ARRAYS[name]
+    if kind != wanted or len(shape) != rank:
+        raise KanjinetError(
+            f"{path}: {name} is of {kind}, {shape}, expected {wanted.__name__} of {rank} dimensions: {_REMEDY} again"
+        )
+    if shape[0] != chunk.records:
+        raise KanjinetError(f"{path}: {shape[0]:,} values in {name}, expected {chunk.records:,}: {_REMEDY} again")
 
 
 def check_chunk(info: DatasetInfo, chunk: ChunkInfo) -> None:
@@ -221,14 +227,14 @@ def check_chunk(info: DatasetInfo, chunk: ChunkInfo) -> None:
     """
     arrays = read_chunk(info.folder, chunk)
     path = info.folder / chunk.name
-    _check_images(path, arrays["X"].shape[1:], arrays["X"].dtype, info.image_size)
+    _check_size(path, arrays["X"].shape[1:], info.image_size)
     if int(arrays["y"].max()) >= NUM_CLASSES:
         raise KanjinetError(f"{path}: class {arrays['y'].max()}, expected 0-{NUM_CLASSES - 1}: {_REMEDY} again")
 
 
-def _check_images(path: Path, found: tuple[int, ...], kind: np.dtype[Any], size: int) -> None:
-    if found != (size, size) or kind != np.uint8:
-        raise KanjinetError(f"{path}: pictures of {found} {kind}, expected {(size, size)} uint8: {_REMEDY} again")
+def _check_size(path: Path, found: tuple[int, ...], size: int) -> None:
+    if found != (size, size):
+        raise KanjinetError(f"{path}: pictures of {found}, expected {(size, size)}: {_REMEDY} again")
 
 
 def count_classes(labels: Labels) -> list[int]:
@@ -286,11 +292,9 @@ def _unpack(
 ) -> None:
     """Put the pictures `wanted` of a chunk, ascending, into these rows of `images`."""
     content, path = _read_file(info.folder, chunk), info.folder / chunk.name
-    with _expect_chunk(path), zipfile.ZipFile(content) as archive, archive.open("X.npy") as member:
-        np.lib.format.read_magic(member)
-        shape, _, kind = np.lib.format.read_array_header_1_0(member)
-        _check_images(path, shape[1:], kind, info.image_size)
-        _check_length(path, "X", shape[0], chunk)
+    with _expect_chunk(path), open_zip(content) as archive, open_array(archive, "X.npy") as (member, shape, kind):
+        _check_array(path, "X", shape, kind, chunk)
+        _check_size(path, shape[1:], info.image_size)
         block = np.empty((min(_PICTURES_AT_ONCE, chunk.records), *shape[1:]), dtype=np.uint8)
         for first in range(0, int(wanted[-1]) + 1, len(block)):
             count = min(len(block), chunk.records - first)

@@ -1,7 +1,5 @@
 """Real drawings that people made on a screen: pictures to judge a network by, never to train it on."""
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import numpy.typing as npt
 
 from kanjinet.classes import CLASS_OF_CHARACTER
 from kanjinet.errors import KanjinetError
+from kanjinet.zip_files import read_arrays
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,11 @@ def read_drawings(path: Path) -> Drawings:
     if not path.is_file():
         raise KanjinetError(f"{path}: not found: {remedy}")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            images, characters = arrays["images"], arrays["characters"]
-    except (KeyError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        with open(path, "rb") as file:
+            images, characters = read_arrays(file, ("images", "characters")).values()
+    except ValueError as error:
         raise KanjinetError(f"{path}: not a file of drawings ({error}): {remedy}") from error
-    if not len(images) or images.ndim != 3 or images.dtype != np.uint8 or characters.shape != images.shape[:1]:
+    if not images.size or images.ndim != 3 or images.dtype != np.uint8 or characters.shape != images.shape[:1]:
         raise KanjinetError(
             f"{path}: images {images.shape} {images.dtype}, characters {characters.shape}, are no drawings: {remedy}"
         )

@@ -49,6 +49,7 @@ RECORD_BYTES = RECORD_DTYPE.itemsize  # 8,199
 FILE_BYTES = RECORDS_PER_FILE * RECORD_BYTES  # 99,568,656
 
 INFO_FILE_NAME = "ETL9INFO"
+LARGEST_INFO_BYTES = 1 << 20  # no more of it is read
 SYNTHETIC_MARK = b"SYNTHETIC SAMPLE FROM KANJIVG"  # in a sample's ETL9INFO, and in bytes 31-64 of its records
 
 
@@ -76,7 +77,7 @@ def find_etl9g_files(folder: Path) -> list[Etl9gFile]:
         raise KanjinetError(f"{folder}: no such folder: {remedy}")
     files = []
     for path in folder.iterdir():
-        match = re.fullmatch(r"ETL9G_(\d\d)", path.name)
+        match = re.fullmatch(r"ETL9G_([0-9]{2})", path.name)  # \d would take full-width digits too
         if match and 1 <= int(match[1]) <= NUM_FILES and path.is_file():
             files.append(Etl9gFile(path, int(match[1])))
     if not files:
@@ -214,6 +215,6 @@ def read_data_sets(file: Etl9gFile, records: npt.NDArray[np.void]) -> npt.NDArra
 def is_synthetic(folder: Path, records: npt.NDArray[np.void] | None = None) -> bool:
     """Whether a folder's ETL9INFO, or the given records themselves, say that they are a synthetic sample."""
     info = folder / INFO_FILE_NAME
-    if info.is_file() and SYNTHETIC_MARK in read_bytes(info):
+    if info.is_file() and SYNTHETIC_MARK in read_bytes(info, LARGEST_INFO_BYTES):
         return True
     return records is not None and bool((records["undefined_header"] == SYNTHETIC_MARK).any())

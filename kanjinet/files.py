@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import IO, Any
 from kanjinet.errors import KanjinetError
 from kanjinet.locks import hold_file
 
-PARTIAL_SUFFIX = ".part"  # a leftover of a killed run; the next run overwrites it
+PARTIAL_SUFFIX = ".part"  # a leftover of a killed run; the next run replaces it
+LARGEST_JSON_BYTES = 8 << 20  # the toolkit's own have at most some 100 kB, and each byte may take 30 in memory
 
 _REMEDIES = {
     errno.ENOSPC: "free some disk space and run the same command again",
@@ -50,7 +52,8 @@ def replace_on_success(path: Path) -> Iterator[IO[bytes]]:
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     with _naming(path, partial), hold_file(partial):
         try:
-            with open(partial, "w+b") as file:
+            partial.unlink(missing_ok=True)
+            with open(partial, "x+b") as file:  # never through a link or into a pipe of that name
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -72,14 +75,14 @@ def _naming(path: Path, partial: Path | None = None) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a file.
+def read_bytes(path: Path, most_bytes: int = -1) -> bytes:
+    """The bytes of a file, or only the first `most_bytes`.
 
     Raises:
         OSError: with `path` as its file name, also where the failing call did not know the name.
     """
     with _naming(path), open(path, "rb") as file:
-        return file.read()
+        return file.read(most_bytes)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -90,21 +93,47 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path, remedy: str) -> Any:
-    """Read a UTF-8 JSON file.
+    """Read a UTF-8 JSON file; a byte-order mark, as Windows' editors write it, is passed over.
 
     Args:
         path: the file.
         remedy: what a user can do when it is missing or damaged, for the message.
 
     Raises:
-        KanjinetError: the file is missing or is not JSON.
+        KanjinetError: the file is missing, larger than LARGEST_JSON_BYTES, or not JSON.
     """
     try:
-        return json.loads(read_bytes(path).decode("utf-8"))
+        return json.loads(read_bounded(path, LARGEST_JSON_BYTES, remedy).decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise KanjinetError(f"{path}: not found: {remedy}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise KanjinetError(f"{path}: not a JSON file ({error}): {remedy}") from error
+
+
+def read_bounded(path: Path, largest_bytes: int, remedy: str) -> bytes:
+    """The bytes of a file that may come from anyone.
+
+    Raises:
+        KanjinetError: a pipe or a device, which may never end, or more than `largest_bytes`.
+        OSError: not there, or not readable.
+    """
+    check_regular(path, remedy)
+    content = read_bytes(path, largest_bytes + 1)
+    if len(content) > largest_bytes:
+        raise KanjinetError(f"{path}: larger than {largest_bytes:,} bytes: {remedy}")
+    return content
+
+
+def check_regular(path: Path, remedy: str) -> None:
+    """Refuse what would keep a reader waiting for ever.
+
+    Raises:
+        KanjinetError: a pipe, a socket or a device.
+        OSError: not there.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a folder says so
+        raise KanjinetError(f"{path}: a pipe or a device where a file is needed: {remedy}")
 
 
 def sha256_of_file(path: Path) -> str:

@@ -19,7 +19,7 @@ def lock_folder(folder: Path, stage: str) -> Iterator[None]:
         KanjinetError: another process holds it.
     """
     path = folder / LOCK_NAME
-    with open(path, "a+b") as file:
+    with open(path, "a+b", opener=_open_no_link) as file:
         try:
             _lock(file.fileno())
         except OSError as error:
@@ -31,6 +31,10 @@ def lock_folder(folder: Path, stage: str) -> Iterator[None]:
         finally:
             if os.name != "nt":  # Windows does not remove an open file: there it stays, empty
                 path.unlink(missing_ok=True)
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)  # Windows has no such flag, and rarely links
 
 
 def _describe_conflict(folder: Path, stage: str) -> str:

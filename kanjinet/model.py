@@ -8,13 +8,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from kanjinet.classes import NUM_CLASSES
-from kanjinet.errors import KanjinetError
+from kanjinet.errors import KanjinetError, brief
 from kanjinet.initialize import init_corner_means_, init_edge_filters_, init_orthogonal_
+from kanjinet.preprocess import IMAGE_SIZES
 
 MODEL_VERSIONS = ("1.0", "2.0", "2.1", "3.0")
 DEFAULT_VERSION = "3.0"
 POOLING_TYPES = ("adaptive_avg", "adaptive_max", "avg_2x2", "max_2x2", "fixed_avg", "fixed_max")
 DOWNSAMPLING = 16  # four of the stages halve the picture: 64 pixels -> a 4 x 4 map
+LARGEST_WIDTH, MOST_STAGES, MOST_BLOCKS = 1 << 16, 16, 64  # far beyond any version: what a file can make us build
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,22 @@ class ModelConfig:
         for name in ("channels", "depths", "se_reductions"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # a list after a trip through JSON
         if self.version not in MODEL_VERSIONS:
-            raise KanjinetError(f"model version {self.version!r}: choose one of {', '.join(MODEL_VERSIONS)}")
+            raise KanjinetError(f"model version {brief(self.version)}: choose one of {', '.join(MODEL_VERSIONS)}")
         if self.pooling_type not in POOLING_TYPES:
-            raise KanjinetError(f"pooling type {self.pooling_type!r}: choose one of {', '.join(POOLING_TYPES)}")
-        if self.image_size % DOWNSAMPLING or self.image_size < 2 * DOWNSAMPLING:
-            raise KanjinetError(f"image size {self.image_size}: choose 32, 48, 64, 96 or 128 pixels")
+            raise KanjinetError(f"pooling type {brief(self.pooling_type)}: choose one of {', '.join(POOLING_TYPES)}")
+        if self.image_size not in IMAGE_SIZES:
+            raise KanjinetError(f"image size {brief(self.image_size)}: choose one of {IMAGE_SIZES} pixels")
+        for name, numbers, least in (
+            ("channels", self.channels, 1),
+            ("depths", self.depths, 1),
+            ("se_reductions", self.se_reductions, 0),
+            ("hidden_features", (self.hidden_features,), 0),
+            ("num_classes", (self.num_classes,), 1),
+        ):
+            if not all(type(number) is int and least <= number <= LARGEST_WIDTH for number in numbers):
+                raise KanjinetError(f"{name} {brief(numbers)}: no network of this kind has them")
+        if not 1 <= len(self.channels) <= MOST_STAGES or max(self.depths) > MOST_BLOCKS:
+            raise KanjinetError(f"channels {brief(self.channels)}, depths {brief(self.depths)}: too many layers")
 
     @classmethod
     def preset(cls, version: str, image_size: int = 64, pooling_type: str = "adaptive_avg") -> "ModelConfig":

@@ -12,10 +12,11 @@ from google.protobuf.message import DecodeError, Message
 from onnx import helper, numpy_helper
 
 from kanjinet.errors import KanjinetError
-from kanjinet.files import read_bytes
+from kanjinet.files import read_bounded
 
 Array = npt.NDArray[Any]
 
+LARGEST_MODEL_BYTES = 1 << 28
 INPUT, OUTPUT = "input", "output"  # of every exported network
 CHECKSUM = "content_sha256"
 
@@ -31,7 +32,7 @@ def read_self_contained(path: Path, remedy: str) -> bytes:
         KanjinetError: not an ONNX file, a damaged one, or one whose weights lie elsewhere.
         OSError: it cannot be read.
     """
-    content = read_bytes(path)
+    content = read_bounded(path, LARGEST_MODEL_BYTES, remedy)
     check_seal(content, path, remedy)
     try:
         model = onnx.load_model_from_string(content)

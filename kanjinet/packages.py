@@ -48,9 +48,12 @@ class ImportResult:
 
 
 def read_requirements(path: Path) -> list[Requirement]:
-    """The packages in a requirement file; options such as -r and comments are passed over."""
+    """The packages in a requirement file that every machine needs.
+
+    Options such as -r, comments, and packages with an environment marker are passed over.
+    """
     lines = path.read_text(encoding="utf-8").splitlines()
-    matches = (re.match(r"([A-Za-z0-9][\w.-]*)(?:[>=]=([\d.]+))?", line) for line in lines)
+    matches = (re.match(r"([A-Za-z0-9][\w.-]*)(?:[>=]=([\d.]+))?(?![^#]*;)", line) for line in lines)
     return [Requirement(match[1], match[2]) for match in matches if match]
 
 

@@ -11,6 +11,7 @@ The rule, for those who write a client in another language; `preprocess` with `c
 5. If the largest value that is left after subtracting the paper is less than 16, there is no character.
 """
 
+import os
 import re
 import struct
 import unicodedata
@@ -26,10 +27,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from kanjinet.classes import CLASS_OF_CHARACTER
 from kanjinet.errors import KanjinetError
-from kanjinet.files import describe_os_error
+from kanjinet.files import check_regular, describe_os_error
 from kanjinet.preprocess import preprocess, subtract_paper
 
 MAX_PIXELS = 50_000_000  # a telephone's largest photographs; a page of A4 at 600 dpi has 35 million
+MAX_SIDE = 20_000  # pixels; each line of the narrowest pictures costs as much memory as many pixels
+MAX_FILE_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, not compressed
 LEAST_INK = 16  # of 255: what stands out from the paper by less is no ink
 
 _CODE_POINT = re.compile(r"(?:U\+)?([0-9A-F]{4,6})", re.IGNORECASE)
@@ -63,15 +66,19 @@ def read_picture(source: Path | IO[bytes], name: str) -> Picture:
         (height, width) uint8, bright ink on dark paper.
 
     Raises:
-        KanjinetError: not there, not a picture, a damaged one, or one of more than MAX_PIXELS.
+        KanjinetError: not there, not a picture, a damaged one, or one beyond MAX_PIXELS, MAX_SIDE or MAX_FILE_BYTES.
     """
     if isinstance(source, Path):
         try:
+            check_regular(source, "name a picture file, or give its content to recognize_kanji.py as standard input: -")
             with open(source, "rb") as file:
                 return read_picture(file, name)
         except OSError as error:
             raise KanjinetError(describe_os_error(error)) from error
     remedy = "choose a PNG, JPEG or other picture file"
+    if source.seek(0, os.SEEK_END) > MAX_FILE_BYTES:
+        raise KanjinetError(f"{name}: files of more than {MAX_FILE_BYTES // 10**6} MB are refused: make it smaller")
+    source.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of harmless flaws, and of sizes that are refused here anyway
         try:
@@ -92,8 +99,11 @@ def read_picture(source: Path | IO[bytes], name: str) -> Picture:
 
 
 def _check_size(picture: Image.Image, name: str) -> None:
+    size = f"{name}: {picture.width:,} x {picture.height:,} pixels"
     if picture.width * picture.height > MAX_PIXELS:
-        raise KanjinetError(_describe_excess(f"{name}: {picture.width:,} x {picture.height:,} pixels"))
+        raise KanjinetError(_describe_excess(size))
+    if max(picture.size) > MAX_SIDE:
+        raise KanjinetError(f"{size}: sides of more than {MAX_SIDE:,} are refused: cut out the character")
 
 
 def _describe_excess(what: str) -> str:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.errors import KanjinetError
+from kanjinet.errors import KanjinetError, brief
 
 NORMALIZE = "even-lines-2"
 PLAIN = "plain-1"
@@ -68,7 +68,8 @@ def check_preprocessing(version: str, where: str) -> None:
     """
     if version not in CONTRACTS:
         raise KanjinetError(
-            f"{where}: preprocessing {version!r} is none of {', '.join(CONTRACTS)}: prepare the dataset and train again"
+            f"{where}: preprocessing {brief(version)} is none of {', '.join(CONTRACTS)}: prepare the dataset and train "
+            "again"
         )
 
 

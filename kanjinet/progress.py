@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from kanjinet.errors import KanjinetError
+from kanjinet.errors import KanjinetError, brief
 from kanjinet.files import read_json
 
 PROGRESS_NAME = "training_progress.json"
@@ -35,5 +35,5 @@ def read_training_epochs(model_path: Path, training: dict[str, Any]) -> list[dic
             {"epoch": int(entry["epoch"]), **{name: float(entry[name]) for name in _CURVES}}
             for entry in content["epochs"]
         ]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise KanjinetError(f"{path}: not the history of a training ({error!r}): {remedy}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise KanjinetError(f"{path}: not the history of a training ({brief(error)}): {remedy}") from error

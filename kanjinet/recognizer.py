@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import CLASS_TABLE_SHA256
-from kanjinet.errors import KanjinetError
-from kanjinet.preprocess import check_preprocessing
+from kanjinet.classes import CLASS_TABLE_SHA256, NUM_CLASSES
+from kanjinet.errors import KanjinetError, brief
+from kanjinet.preprocess import IMAGE_SIZES, check_preprocessing
 
 PRETRAINED_PATH = Path(__file__).parents[1] / "pretrained" / "kanji_model_etl9g_64x64_3036classes_tract_int8.onnx"
 MODEL_SUFFIXES = (".pth", ".safetensors", ".onnx")
@@ -84,11 +84,12 @@ def load_recognizer(path: Path) -> Recognizer:
     Raises:
         KanjinetError: no such file, another kind of file, a damaged one, or one of another class table.
     """
-    if path.suffix not in MODEL_SUFFIXES:
+    suffix = path.suffix.lower()  # Windows has names such as MODEL.ONNX
+    if suffix not in MODEL_SUFFIXES:
         raise KanjinetError(f"{path}: not a model: choose a file that ends in {', '.join(MODEL_SUFFIXES)}")
     if not path.is_file():
         raise KanjinetError(f"{path}: not found: train_etl9g_model.py and the convert scripts write models")
-    return _load_onnx(path) if path.suffix == ".onnx" else _load_torch(path)
+    return _load_onnx(path) if suffix == ".onnx" else _load_torch(path)
 
 
 def _load_torch(path: Path) -> Recognizer:
@@ -116,38 +117,62 @@ def _load_torch(path: Path) -> Recognizer:
 
 def _load_onnx(path: Path) -> Recognizer:
     import onnxruntime
-    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NotImplemented
+    from onnxruntime.capi import onnxruntime_pybind11_state as engine
 
     from kanjinet.onnx_graph import read_self_contained
 
+    refusals = (
+        *(engine.Fail, engine.InvalidArgument, engine.InvalidGraph, engine.InvalidProtobuf, engine.NotImplemented),
+        *(engine.RuntimeException, RuntimeError, MemoryError),
+    )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
     remedy = "write it again with convert_to_onnx.py"
     content = read_self_contained(path, remedy)
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except (Fail, InvalidGraph, InvalidProtobuf, NotImplemented) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise KanjinetError(f"{path}: onnxruntime does not take it ({first_line}): {remedy}") from error
+    except refusals as error:
+        raise KanjinetError(f"{path}: onnxruntime does not take it ({_first_line(error)}): {remedy}") from error
     properties = session.get_modelmeta().custom_metadata_map
-    source = session.get_inputs()[0]
+    source = next(iter(session.get_inputs()), None)
+    if source is None:
+        raise KanjinetError(f"{path}: takes no pictures: {remedy}")
     if source.type != "tensor(float)":
         raise KanjinetError(
             f"{path}: takes raw pictures ({source.type}, {source.shape}) and preprocesses them itself, while the "
             "toolkit preprocesses all that it reads: export one without --embed-preprocessing"
         )
+
+    def run(inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        try:
+            scores = session.run(None, {source.name: inputs})[0]
+        except refusals as error:
+            raise KanjinetError(f"{path}: onnxruntime cannot run it ({_first_line(error)}): {remedy}") from error
+        if not isinstance(scores, np.ndarray) or (scores.shape, scores.dtype) != ((len(inputs), NUM_CLASSES), "<f4"):
+            raise KanjinetError(f"{path}: does not answer with {NUM_CLASSES:,} scores a picture: {remedy}")
+        return scores
+
     try:
         if properties["class_table_sha256"] != CLASS_TABLE_SHA256:
             raise KanjinetError(f"{path}: another class table: {remedy}")
         check_preprocessing(properties["preprocessing"], str(path))
-        return Recognizer(
+        recognizer = Recognizer(
             path=path,
-            run=lambda inputs: session.run(None, {source.name: inputs})[0],
+            run=run,
             max_batch=source.shape[0] if isinstance(source.shape[0], int) else _BATCH,
             image_size=int(properties["image_size"]),
             preprocessing=properties["preprocessing"],
             synthetic=bool(json.loads(properties["synthetic"])),
-            training=json.loads(properties["training"]),
+            training=dict(json.loads(properties["training"])),
         )
-    except (KeyError, ValueError) as error:
-        raise KanjinetError(f"{path}: not a model of this toolkit ({error!r}): {remedy}") from error
+    except (KeyError, IndexError, ValueError, TypeError, RecursionError) as error:
+        raise KanjinetError(f"{path}: not a model of this toolkit ({brief(error)}): {remedy}") from error
+    if recognizer.image_size not in IMAGE_SIZES or recognizer.max_batch < 1:
+        raise KanjinetError(
+            f"{path}: takes {recognizer.max_batch} pictures of {recognizer.image_size} pixels a side: {remedy}"
+        )
+    return recognizer
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

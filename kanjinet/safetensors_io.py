@@ -6,17 +6,17 @@ Source of the format: https://huggingface.co/docs/safetensors (8 bytes of header
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from kanjinet.checkpoint import Checkpoint, hash_tensors, load_checkpoint
+from kanjinet.checkpoint import Checkpoint, hash_tensors, load_checkpoint, rebuild_model
 from kanjinet.classes import CHARACTERS
-from kanjinet.errors import KanjinetError
+from kanjinet.errors import KanjinetError, brief
 from kanjinet.exports import describe_model
-from kanjinet.files import read_bytes
-from kanjinet.model import LightweightKanjiNet, ModelConfig
+from kanjinet.files import read_bounded
+from kanjinet.model import LightweightKanjiNet
 from kanjinet.preprocess import check_preprocessing
+from kanjinet.zip_files import LARGEST_UNPACKED_BYTES
 
 SAFETENSORS_FORMAT = "kanjinet-safetensors-1"
 WEIGHTS_CHECKSUM, HEADER_CHECKSUM = "weights_sha256", "header_sha256"
@@ -75,7 +75,7 @@ def load_safetensors(path: Path) -> Checkpoint:
     header, tensors = _read(path)
     if header.get("kanjinet_format") != SAFETENSORS_FORMAT:
         found = header.get("kanjinet_format")
-        raise KanjinetError(f"{path}: format {found!r}, expected {SAFETENSORS_FORMAT!r}: {_REMEDY}")
+        raise KanjinetError(f"{path}: format {brief(found)}, expected {SAFETENSORS_FORMAT!r}: {_REMEDY}")
     if header.get("class_table") != CHARACTERS:
         raise KanjinetError(f"{path}: another class table: {_REMEDY}")
     for name, compute in (
@@ -87,7 +87,7 @@ def load_safetensors(path: Path) -> Checkpoint:
     try:
         check_preprocessing(header["preprocessing"], str(path))
         return Checkpoint(
-            model=_rebuild_model(ModelConfig(**json.loads(header["config"])), tensors),
+            model=rebuild_model(json.loads(header["config"]), tensors),
             preprocessing=header["preprocessing"],
             synthetic=bool(json.loads(header["synthetic"])),
             training=dict(json.loads(header["training"])),
@@ -96,7 +96,7 @@ def load_safetensors(path: Path) -> Checkpoint:
         )
     except KeyError as error:
         raise KanjinetError(f"{path}: no {error} in its header: {_REMEDY}") from error
-    except (TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise KanjinetError(f"{path}: its tensors do not fit its header ({first_line}): {_REMEDY}") from error
 
@@ -107,7 +107,7 @@ def load_trained_network(path: Path) -> Checkpoint:
     Raises:
         KanjinetError: no such file, a damaged one, or one of another format, network, preprocessing or class table.
     """
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         return load_safetensors(path)
     checkpoint = load_checkpoint(path)
     check_preprocessing(checkpoint.preprocessing, str(path))
@@ -141,23 +141,14 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         raise KanjinetError(f"the package safetensors is missing: {INSTALL_REMEDY}") from error
     if not path.is_file():
         raise KanjinetError(f"{path}: not found: {_REMEDY}")
-    content = read_bytes(path)  # a mapped file that another process cuts short would end this one
+    # A mapped file that another process cuts short would end this one.
+    content = read_bounded(path, LARGEST_UNPACKED_BYTES, _REMEDY)
     try:
         tensors = load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         return dict(header.get("__metadata__", {})), tensors
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise KanjinetError(f"{path}: not a SafeTensors file, or a damaged one ({error}): {_REMEDY}") from error
-
-
-def _rebuild_model(config: ModelConfig, tensors: dict[str, Any]) -> LightweightKanjiNet:
-    with torch.device("meta"):  # shapes only: an absurd configuration in a header takes no memory
-        model = LightweightKanjiNet(config)
-    for name, tensor in model.state_dict().items():
-        if name in tensors and tensor.dtype != tensors[name].dtype:
-            raise ValueError(f"{name} is {tensors[name].dtype}")
-    model.load_state_dict(tensors, assign=True)
-    return model.eval()
 
 
 def _to_bytes(tensor: torch.Tensor) -> bytes:

@@ -1,5 +1,6 @@
 """Which samples are used, and which of them for training, validation and test."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,29 @@ def split_samples(labels: Labels, chosen: Indices, split: str, seed: int) -> dic
                 f"{len(chosen)} samples leave {len(indices)} for {name}: use a larger --sample-limit, or none"
             )
     return parts
+
+
+def check_split_rule(training: dict[str, Any], where: Path) -> None:
+    """Refuse a model that does not say how its pictures were divided.
+
+    Args:
+        training: options of its training, as the model's file has them.
+        where: the file, for the message.
+
+    Raises:
+        KanjinetError: an option is missing, or none that a training has.
+    """
+    limit, seed = training.get("sample_limit"), training.get("seed")
+    if (
+        training.get("split") not in SPLITS
+        or not isinstance(training.get("dataset_sha256"), str)
+        or not (type(seed) is int and 0 <= seed < 1 << 32)
+        or not (limit is None or (type(limit) is int and limit > 0))
+    ):
+        raise KanjinetError(
+            f"{where}: does not say how the pictures of its training were divided: use a file that this toolkit wrote, "
+            "or evaluate it with --images"
+        )
 
 
 def split_as_trained(labels: Labels, dataset_sha256: str, training: dict[str, Any]) -> dict[str, Indices]:

@@ -47,7 +47,7 @@ def read_model(model_path: Path) -> tuple[bytes, bytes]:
     Raises:
         KanjinetError: another kind of file, a damaged one, or a mapping that is missing or another model's.
     """
-    if model_path.suffix != ".onnx":
+    if model_path.suffix.lower() != ".onnx":
         raise KanjinetError(f"{model_path}: the page reads .onnx files: write one with convert_to_onnx.py")
     recognizer = load_recognizer(model_path)
     if recognizer.preprocessing != NORMALIZE:

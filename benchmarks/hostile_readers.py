@@ -1,0 +1,243 @@
+"""What reads files that may come from anyone, as a fuzzer calls it: bytes in, nothing or KanjinetError out."""
+
+import contextlib
+import functools
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from kanjinet import etl9g
+from kanjinet.classes import JIS_CODES, describe_classes
+from kanjinet.dataset import (
+    CHUNK_INFO_NAME,
+    MAPPING_NAME,
+    METADATA_NAME,
+    ChunkInfo,
+    DatasetInfo,
+    Labels,
+    check_chunk,
+    chunk_name,
+    describe_dataset,
+    read_dataset_info,
+    write_chunk,
+)
+from kanjinet.errors import KanjinetError
+from kanjinet.pictures import read_picture, to_network_input
+from kanjinet.preprocess import CONTRACTS, NORMALIZE
+from test_etl9g_setup import check_mapping
+
+SIZE = 32  # pixels
+RECORDS = 3
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader under test.
+
+    Attributes:
+        read: takes a file's bytes and an empty folder to put them in; raises KanjinetError where they are refused.
+        make_seeds: files that it accepts.
+    """
+
+    read: Callable[[bytes, Path], None]
+    make_seeds: Callable[[], list[bytes]]
+
+
+def read_records(content: bytes, folder: Path) -> None:
+    """An ETL9G file, as preparation reads it."""
+    (folder / "ETL9G_01").write_bytes(content)
+    for file in etl9g.find_etl9g_files(folder):
+        records = etl9g.open_records(file.path, allow_partial=True)
+        labels, data_sets = etl9g.read_labels(file.path, records), etl9g.read_data_sets(file, records)
+        cells = etl9g.unpack_pixels(records["pixels"])
+        etl9g.is_synthetic(folder, records)
+        assert len(labels) == len(data_sets) == len(cells) == len(content) // etl9g.RECORD_BYTES
+        assert labels.min() >= 0
+        assert 1 <= data_sets.min() <= data_sets.max() <= etl9g.SETS_PER_FILE
+        np.testing.assert_array_equal(etl9g.pack_pixels(cells), records["pixels"])
+
+
+def make_records() -> list[bytes]:
+    """Three records."""
+    records = np.zeros(RECORDS, etl9g.RECORD_DTYPE)
+    records["sheet"] = 1, 40, 80
+    records["jis_code"] = JIS_CODES[[0, 2080, 3035]]
+    records["pixels"][:, 50:70, 20:40] = 0x8F
+    return [records.tobytes()]
+
+
+def describe_chunk(content: bytes) -> ChunkInfo:
+    """What chunk_info.json says of the only chunk."""
+    return ChunkInfo(chunk_name(1), RECORDS, hashlib.sha256(content).hexdigest(), "ETL9G_01", 1, "", False)
+
+
+def read_as_chunk(content: bytes, folder: Path) -> None:
+    """A chunk of a dataset whose description is right about its checksum."""
+    chunk = describe_chunk(content)
+    (folder / chunk.name).write_bytes(content)
+    check_chunk(DatasetInfo(folder, SIZE, NORMALIZE, False, (chunk,), ""), chunk)
+
+
+def make_labels() -> Labels:
+    """Those of three pictures."""
+    numbers = np.arange(1, RECORDS + 1)
+    return Labels(numbers.astype(np.uint16), numbers.astype(np.uint8), numbers.astype(np.uint8))
+
+
+def make_chunks() -> list[bytes]:
+    """The toolkit's own way of packing, and numpy's two."""
+    labels, images = make_labels(), np.full((RECORDS, SIZE, SIZE), 7, np.uint8)
+    own, *others = (io.BytesIO() for _ in range(3))
+    write_chunk(own, labels, SIZE, [images])
+    arrays: dict[str, Any] = {"X": images, "y": labels.classes, "data_set": labels.data_sets, "sheet": labels.sheets}
+    np.savez(others[0], **arrays)
+    np.savez_compressed(others[1], **arrays)
+    return [file.getvalue() for file in (own, *others)]
+
+
+@functools.cache
+def make_descriptions() -> dict[str, bytes]:
+    """The JSON files of a dataset, as the toolkit writes them."""
+    chunks = (describe_chunk(b""),)
+    contents = {
+        CHUNK_INFO_NAME: {"settings": {}, "chunks": [asdict(chunk) for chunk in chunks]},
+        METADATA_NAME: describe_dataset(chunks, make_labels(), SIZE, NORMALIZE, CONTRACTS[NORMALIZE]),
+        MAPPING_NAME: describe_classes(),
+    }
+    return {name: json.dumps(content, ensure_ascii=False).encode() for name, content in contents.items()}
+
+
+def read_description(content: bytes, folder: Path, name: str) -> None:
+    """One of the JSON files of a dataset that is otherwise whole."""
+    for each, expected in make_descriptions().items():
+        (folder / each).write_bytes(content if each == name else expected)
+    info = read_dataset_info(folder)
+    with contextlib.redirect_stdout(io.StringIO()):
+        check_mapping(info)
+
+
+def read_any_picture(content: bytes, _folder: Path) -> None:
+    """A picture of any kind, up to the network's input."""
+    ink = read_picture(io.BytesIO(content), "picture")
+    seen = to_network_input(ink, SIZE, NORMALIZE)
+    assert seen is None or (seen.shape == (SIZE, SIZE) and seen.max() == 255)
+
+
+def make_pictures() -> list[bytes]:
+    """Small pictures of many kinds."""
+    grey = np.full((40, 60), 255, np.uint8)
+    grey[5:35, 20:24] = grey[8:12, 10:50] = 0
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    picture = Image.fromarray(grey)
+    kinds = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO", "TGA", "PCX", "JPEG2000", "DDS", "ICNS", "SGI")
+    seeds = [_save(picture.convert("RGB"), kind) for kind in kinds]
+    seeds += [_save(picture, "JPEG", exif=exif), _save(picture.convert("1"), "TIFF", compression="group4")]
+    seeds += [_save(picture.convert("P"), "PNG", transparency=0), _save(picture.convert("LA"), "PNG")]
+    return [*seeds, _save(picture.convert("F"), "TIFF"), _save(picture.convert("CMYK"), "JPEG", progressive=True)]
+
+
+def _save(picture: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def read_checkpoint(content: bytes, folder: Path) -> None:
+    """A .pth file."""
+    from kanjinet.checkpoint import load_checkpoint
+
+    (folder / "m.pth").write_bytes(content)
+    load_checkpoint(folder / "m.pth")
+
+
+def read_safetensors(content: bytes, folder: Path) -> None:
+    """A .safetensors file."""
+    from kanjinet.safetensors_io import load_safetensors
+
+    (folder / "m.safetensors").write_bytes(content)
+    load_safetensors(folder / "m.safetensors")
+
+
+def make_small_checkpoints() -> list[bytes]:
+    """A checkpoint with a network that is none of the toolkit's, since a fuzzer gets nowhere with 9 MB of weights."""
+    import torch
+
+    from kanjinet.checkpoint import CHECKPOINT_FORMAT
+    from kanjinet.classes import CHARACTERS
+    from kanjinet.model import ModelConfig
+
+    content = {
+        "format": CHECKPOINT_FORMAT,
+        "config": ModelConfig.preset("1.0", SIZE).to_dict(),
+        "state_dict": {"stages.0.0.0.weight": torch.zeros(1, 1, 3, 3)},
+        "class_table": CHARACTERS,
+        "preprocessing": NORMALIZE,
+        "synthetic": True,
+        "training": {"split": "random"},
+        "dataset_sha256": "",
+        "environment": {},
+    }
+    file = io.BytesIO()
+    torch.save(content, file)
+    return [file.getvalue()]
+
+
+def make_small_safetensors() -> list[bytes]:
+    """The same as a .safetensors file."""
+    import torch
+    from safetensors.torch import save
+
+    from kanjinet.classes import CHARACTERS
+    from kanjinet.model import ModelConfig
+    from kanjinet.safetensors_io import SAFETENSORS_FORMAT
+
+    header = {
+        "kanjinet_format": SAFETENSORS_FORMAT,
+        "class_table": CHARACTERS,
+        "config": json.dumps(ModelConfig.preset("1.0", SIZE).to_dict()),
+        "preprocessing": NORMALIZE,
+        "synthetic": "true",
+        "training": "{}",
+        "dataset_sha256": "",
+        "environment": "{}",
+    }
+    return [bytes(save({"stages.0.0.0.weight": torch.zeros(1, 1, 3, 3)}, metadata=header))]
+
+
+def _describe(name: str) -> Reader:
+    return Reader(lambda content, folder: read_description(content, folder, name), lambda: [make_descriptions()[name]])
+
+
+READERS = {
+    "records": Reader(read_records, make_records),
+    "chunk": Reader(read_as_chunk, make_chunks),
+    "chunk_info": _describe(CHUNK_INFO_NAME),
+    "metadata": _describe(METADATA_NAME),
+    "mapping": _describe(MAPPING_NAME),
+    "picture": Reader(read_any_picture, make_pictures),
+    "checkpoint": Reader(read_checkpoint, make_small_checkpoints),
+    "safetensors": Reader(read_safetensors, make_small_safetensors),
+}
+
+
+def read_one(name: str, content: bytes, folder: Path) -> BaseException | None:
+    """Let a reader read; what it raised where that was not KanjinetError, which is its right. The folder is emptied."""
+    try:
+        READERS[name].read(content, folder)
+    except KanjinetError as error:
+        if "\n" in str(error):
+            return AssertionError(f"a message of several lines: {error}")
+    except Exception as error:  # whatever else it raises is a finding
+        return error
+    finally:
+        for path in folder.iterdir():
+            path.unlink()
+    return None
