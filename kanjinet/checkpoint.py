@@ -112,10 +112,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if not isinstance(value, kind) or not _is_plain(value):
             raise KanjinetError(f"{path}: {name} is {brief(value)}, expected {kind.__name__}: {_REMEDY}")
     try:
-        if content.get("weights_sha256", "") not in ("", hash_tensors(content["state_dict"])):  # older files have none
+        model = rebuild_model(content["config"], content["state_dict"])
+        if content.get("weights_sha256", "") not in ("", hash_tensors(model.state_dict())):  # older files have none
             raise KanjinetError(f"{path}: damaged, its weights are not those of its checksum: {_REMEDY}")
         return Checkpoint(
-            model=rebuild_model(content["config"], content["state_dict"]),
+            model=model,
             preprocessing=content["preprocessing"],
             synthetic=content["synthetic"],
             training=content["training"],

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kanjinet.errors import KanjinetError
-from kanjinet.locks import hold_file
+from kanjinet.locks import hold_file, open_no_link
 
 PARTIAL_SUFFIX = ".part"  # a leftover of a killed run; the next run replaces it
 LARGEST_JSON_BYTES = 8 << 20  # the toolkit's own have at most some 100 kB, and each byte may take 30 in memory
@@ -52,8 +52,7 @@ def replace_on_success(path: Path) -> Iterator[IO[bytes]]:
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     with _naming(path, partial), hold_file(partial):
         try:
-            partial.unlink(missing_ok=True)
-            with open(partial, "x+b") as file:  # never through a link or into a pipe of that name
+            with open(partial, "w+b", opener=open_no_link) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ def lock_folder(folder: Path, stage: str) -> Iterator[None]:
         KanjinetError: another process holds it.
     """
     path = folder / LOCK_NAME
-    with open(path, "a+b", opener=_open_no_link) as file:
+    with open(path, "a+b", opener=open_no_link) as file:
         try:
             _lock(file.fileno())
         except OSError as error:
@@ -33,7 +34,8 @@ def lock_folder(folder: Path, stage: str) -> Iterator[None]:
                 path.unlink(missing_ok=True)
 
 
-def _open_no_link(path: str, flags: int) -> int:
+def open_no_link(path: str | Path, flags: int) -> int:
+    """An opener that refuses symbolic links."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)  # Windows has no such flag, and rarely links
 
 
@@ -68,10 +70,19 @@ else:
 
     @contextmanager
     def hold_file(path: Path) -> Iterator[None]:
-        """Create a file, or wait for the process that holds it, until whose end it may get another name or none."""
+        """Create a file, or wait for the process that holds it, until whose end it may get another name or none.
+
+        A link or a pipe of that name, through which others' files would be written, is removed.
+        """
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            if path.is_symlink():
+                path.unlink()
+            descriptor = open_no_link(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK)
             try:
+                found = os.fstat(descriptor)
+                if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                    path.unlink()
+                    continue
                 with contextlib.suppress(OSError):  # a file system without locks: as good as it can be
                     fcntl.flock(descriptor, fcntl.LOCK_EX)
                 if _is_still_there(path, descriptor):
