@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 
-def _list_open_paths() -> set[str]:
-    paths = set()
+def _list_open_paths() -> list[str]:
+    paths = []
     for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # the one through which the folder is read
-            paths.add(str(descriptor.readlink()))
+            paths.append(str(descriptor.readlink()))
     with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as lines:
-        return paths | {line.rstrip("\n").split(maxsplit=5)[5] for line in lines if "/" in line}
+        return paths + [line.rstrip("\n").split(maxsplit=5)[5] for line in lines if "/" in line]
 
 
 def _refuse_as_windows_does(event: str, arguments: tuple[object, ...]) -> None:
@@ -21,7 +21,8 @@ def _refuse_as_windows_does(event: str, arguments: tuple[object, ...]) -> None:
         return
     open_paths = _list_open_paths()
     for path in map(os.fspath, arguments[:2]):  # type: ignore[arg-type]
-        if os.path.realpath(path) in open_paths:
+        # what is written may be held open once, as a lock that Windows needs none of
+        if open_paths.count(os.path.realpath(path)) > str(path).endswith(".part"):
             raise PermissionError(errno.EACCES, "Windows would not rename over or from an open file", path)
 
 
