@@ -13,6 +13,7 @@ from kanjinet.recognizer import PRETRAINED_PATH
 from kanjinet.web_page import NODE_REMEDY, are_packages_installed, assemble_page, find_npm
 
 ROOT = Path(__file__).resolve().parent.parent
+WINDOWS_MANNERS = ROOT / "tests" / "windows_manners"  # its sitecustomize refuses to rename files that are open
 keep_freed_memory()
 
 
@@ -31,7 +32,7 @@ def run_script(command: Sequence[str | Path], cwd: Path, *, check: bool = True) 
         capture_output=True,
         text=True,
         encoding="utf-8",
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(WINDOWS_MANNERS)},
         stdin=subprocess.DEVNULL,
         check=False,
     )

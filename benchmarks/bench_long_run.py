@@ -1,0 +1,189 @@
+"""Whether long runs stay flat: memory and open files of a training of many epochs, and of many recognitions.
+
+Reads:  the pretrained model; the training's pictures are sample characters, drawn for it
+Writes: a table
+Run:    python benchmarks/bench_long_run.py --epochs 200 --recognitions 20000
+
+The first epoch, and then the first tenth of a run, in which buffers grow to their size, do not count. The slope is that
+of the straight line that fits best, in MiB from start to end.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from kanjinet.check_pictures import draw_character  # noqa: E402 - run from its folder, never installed
+from kanjinet.classes import CHARACTERS  # noqa: E402
+from kanjinet.cli import make_parser, positive_float, positive_int, run_script  # noqa: E402
+from kanjinet.errors import KanjinetError  # noqa: E402
+from kanjinet.pictures import read_picture, to_network_input  # noqa: E402
+from kanjinet.progress import PROGRESS_NAME  # noqa: E402
+from kanjinet.recognizer import PRETRAINED_PATH, load_recognizer  # noqa: E402
+
+WARM_UP_SHARE = 0.1
+SAMPLE_EVERY_S = 0.5
+KINDS_OF_PICTURES = 50
+FEWEST_SAMPLES = 10
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a process took over its run: (n,) samples, evenly spaced."""
+
+    memory_mib: list[float]
+    open_files: list[int]
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser(__doc__, "python benchmarks/bench_long_run.py --epochs 200 --recognitions 20000")
+    parser.add_argument("--epochs", type=positive_int, default=200, help="of the training")
+    parser.add_argument("--sample-limit", type=positive_int, default=600, help="pictures of the training")
+    parser.add_argument("--recognitions", type=positive_int, default=20_000, help="one picture each")
+    parser.add_argument("--most-growth", type=positive_float, default=30.0, help="MiB from start to end")
+    parser.add_argument("--runs", nargs="+", choices=tuple(RUNS), default=list(RUNS), help="which ones")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and judge.
+
+    Raises:
+        KanjinetError: a run grew.
+    """
+    args = parse_args()
+    print(f"{'':34}{'MiB: start':>12}{'middle':>9}{'end':>9}{'slope':>9}{'open files':>16}")
+    grown = []
+    for name in args.runs:
+        what, course = RUNS[name](args)
+        growth_mib, more_files = report(what, course)
+        if growth_mib > args.most_growth or more_files > 0:
+            grown.append(f"{what}: {growth_mib:+.1f} MiB, {more_files:+} open files")
+    if grown:
+        raise KanjinetError(f"not flat: {'; '.join(grown)}: see what is kept from one step to the next")
+
+
+def report(what: str, course: Course) -> tuple[float, int]:
+    """Print a line; returns the growth in MiB and in open files, from the start to the end after the warm-up.
+
+    Raises:
+        KanjinetError: the run was too short.
+    """
+    first = round(len(course.memory_mib) * WARM_UP_SHARE)
+    memory, files = np.array(course.memory_mib[first:]), course.open_files[first:]
+    if len(memory) < FEWEST_SAMPLES:
+        raise KanjinetError(f"{what}: too short to be measured: use more --epochs and --recognitions")
+    tenth = len(memory) // FEWEST_SAMPLES
+    middle = len(memory) // 2
+    parts = (memory[:tenth], memory[middle : middle + tenth], memory[-tenth:])
+    start, halfway, end = (float(np.median(part)) for part in parts)
+    slope = float(np.polyfit(np.linspace(0, 1, len(memory)), memory, 1)[0])
+    opened = [int(np.median(part)) for part in (files[:tenth], files[middle : middle + tenth], files[-tenth:])]
+    counts = ", ".join(map(str, opened))
+    print(f"{what:34}{start:12.1f}{halfway:9.1f}{end:9.1f}{slope:+9.1f}{counts:>16}", flush=True)
+    return end - start, opened[-1] - opened[0]
+
+
+def count_open_files(process: psutil.Process) -> int:
+    """File descriptors, or on Windows handles."""
+    count = process.num_handles() if sys.platform == "win32" else process.num_fds()
+    return int(count)
+
+
+def measure_training(args: argparse.Namespace) -> tuple[str, Course]:
+    """Train a small network through the real script, and look at it from outside."""
+    with tempfile.TemporaryDirectory() as folder:
+        run_stage(folder, "make_sample_etl9g.py", "--sets", "1")
+        run_stage(folder, "prepare_etl9g_dataset.py", "--size", "32")
+        options = ["--epochs", str(args.epochs), "--patience", str(args.epochs), "--model-version", "1.0"]
+        command = [sys.executable, str(ROOT / "train_etl9g_model.py"), *options]
+        command += ["--sample-limit", str(args.sample_limit)]
+        with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as training:
+            steps = iterate_while_running(training, Path(folder, PROGRESS_NAME))
+            course = sample(psutil.Process(training.pid), steps)
+        if training.returncode != 0:
+            raise KanjinetError(f"the training ended with exit status {training.returncode}: run {command} to see why")
+    return f"training, {args.epochs} epochs", course
+
+
+def run_stage(folder: str, script: str, *options: str) -> None:
+    """Run a stage in a folder; its output is shown where it fails.
+
+    Raises:
+        KanjinetError: it failed.
+    """
+    done = subprocess.run([sys.executable, str(ROOT / script), *options], cwd=folder, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise KanjinetError(f"{script}: {done.stderr.decode(errors='replace').strip()}")
+
+
+def iterate_while_running(training: "subprocess.Popen[bytes]", progress: Path) -> Iterator[None]:
+    """One step every SAMPLE_EVERY_S, from the end of the first epoch until the process ends."""
+    while training.poll() is None:
+        time.sleep(SAMPLE_EVERY_S)
+        if progress.is_file():
+            yield
+
+
+def sample(process: psutil.Process, steps: Iterable[None]) -> Course:
+    """Look at a process at each step; it may end meanwhile."""
+    course = Course([], [])
+    for _ in steps:
+        try:
+            memory_mib, open_files = process.memory_info().rss / 2**20, count_open_files(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):  # it has just ended
+            break
+        course.memory_mib.append(memory_mib)
+        course.open_files.append(open_files)
+    return course
+
+
+def measure_recognitions(args: argparse.Namespace) -> tuple[str, Course]:
+    """Recognise pictures of several kinds in this process."""
+    recognizer = load_recognizer(PRETRAINED_PATH)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_pictures(Path(folder))
+
+        def recognize() -> Iterator[None]:
+            for number in tqdm(range(args.recognitions), unit="picture", leave=False, disable=None):
+                path = paths[number % len(paths)]
+                ink = read_picture(path, path.name)
+                seen = to_network_input(ink, recognizer.image_size, recognizer.preprocessing)
+                assert seen is not None
+                recognizer.find_best(seen[None], 5)
+                if number % max(1, args.recognitions // 500) == 0:
+                    yield
+
+        course = sample(psutil.Process(), recognize())
+    return f"{args.recognitions:,} recognitions", course
+
+
+def write_pictures(folder: Path) -> list[Path]:
+    """Printed characters as PNG, JPEG, GIF and TIFF files of several sizes."""
+    paths = []
+    for number in range(KINDS_OF_PICTURES):
+        side = 100 + 7 * number
+        path = folder / f"{number}.{('png', 'jpg', 'gif', 'tif')[number % 4]}"
+        Image.fromarray(255 - draw_character(CHARACTERS[number * 60])).resize((side, side)).save(path)
+        paths.append(path)
+    return paths
+
+
+RUNS = {"recognitions": measure_recognitions, "training": measure_training}
+
+
+if __name__ == "__main__":
+    run_script(main)
