@@ -53,7 +53,6 @@ def main() -> None:
     args = parse_args()
     if not hasattr(os, "fork"):
         raise KanjinetError("this benchmark forks and kills processes: run it on Linux, macOS or WSL")
-    torch.set_num_threads(1)
     start, rows = time.perf_counter(), []
     needs_inputs = "mutations" in args.parts or any(STAGES[stage].reads for stage in args.stages)
     modules = (*SCRIPTS, *IMPORTED_LATER) if needs_inputs else [STAGES[stage].command[0] for stage in args.stages]
@@ -87,6 +86,7 @@ def run_part(part: str, args: argparse.Namespace, workshop: Workshop) -> list[Ro
 
 def run_mutation_part(args: argparse.Namespace, workshop: Workshop) -> list[Row]:
     """Damage each kind of file in this process."""
+    torch.set_num_threads(1)
     bench, rows = Bench.make(workshop), []
     for name in args.files:
         began = time.perf_counter()

@@ -134,10 +134,16 @@ def read_records(path: Path, *, allow_partial: bool = False) -> npt.NDArray[np.v
     """Read an ETL9G file into memory, (n,) of `RECORD_DTYPE`: what another process does to it then changes nothing.
 
     Raises:
-        KanjinetError: the file's length is none that an ETL9G file can have.
+        KanjinetError: the file's length is none that an ETL9G file can have, or changes meanwhile.
         OSError: the file cannot be read.
     """
+    size_bytes = path.stat().st_size
     content = read_bytes(path)
+    if len(content) != size_bytes:
+        raise KanjinetError(
+            f"{path}: {size_bytes:,} bytes long, and {len(content):,} when it was read: another program is writing it: "
+            "run the same command again when that has ended"
+        )
     check_file_size(path, len(content), allow_partial=allow_partial)
     return np.frombuffer(content, RECORD_DTYPE)
 

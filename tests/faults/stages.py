@@ -203,7 +203,7 @@ class Trial:
         options = stage.rerun_options if is_rerun else ()
         inputs = changes.pop("inputs", self.workshop.inputs)
         command = tuple(word.format(inputs=inputs) for word in (*stage.command, *options))
-        return Job(command, str(self.cwd), settings=stage.settings, **changes)
+        return Job(command, str(self.cwd), **{"settings": stage.settings, **changes})
 
     def run(self, **changes: Any) -> Outcome:
         """Run the stage, and check that whatever happened left nothing that is not whole."""

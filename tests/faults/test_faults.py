@@ -7,29 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import run_script
+from kanjinet.errors import KanjinetError
+from tests.conftest import ROOT
 from tests.faults.campaign import KINDS, count_operations, run_trials
 from tests.faults.injector import Fault
 from tests.faults.readers import READERS, Bench, run_mutations
-from tests.faults.stages import EARLIER_MODEL, STAGES, Workshop
+from tests.faults.stages import EARLIER_MODEL, STAGES, FaultError, Workshop
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks and kills processes, as POSIX does")
 SEED = 3
 COUNTS = {
-    "SIGKILL at a file operation": {"sample": 1, "prepare": 2, "train": 1, "onnx": 1, "safetensors": 2, "mapping": 2},
-    "SIGKILL at a moment": {"prepare": 1, "train": 1},
+    "SIGKILL at a file operation": {"sample": 1, "prepare": 2, "onnx": 1, "safetensors": 2, "mapping": 2},
+    "SIGKILL at a moment": {"prepare": 1, "safetensors": 1},
     "SIGKILL of a worker": {"sample": 1, "prepare": 1},
-    "ENOSPC or EIO at a file operation": {"prepare": 2, "train": 1, "safetensors": 3, "mapping": 3, "evaluate": 1},
-    "read-only from a file operation on": {"prepare": 1, "mapping": 3},
-    "output folder removed meanwhile": {"prepare": 1, "mapping": 3},
-    "a file in place of the output folder": {"mapping": 1, "safetensors": 1},
-    "EIO at a read": {"prepare": 1, "safetensors": 1, "evaluate": 1},
+    "ENOSPC or EIO at a file operation": {"prepare": 2, "safetensors": 2, "mapping": 3},
+    "read-only from a file operation on": {"prepare": 1, "mapping": 1},
+    "output folder removed meanwhile": {"prepare": 1, "mapping": 2},
+    "a file in place of the output folder": {"mapping": 1},
+    "EIO at a read": {"prepare": 1, "safetensors": 1},
     "input cut in half while it is read": {"prepare": 2, "safetensors": 1, "evaluate": 1},
-    "damaged input": {"safetensors": 3},
-    "damaged result, stage run again": {"prepare": 3},
+    "damaged input": {"safetensors": 2},
+    "damaged result, stage run again": {"prepare": 2},
     "damaged state, training resumed": {"train": 1},
-    "two runs in one folder": {"prepare": 1, "safetensors": 2},
-    "clock jumps, files of 1970 and 2100": {"prepare": 1, "safetensors": 1},
+    "two runs in one folder": {"prepare": 1, "safetensors": 1},
+    "clock jumps, files of 1970 and 2100": {"prepare": 1},
 }
 
 
@@ -44,9 +45,9 @@ def test_nothing_is_lost(workshop: Workshop, name: str, stage: str, count: int) 
 
 @pytest.mark.parametrize("name", READERS)
 def test_damaged_files_are_refused_or_read_right(workshop: Workshop, name: str) -> None:
-    row, ways = run_mutations(Bench.make(workshop), name, SEED, 12)
+    row, ways = run_mutations(Bench.make(workshop), name, SEED, 10)
     assert row.wrong == []
-    assert ways["refused"] >= 8
+    assert ways["refused"] >= 6
 
 
 def test_a_model_of_an_earlier_training_survives_a_kill_after_the_first_best_weights(workshop: Workshop) -> None:
@@ -99,9 +100,19 @@ def test_a_changed_number_in_the_metadata_is_found(workshop: Workshop, field: st
     assert f"metadata.json: {message}" in outcome.stderr
 
 
-def test_the_campaign_prints_a_line_for_each_fault_and_stage(tmp_path: Path) -> None:
-    command = ["benchmarks/fault_campaign.py", "--parts", "disk", "--stages", "mapping", "--disk", "8", "--seed", "1"]
-    output = run_script(command, tmp_path).stdout
+def test_the_campaign_prints_a_line_for_each_fault_and_stage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import fault_campaign
+
+    command = ["fault_campaign.py", "--parts", "disk", "--stages", "mapping", "--disk", "8", "--seed", "1"]
+    monkeypatch.setattr(sys, "argv", command)
+    fault_campaign.main()
+    output = capsys.readouterr().out
     for name in ("ENOSPC or EIO at a file operation", "output folder removed meanwhile"):
         assert re.search(rf"^{name} +mapping +2 +2 of 2 +\d+\.\d$", output, re.MULTILINE), output
     assert output.endswith("all ended right\n")
+    monkeypatch.setattr("tests.faults.stages.compare_folders", lambda *_: (_ for _ in ()).throw(FaultError("as if")))
+    with pytest.raises(KanjinetError, match="8 of 8 trials did not end right"):
+        fault_campaign.main()
