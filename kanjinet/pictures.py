@@ -33,9 +33,13 @@ from kanjinet.preprocess import preprocess, subtract_paper
 MAX_PIXELS = 50_000_000  # a telephone's largest photographs; a page of A4 at 600 dpi has 35 million
 MAX_SIDE = 20_000  # pixels; each line of the narrowest pictures costs as much memory as many pixels
 MAX_FILE_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, not compressed
+MAX_SCANS = 100  # of a progressive JPEG; others have about ten
 LEAST_INK = 16  # of 255: what stands out from the paper by less is no ink
 
 _CODE_POINT = re.compile(r"(?:U\+)?([0-9A-F]{4,6})", re.IGNORECASE)
+# What begins a segment of a JPEG file (ITU-T T.81, table B.1); within a scan FF is followed by 0 or a restart's number.
+_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+_START_OF_SCAN, _END_OF_PICTURE = b"\xda", b"\xd9"
 _WIDE_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # Pillow's names for grey of more than 8 bits
 # What Pillow's decoders raise on damaged files; most of it is not documented.
 _DAMAGED = (
@@ -66,7 +70,8 @@ def read_picture(source: Path | IO[bytes], name: str) -> Picture:
         (height, width) uint8, bright ink on dark paper.
 
     Raises:
-        KanjinetError: not there, not a picture, a damaged one, or one beyond MAX_PIXELS, MAX_SIDE or MAX_FILE_BYTES.
+        KanjinetError: not there, not a picture, a damaged one, or one beyond MAX_PIXELS, MAX_SIDE,
+            MAX_SCANS or MAX_FILE_BYTES.
     """
     if isinstance(source, Path):
         try:
@@ -84,6 +89,8 @@ def read_picture(source: Path | IO[bytes], name: str) -> Picture:
         try:
             with Image.open(source) as picture:
                 _check_size(picture, name)
+                if picture.format in ("JPEG", "MPO") and _count_scans(source) > MAX_SCANS:
+                    raise KanjinetError(f"{name}: more than {MAX_SCANS} scans are refused: save it anew")
                 if picture.format == "EPS":  # a program, which Pillow would have Ghostscript run
                     raise KanjinetError(f"{name}: EPS is not read: {remedy}")
                 picture.load()
@@ -104,6 +111,19 @@ def _check_size(picture: Image.Image, name: str) -> None:
         raise KanjinetError(_describe_excess(size))
     if max(picture.size) > MAX_SIDE:
         raise KanjinetError(f"{size}: sides of more than {MAX_SIDE:,} are refused: cut out the character")
+
+
+def _count_scans(file: IO[bytes]) -> int:
+    """How often a JPEG file goes over its picture, each time at the cost of all pixels; the file's place is kept."""
+    place = file.tell()
+    file.seek(0)
+    content = file.read()
+    file.seek(place)
+    scans, position = 0, 2
+    while (found := _MARKER.search(content, position)) and found[1] != _END_OF_PICTURE:
+        scans += found[1] == _START_OF_SCAN
+        position = found.end() + max(2, int.from_bytes(content[found.end() : found.end() + 2], "big"))
+    return scans
 
 
 def _describe_excess(what: str) -> str:

@@ -122,3 +122,11 @@ def test_training_is_compared_with_a_plain_loop(tmp_path: Path) -> None:
         found = re.search(rf"^{name} +1\.0 +16 +([\d,]+) +\d+\.\d\dx$", output, re.MULTILINE)
         assert found, output
         assert int(found[1].replace(",", "")) > 10
+
+
+def test_long_runs_are_watched(tmp_path: Path) -> None:
+    command = ["benchmarks/bench_long_run.py", "--runs", "recognitions", "--recognitions", "60", "--most-growth", "200"]
+    output = run_script(command, tmp_path).stdout
+    assert re.search(r"^60 recognitions(?: +[\d.]+){3} +[+-][\d.]+ +(\d+), \d+, \1$", output, re.MULTILINE), output
+    refused = run_script([*command[:3], "--recognitions", "2"], tmp_path, check=False)
+    assert "too short to be measured" in refused.stderr

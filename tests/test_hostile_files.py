@@ -405,6 +405,20 @@ def test_threads_of_pixels_are_refused(size: tuple[int, int]) -> None:
         read_picture(io.BytesIO(png_of_nothing(*size)), "thread")
 
 
+def test_pictures_that_are_gone_over_without_end_are_refused() -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)).save(
+        file, "JPEG", progressive=True
+    )
+    content = file.getvalue()
+    assert 2 < content.count(b"\xff\xda") < 20
+    trailing = b"\xff\xda" * 1000  # a video, say, after the picture's end
+    assert read_picture(io.BytesIO(content + trailing), "x").shape == (40, 40)
+    last_scan = content[content.rindex(b"\xff\xda") : -2]
+    with pytest.raises(KanjinetError, match="more than 100 scans"):
+        read_picture(io.BytesIO(content[:-2] + last_scan * 100 + content[-2:]), "x")
+
+
 @POSIX
 @pytest.mark.parametrize("name", ["pipe.png", "/dev/zero"])
 def test_pictures_that_never_end_are_refused(tmp_path: Path, name: str) -> None:

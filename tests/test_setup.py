@@ -1,7 +1,9 @@
 import ast
 import http.server
+import importlib.metadata
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -19,6 +21,7 @@ from kanjinet.packages import is_version_enough, read_requirements
 from tests.documented_commands import ROOT, check_command
 
 TOOLKIT_FILES = ("setup_etl9g.py", "kanjinet/__init__.py", "kanjinet/machine.py", "kanjinet/packages.py")
+PARTS_OF_PYTORCH_BUILDS = ("nvidia-", "cuda-", "triton", "setuptools")
 RTX_4070 = Gpu("NVIDIA GeForce RTX 4070 Ti", "581.29", 12282, 8.9)
 GTX_1080 = Gpu("NVIDIA GeForce GTX 1080", "580.65.06", 8192, 6.1)
 OLD_DRIVER = Gpu("NVIDIA GeForce RTX 2080", "551.23", 8192, 7.5)
@@ -62,6 +65,30 @@ def test_every_requirement_has_a_tested_version() -> None:
         versions = [line.strip().partition("==")[2] for line in constraints if line.startswith(f"{requirement.name}==")]
         assert versions, requirement.name
         assert all(is_version_enough(version, requirement.minimum or "0") for version in versions), requirement.name
+
+
+def test_what_the_packages_need_in_their_turn_has_a_tested_version() -> None:
+    """So that the same versions are installed tomorrow, and an audit of constraints.txt leaves nothing out."""
+
+    def normalize(name: str) -> str:
+        return re.sub(r"[-_.]+", "-", name).lower()
+
+    installed = {normalize(each.metadata["Name"]): each.requires or [] for each in importlib.metadata.distributions()}
+    pinned = {
+        normalize(name) for name in re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    }
+    waiting = [
+        each.name for file in ("requirements.txt", "requirements-dev.txt") for each in read_requirements(ROOT / file)
+    ]
+    needed: set[str] = set()
+    while waiting:
+        name = normalize(waiting.pop())
+        if name in installed and name not in needed and not name.startswith(PARTS_OF_PYTORCH_BUILDS):
+            needed.add(name)
+            lines = [line for line in installed[name] if "extra ==" not in line]
+            waiting += [match[0] for line in lines if (match := re.match(r"[\w.-]+", line))]
+    assert len(needed) > 40
+    assert needed <= pinned
 
 
 def test_version_comparison() -> None:
