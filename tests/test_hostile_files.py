@@ -32,9 +32,10 @@ from kanjinet.locks import LOCK_NAME, lock_folder
 from kanjinet.pictures import MAX_SIDE, read_picture
 from kanjinet.progress import PROGRESS_NAME, read_training_epochs
 from kanjinet.recognizer import load_recognizer
+from kanjinet.splits import check_split_rule
 from kanjinet.zip_files import LARGEST_UNPACKED_BYTES
-from tests.conftest import ROOT
-from tests.random_checkpoint import make_checkpoint, write_checkpoint
+from tests.conftest import ROOT, run_script
+from tests.random_checkpoint import TRAINING, make_checkpoint, write_checkpoint
 from tests.sample_files import write_file
 from tests.test_pictures import png_of_nothing
 
@@ -377,6 +378,25 @@ def test_contradictory_onnx_files_are_refused(tmp_path: Path, properties: dict[s
     with pytest.raises(KanjinetError, match=r"m\.onnx") as error:
         load_recognizer(make_onnx(tmp_path, [IDENTITY], **properties))
     assert_one_line(error)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"split": "none"}, {"seed": -1}, {"seed": 1 << 32}, {"seed": "0"}, {"sample_limit": 0}, {"dataset_sha256": None}],
+    ids=str,
+)
+def test_models_that_do_not_say_how_their_pictures_were_divided_are_refused(change: dict[str, Any]) -> None:
+    check_split_rule(TRAINING, Path("m.onnx"))
+    with pytest.raises(KanjinetError, match=r"m\.onnx: does not say how"):
+        check_split_rule(TRAINING | change, Path("m.onnx"))
+
+
+def test_evaluation_refuses_a_model_that_says_nothing_of_its_training(workplace: Path, tmp_path: Path) -> None:
+    path = make_onnx(tmp_path, [IDENTITY])
+    done = run_script(["evaluate_model.py", "--model", path, "--output-dir", tmp_path / "out"], workplace, check=False)
+    assert done.stderr.startswith("error: ")
+    assert "m.onnx: does not say how the pictures of its training were divided" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_onnx_files_that_compute_something_else_are_refused(tmp_path: Path) -> None:
