@@ -116,7 +116,13 @@ def _load_torch(path: Path) -> Recognizer:
 
 def _load_onnx(path: Path) -> Recognizer:
     import onnxruntime
-    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NotImplemented
+    from onnxruntime.capi.onnxruntime_pybind11_state import (
+        Fail,
+        InvalidArgument,
+        InvalidGraph,
+        InvalidProtobuf,
+        NotImplemented,
+    )
 
     from kanjinet.onnx_graph import read_self_contained
 
@@ -126,10 +132,10 @@ def _load_onnx(path: Path) -> Recognizer:
     content = read_self_contained(path, remedy)
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except (Fail, InvalidGraph, InvalidProtobuf, NotImplemented) as error:
+        properties = session.get_modelmeta().custom_metadata_map
+    except (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented, UnicodeDecodeError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise KanjinetError(f"{path}: onnxruntime does not take it ({first_line}): {remedy}") from error
-    properties = session.get_modelmeta().custom_metadata_map
     source = session.get_inputs()[0]
     if source.type != "tensor(float)":
         raise KanjinetError(
