@@ -115,7 +115,10 @@ def verify_dataset(folder: Path) -> None:
         else:
             print(f"whole      {chunk.name}: {chunk.records:,} pictures")
     if problems:
-        raise KanjinetError(f"{folder}: {problems} of {len(info.chunks)} chunks are wrong, as listed above")
+        raise KanjinetError(
+            f"{folder}: {problems} of {len(info.chunks)} chunks are wrong, as listed above: "
+            "run prepare_etl9g_dataset.py again"
+        )
     labels = read_labels(folder, info.chunks)
     metadata = read_json(folder / METADATA_NAME, "run prepare_etl9g_dataset.py again")
     expected = describe_dataset(info.chunks, labels, info.image_size, info.preprocessing, CONTRACTS[info.preprocessing])

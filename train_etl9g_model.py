@@ -51,7 +51,7 @@ from kanjinet.model import (
 )
 from kanjinet.preprocess import IMAGE_SIZES
 from kanjinet.process_group import ProcessGroup, choose_device, join_process_group
-from kanjinet.progress import PROGRESS_NAME
+from kanjinet.progress import PROGRESS_NAME, write_progress
 from kanjinet.safetensors_io import load_trained_network
 from kanjinet.splits import PARTS, SPLITS, choose_samples, split_samples
 from kanjinet.temperature import calibrate, describe_temperature
@@ -392,8 +392,7 @@ def keep_best(state_file: StateFile, validated: Evaluation, info: DatasetInfo, *
 def write_history(state_file: StateFile, info: DatasetInfo, board: "SummaryWriter | None") -> None:
     """The epochs so far, as JSON, as a picture, and for TensorBoard where it was asked for."""
     history, folder = state_file.run.history, state_file.folder
-    content = {"options": state_file.options, "synthetic": info.synthetic, "epochs": history}
-    write_json(folder / PROGRESS_NAME, content)
+    write_progress(folder / PROGRESS_NAME, state_file.options, history, synthetic=info.synthetic)
     with replace_on_success(folder / CURVES_NAME) as file:
         file.write(draw_curves(history, synthetic=info.synthetic))
     if board:

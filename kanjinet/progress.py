@@ -1,13 +1,28 @@
 """The history of a training, epoch by epoch, as train_etl9g_model.py leaves it beside the weights."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 from kanjinet.errors import KanjinetError, brief
-from kanjinet.files import read_json
+from kanjinet.files import read_json, write_json
 
 PROGRESS_NAME = "training_progress.json"
+_CHECKSUM = "content_sha256"
 _CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+
+
+def write_progress(path: Path, options: dict[str, Any], epochs: list[dict[str, Any]], *, synthetic: bool) -> None:
+    """Write the history of a training with its options, whole or not at all, and with a checksum."""
+    content = {"options": options, "synthetic": synthetic, "epochs": epochs}
+    write_json(path, {**content, _CHECKSUM: _hash(content)})
+
+
+def _hash(content: dict[str, Any]) -> str:
+    """SHA-256, in hex, of a JSON object's entries but _CHECKSUM, however they are laid out."""
+    entries = {name: value for name, value in content.items() if name != _CHECKSUM}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode("ascii")).hexdigest()
 
 
 def read_training_epochs(model_path: Path, training: dict[str, Any]) -> list[dict[str, float]]:
@@ -29,6 +44,8 @@ def read_training_epochs(model_path: Path, training: dict[str, Any]) -> list[dic
     remedy = "remove it, or train again"
     content = read_json(path, remedy)
     try:
+        if content.get(_CHECKSUM, "") not in ("", _hash(content)):  # older files have none
+            raise KanjinetError(f"{path}: damaged, its {_CHECKSUM} is not that of its content: {remedy}")
         if any(training.get(name) != value for name, value in content["options"].items()):
             return []
         return [

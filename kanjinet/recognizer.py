@@ -131,9 +131,9 @@ def _load_onnx(path: Path) -> Recognizer:
     content = read_self_contained(path, remedy)
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except refusals as error:
+        properties = session.get_modelmeta().custom_metadata_map
+    except (*refusals, UnicodeDecodeError) as error:
         raise KanjinetError(f"{path}: onnxruntime does not take it ({_first_line(error)}): {remedy}") from error
-    properties = session.get_modelmeta().custom_metadata_map
     source = next(iter(session.get_inputs()), None)
     if source is None:
         raise KanjinetError(f"{path}: takes no pictures: {remedy}")

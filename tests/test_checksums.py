@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from onnx import helper
 from kanjinet.checkpoint import hash_tensors, load_checkpoint, save_checkpoint
 from kanjinet.errors import KanjinetError
 from kanjinet.onnx_graph import check_seal, seal
+from kanjinet.progress import PROGRESS_NAME, read_training_epochs, write_progress
 from kanjinet.recognizer import load_recognizer
 from kanjinet.safetensors_io import load_safetensors, serialize_checkpoint
 from tests.random_checkpoint import make_checkpoint
@@ -97,6 +99,21 @@ def test_a_state_with_a_changed_number_is_noticed(tmp_path: Path) -> None:
         read_state(path)
 
 
+def test_a_history_with_a_changed_number_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / PROGRESS_NAME
+    epoch = {"epoch": 1, "train_loss": 6.5, "train_accuracy": 0.5, "validation_loss": 6, "validation_accuracy": 0.25}
+    write_progress(path, {"seed": 1}, [epoch], synthetic=True)
+    assert read_training_epochs(tmp_path / "m.pth", {"seed": 1}) == [epoch]
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("6.5", "6.4"), encoding="utf-8")
+    with pytest.raises(KanjinetError, match=r"training_progress\.json: damaged, its content_sha256 .*: remove it"):
+        read_training_epochs(tmp_path / "m.pth", {"seed": 1})
+    content = json.loads(text)
+    del content["content_sha256"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert read_training_epochs(tmp_path / "m.pth", {"seed": 1}) == [epoch]
+
+
 def make_onnx() -> bytes:
     """A file that a name and a checker take, with a weight."""
     value = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2])
@@ -134,4 +151,14 @@ def test_a_changed_onnx_file_is_refused_and_an_unsealed_one_is_not(tmp_path: Pat
         load_recognizer(path)
     path.write_bytes(make_onnx())
     with pytest.raises(KanjinetError, match=r"m\.onnx: not a model of this toolkit"):
+        load_recognizer(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", seal(make_onnx()).replace(b"content_sha256", b"content\xff\xff\xff\xff\xff\xff\xff")]
+)
+def test_a_file_without_a_graph_and_one_with_a_damaged_key_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    with pytest.raises(KanjinetError, match=r"m\.onnx: onnxruntime does not take it .*: write it again"):
         load_recognizer(path)

@@ -240,6 +240,6 @@ def test_verify_tells_whole_from_damaged(dataset: Path, tmp_path: Path) -> None:
     content[1000] ^= 1
     chunk.write_bytes(content)
     damaged = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert_refused(damaged, "1 of 2 chunks are wrong")
+    assert_refused(damaged, "1 of 2 chunks are wrong", "run prepare_etl9g_dataset.py again")
     assert "whole      etl9g_dataset_chunk_01.npz" in damaged.stdout
     assert "wrong" in damaged.stdout

@@ -6,6 +6,7 @@ own process with its own output, and can be killed, at the price of the work alo
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -121,6 +122,8 @@ class _Run:
             except BaseException:  # as Python itself would print it
                 traceback.print_exc()
             finally:
+                if status:
+                    gc.collect()  # as at the end of any process: what an error's frames held, such as semaphores
                 atexit._run_exitfuncs()  # among them multiprocessing's
                 sys.stdout.flush()
                 sys.stderr.flush()

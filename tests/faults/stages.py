@@ -29,7 +29,7 @@ SCRIPTS = (
 IMPORTED_LATER = ("torch._dynamo", "torch.onnx", "onnxscript", "onnxruntime", "matplotlib.pyplot")  # by the scripts
 RECORDS = 152  # of each source file: one sheet
 EARLIER_MODEL = b"a model of an earlier training"
-VOLATILE = ("elapsed_s", "pictures_per_s")  # what no two runs have in common
+VOLATILE = ("elapsed_s", "pictures_per_s", "content_sha256", "dataset")  # times, their checksum, and a trial's folder
 TEMPORARY = re.compile("|".join((".*" + re.escape(PARTIAL_SUFFIX), *map(re.escape, (LOCK_NAME, COPYBOOK_NAME)))))
 REMEDY = re.compile(
     r"\b(run|use|choose|free|check|delete|remove|train|give|write|convert|get|copy or download|wait for|name)\b"
@@ -195,7 +195,10 @@ class Trial:
 
     def copy_inputs(self) -> Path:
         """Inputs of this trial's own, to be spoilt."""
-        return shutil.copytree(self.workshop.inputs, self.cwd / "inputs")
+        copy = self.cwd / "inputs"
+        if STAGES[self.stage].reads:
+            shutil.copytree(self.workshop.inputs, copy)
+        return copy
 
     def job(self, *, is_rerun: bool = False, **changes: Any) -> Job:
         """The stage's command; `changes` are attributes of `Job`."""
