@@ -67,6 +67,7 @@ def join_process_group(device: torch.device) -> Iterator[ProcessGroup]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield ProcessGroup(dist.get_rank(), dist.get_world_size())
+        dist.barrier()  # with gloo, PyTorch 2.14 sometimes aborts a process that leaves before the other is ready to
     finally:
         dist.destroy_process_group()
 
