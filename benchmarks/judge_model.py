@@ -26,6 +26,7 @@ from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script  # n
 from kanjinet.copybook import read_copybook  # noqa: E402
 from kanjinet.drawings import Drawings, read_drawings  # noqa: E402
 from kanjinet.handwriting import DEFAULT_DIFFICULTY, invent_writer, write_sheet  # noqa: E402
+from kanjinet.metrics import measure_calibration  # noqa: E402
 from kanjinet.preprocess import INK_SCALE, preprocess  # noqa: E402
 from kanjinet.recognizer import Recognizer, load_recognizer  # noqa: E402
 
@@ -108,10 +109,12 @@ def list_tests(args: argparse.Namespace) -> Iterator[tuple[str, Drawings]]:
         yield "real drawings", read_drawings(args.drawings)
 
 
-def read(recognizer: Recognizer, pictures: Drawings) -> npt.NDArray[np.int64]:
-    """The five best classes of each picture, (n, 5), the best first."""
+def read(recognizer: Recognizer, pictures: Drawings) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The five best classes of each picture, (n, 5), the best first, and how likely the best is said to be, (n,)."""
     inputs = preprocess(pictures.ink, recognizer.image_size, recognizer.preprocessing, cells=False)
-    return np.argsort(-recognizer.compute_scores(inputs), axis=1, kind="stable")[:, :5]
+    scores = recognizer.compute_scores(inputs).astype(np.float64)
+    confidence = 1 / np.exp(scores - scores.max(axis=1, keepdims=True)).sum(axis=1)
+    return np.argsort(-scores, axis=1, kind="stable")[:, :5], confidence
 
 
 def main() -> None:
@@ -119,17 +122,20 @@ def main() -> None:
     args = parse_args()
     recognizer = load_recognizer(args.model)
     print(f"{args.model}, {args.writers} writers of {CHARACTERS_EACH} characters ({SAMPLE_NOTE})")
-    print(f"{'':38}{'pictures':>9}{'top-1':>10}{'top-5':>10}{'hiragana':>10}{'kanji':>10}")
+    print(f"{'':38}{'pictures':>9}{'top-1':>10}{'top-5':>10}{'hiragana':>10}{'kanji':>10}{'calibration error':>20}")
     for name, pictures in list_tests(args):
-        print_test(name, pictures.classes, read(recognizer, pictures))
+        print_test(name, pictures.classes, *read(recognizer, pictures))
 
 
-def print_test(name: str, classes: npt.NDArray[np.int64], best: npt.NDArray[np.int64]) -> None:
-    """The accuracies of a test and its commonest mistakes, from the classes (n,) and the best ones found (n, 5)."""
+def print_test(
+    name: str, classes: npt.NDArray[np.int64], best: npt.NDArray[np.int64], confidence: npt.NDArray[np.float64]
+) -> None:
+    """The figures of a test and its commonest mistakes, from the classes (n,) and what `read` found."""
     hits = best == classes[:, None]
     is_kana = classes < NUM_HIRAGANA
     shares = [hits[:, 0].mean(), hits.any(axis=1).mean(), hits[is_kana, 0].mean(), hits[~is_kana, 0].mean()]
-    print(f"{name:38}{len(hits):9,}" + "".join(f"{share:10.2%}" for share in shares))
+    error = measure_calibration(confidence, hits[:, 0]).error
+    print(f"{name:38}{len(hits):9,}" + "".join(f"{share:10.2%}" for share in shares) + f"{error:20.2%}")
     wrong = ~hits[:, 0]
     pairs = zip(classes[wrong], best[wrong, 0], strict=True)
     mistakes = Counter(f"{CHARACTERS[wanted]}>{CHARACTERS[found]}" for wanted, found in pairs)
