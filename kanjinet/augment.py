@@ -105,8 +105,8 @@ def make_grid(matrix: torch.Tensor, bends: torch.Tensor, side: int) -> torch.Ten
     return grid.permute(0, 2, 3, 1)
 
 
-def widest(images: torch.Tensor) -> torch.Tensor:
-    """The largest value of each pixel's neighbourhood of 3 x 3: (B, 1, S, S) -> the same shape.
+def dilate(images: torch.Tensor) -> torch.Tensor:
+    """The largest value of each pixel's neighbourhood of 3 x 3 (grey dilation): (B, 1, S, S) -> the same shape.
 
     A row and then a column of shifted pictures: on a CPU several times as fast as `max_pool2d`.
     """
@@ -139,10 +139,10 @@ def change_width(images: torch.Tensor, widening: torch.Tensor, narrowing: torch.
         narrowing: (B, 1, 1, 1) share of the way from the picture's mean stroke width to a hairline's, 0-1; more than
             2 pixels are not taken from a side.
     """
-    changed = images + widening * (widest(images) - images)
+    changed = images + widening * (dilate(images) - images)
     excess = narrowing * ((measure_widths(images) - _HAIRLINE) / 2).clamp(min=0)
     for pixel in range(_MOST_PIXELS_TAKEN):
-        narrower = -widest(-changed)
+        narrower = -dilate(-changed)
         changed = changed + (excess - pixel).clamp(0, 1) * (narrower - changed)
     peaks = images.amax((2, 3), keepdim=True)
     return changed * (peaks / changed.amax((2, 3), keepdim=True).clamp(min=1e-3))

@@ -58,7 +58,7 @@ def compile_network(network: nn.Module) -> nn.Module:
     """
     try:
         torch.compile(lambda x: x + 1)(torch.ones(2, device=next(network.parameters()).device))
-    except Exception as error:  # a missing compiler shows as one of many kinds
+    except (RuntimeError, ImportError) as error:  # TorchDynamo, Inductor and Triton derive theirs from these
         reason = str(error).strip().partition("\n")[0]
         raise KanjinetError(
             f"--compile: PyTorch cannot compile here ({reason}): leave it out, or install a C++ compiler "

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kanjinet.augment import Augmentation, blur, change_width, make_coarse, make_grid, measure_widths, widest
+from kanjinet.augment import Augmentation, blur, change_width, dilate, make_coarse, make_grid, measure_widths
 
 
 @pytest.mark.parametrize("size", [32, 33, 64])
 def test_neighbourhoods_are_those_of_the_pooling_layers(size: int) -> None:
     images = torch.randn(5, 1, size, size, generator=torch.Generator().manual_seed(size))
-    assert torch.equal(widest(images), F.max_pool2d(images, 3, 1, 1))
+    assert torch.equal(dilate(images), F.max_pool2d(images, 3, 1, 1))
     torch.testing.assert_close(blur(images), F.avg_pool2d(images, 5, 1, 2))
 
 
