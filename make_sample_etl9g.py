@@ -10,7 +10,6 @@ An interrupted run is continued by the same command: whole files of the same see
 import argparse
 import itertools
 import multiprocessing
-import os
 import sys
 import time
 from collections import deque
@@ -25,7 +24,7 @@ from tqdm import tqdm
 from kanjinet.classes import CLASS_OF_CHARACTER, NUM_CLASSES
 from kanjinet.cli import make_parser, positive_int, run_script, seed_number, share, show_path
 from kanjinet.contact_sheet import write_few_greys
-from kanjinet.copybook import join_copybooks, load_copybook, read_copybook, save_copybook
+from kanjinet.copybook import load_copybook, save_copybook_with
 from kanjinet.errors import KanjinetError
 from kanjinet.etl9g import (
     INFO_FILE_NAME,
@@ -46,11 +45,10 @@ from kanjinet.handwriting import DEFAULT_DIFFICULTY, GENERATOR_VERSION
 from kanjinet.kanjivg import find_kanjivg_folder, kanjivg_version
 from kanjinet.locks import lock_folder
 from kanjinet.sample_sheets import CONTACT_CHARACTERS, draw_contact_sheet, make_sheet_records
-from kanjinet.workers import start_worker
+from kanjinet.workers import MOST_WORKERS, start_worker, usable_cores
 
 SHEETS = range(1, SHEETS_PER_SET + 1)
 SheetJob = tuple[Path, int, int, int, float]  # copybook, data set, sheet, seed, difficulty
-MOST_WORKERS = 61  # more processes than that ProcessPoolExecutor refuses on Windows
 COPYBOOK_NAME = ".copybook.npz"  # for a run's workers; the next run removes that of a killed one
 SHEETS_AHEAD_PER_WORKER = 4  # sheets made before they can be written; bounds the memory
 
@@ -121,11 +119,6 @@ def known_characters(text: str) -> str:
     return text
 
 
-def usable_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def prepare_folder(folder: Path) -> Path:
     """Make the output folder, or make sure that nothing but an earlier sample is in it.
 
@@ -178,8 +171,7 @@ def write_files(
     ):
         try:
             copybook = folder / COPYBOOK_NAME
-            borders = [round(NUM_CLASSES * part / workers) for part in range(workers + 1)]
-            save_copybook(copybook, join_copybooks(list(pool.map(read_copybook, borders[:-1], borders[1:]))))
+            save_copybook_with(pool, workers, copybook)
             if contact:
                 pool.submit(write_contact_sheet, *contact, copybook, seed, difficulty).result()
             for number, data_sets in plan.items():

@@ -33,6 +33,7 @@ from kanjinet.cli import (
     positive_int,
     run_script,
     seed_number,
+    share,
     show_path,
 )
 from kanjinet.curves import CURVES_NAME, draw_curves
@@ -40,6 +41,8 @@ from kanjinet.dataset import DatasetInfo, read_dataset_info, read_images, read_l
 from kanjinet.errors import KanjinetError
 from kanjinet.files import make_folder, replace_on_success, sha256_of_file, write_json
 from kanjinet.fit_classifier import start_network
+from kanjinet.fresh_writers import FreshSets, FreshWriters, hire_fresh_writers
+from kanjinet.handwriting import DEFAULT_DIFFICULTY, GENERATOR_VERSION
 from kanjinet.locks import lock_folder
 from kanjinet.model import (
     DEFAULT_VERSION,
@@ -119,12 +122,26 @@ def parse_args() -> argparse.Namespace:
         help="show each hiragana so many times an epoch: they vary more from hand to hand than kanji",
     )
     parser.add_argument(
+        "--fresh-sets",
+        type=positive_int,
+        help="besides the dataset's, show so many sets of 3,036 characters by simulated writers, new ones every epoch",
+    )
+    parser.add_argument(
+        "--fresh-difficulty",
+        type=share,
+        help=f"of these writers, 0 = copybook ... 1 = hasty (default: {DEFAULT_DIFFICULTY})",
+    )
+    parser.add_argument(
         "--compile", action="store_true", help="compile the network first, about a minute: pays in long trainings"
     )
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run with the same options")
     args = parser.parse_args()
     if args.batch_size < 2:
         parser.error("argument --batch-size: 1: expected at least 2, batch normalisation needs a batch")
+    if args.fresh_sets and args.fresh_difficulty is None:
+        args.fresh_difficulty = DEFAULT_DIFFICULTY
+    elif args.fresh_difficulty is not None and not args.fresh_sets:
+        parser.error(f"argument --fresh-difficulty: {args.fresh_difficulty}: give --fresh-sets too")
     return args
 
 
@@ -142,11 +159,13 @@ def main() -> None:
         if not group.is_first:
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
-        train(args, device, group)
+        train(args, device, group, stack)
 
 
-def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -> None:
-    """Load, train epoch by epoch, then calibrate and test the best weights."""
+def train(
+    args: argparse.Namespace, device: torch.device, group: ProcessGroup, stack: contextlib.ExitStack
+) -> None:
+    """Load, train epoch by epoch, then calibrate and test the best weights; `stack` closes what was opened."""
     started = time.perf_counter()
     info = read_dataset_info(args.data_dir)
     check_image_size(args.image_size, info)
@@ -157,6 +176,12 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
     parts = load_parts(info, device, limit=args.sample_limit, split=args.split, seed=args.seed)
     if args.batch_size > len(parts["train"]):
         raise KanjinetError(f"--batch-size {args.batch_size}: only {len(parts['train'])} training pictures: use fewer")
+    fresh = None
+    if args.fresh_sets:
+        fresh = stack.enter_context(hire_fresh_writers(describe_fresh_sets(args, info), group))
+        parts["train"] = make_room(parts["train"], fresh)
+        if start is None and not is_resumed:
+            fresh.fill(0, parts["train"].images[-len(fresh.classes) :])
     output_dir = make_folder(args.output_dir)
     options = collect_options(args, info) | {"init_from_sha256": sha256_of_file(args.init_from) if start else None}
     augmentation = Augmentation()
@@ -174,6 +199,7 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
         group=group,
         compiles=args.compile,
         hiragana_repeats=args.hiragana_repeats,
+        fresh=fresh,
     )
     print_plan(trainer, parts, info, args.split, args.init_from)
     print(f"ready      after {time.perf_counter() - started:.1f} s, {measure_memory_gib():.1f} GiB", flush=True)
@@ -229,6 +255,26 @@ def load_parts(
     }
 
 
+def describe_fresh_sets(args: argparse.Namespace, info: DatasetInfo) -> FreshSets:
+    """What simulated writers are to write for each epoch, prepared as the dataset was."""
+    return FreshSets(
+        sets=args.fresh_sets,
+        difficulty=args.fresh_difficulty,
+        seed=args.seed,
+        epochs=args.epochs,
+        image_size=info.image_size,
+        preprocessing=info.preprocessing,
+    )
+
+
+def make_room(samples: Samples, fresh: FreshWriters) -> Samples:
+    """The same samples, with room for fresh ones behind them."""
+    room = samples.images.new_zeros(len(fresh.classes), *samples.images.shape[1:])
+    return Samples(
+        torch.cat([samples.images, room]), torch.cat([samples.classes, fresh.classes.to(samples.classes.device)])
+    )
+
+
 def load_start(path: Path, config: ModelConfig, info: DatasetInfo, args: argparse.Namespace) -> LightweightKanjiNet:
     """The network of --init-from, which must be of the configuration and the preprocessing of this training."""
     checkpoint = load_trained_network(path)
@@ -267,6 +313,9 @@ def collect_options(args: argparse.Namespace, info: DatasetInfo) -> dict[str, An
         "split": args.split,
         "seed": args.seed,
         "hiragana_repeats": args.hiragana_repeats,
+        "fresh_sets": args.fresh_sets,
+        "fresh_difficulty": args.fresh_difficulty,
+        "fresh_writers": GENERATOR_VERSION if args.fresh_sets else None,
         "compile": args.compile,
         "dataset_sha256": info.sha256,
     }
@@ -279,7 +328,8 @@ def print_plan(
     config = trainer.model.config
     name = torch.cuda.get_device_name(trainer.device) if trainer.device.type == "cuda" else f"{os.cpu_count()} cores"
     counts = ", ".join(f"{len(parts[part]):,} {part}" for part in PARTS)
-    print(f"data       {info.folder}: {counts} pictures, split {split}{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")
+    fresh = f", {len(trainer.fresh.classes):,} of training are fresh ones each epoch" if trainer.fresh else ""
+    print(f"data       {info.folder}: {counts} pictures, split {split}{fresh}{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")
     print(
         f"network    version {config.version}, {count_parameters(trainer.model):,} parameters, "
         f"{config.image_size} x {config.image_size}, {config.pooling_type}"

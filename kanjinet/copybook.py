@@ -3,6 +3,7 @@
 import functools
 import unicodedata
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -131,6 +132,16 @@ def save_copybook(path: Path, copybook: Copybook) -> None:
     """Write a copybook for other processes of the same run."""
     with replace_on_success(path) as file:
         np.savez(file, **vars(copybook))
+
+
+def save_copybook_with(pool: Executor, workers: int, path: Path) -> None:
+    """Write the copybook of all classes for a pool's processes, each of which reads its part of KanjiVG.
+
+    Raises:
+        KanjinetError: the package `kanjivg` is missing or damaged.
+    """
+    borders = [round(NUM_CLASSES * part / workers) for part in range(workers + 1)]
+    save_copybook(path, join_copybooks(list(pool.map(read_copybook, borders[:-1], borders[1:]))))
 
 
 @functools.lru_cache(maxsize=1)

@@ -12,6 +12,7 @@ from kanjinet.preprocess import CONTRACTS, check_preprocessing
 
 LICENSE_SYNTHETIC = "MIT (toolkit); trained on synthetic characters drawn from KanjiVG, CC BY-SA 3.0"
 LICENSE_ETL9G = "MIT (toolkit); trained on the ETL Character Database (ETL9G, AIST), whose terms of use apply"
+LICENSE_BOTH = f"{LICENSE_ETL9G}, and on synthetic characters drawn from KanjiVG, CC BY-SA 3.0"
 ACCURACIES = ("validation", "test")  # of what a checkpoint remembers of its training
 
 
@@ -54,8 +55,14 @@ def describe_model(checkpoint: Checkpoint, where: Path) -> dict[str, str]:
         "synthetic": _to_json(checkpoint.synthetic),
         "dataset_sha256": checkpoint.dataset_sha256,
         "environment": _to_json(checkpoint.environment),
-        "license": LICENSE_SYNTHETIC if checkpoint.synthetic else LICENSE_ETL9G,
+        "license": _name_license(checkpoint),
     }
+
+
+def _name_license(checkpoint: Checkpoint) -> str:
+    if checkpoint.synthetic:
+        return LICENSE_SYNTHETIC
+    return LICENSE_BOTH if checkpoint.training.get("fresh_sets") else LICENSE_ETL9G
 
 
 def _to_json(value: Any) -> str:

@@ -37,12 +37,12 @@ def start_network(config: ModelConfig, samples: Samples, seed: int, augmentation
 
 @torch.no_grad()
 def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: Augmentation) -> None:
-    """Set the last layer of an untrained network, and the statistics of its batch normalisation, from pictures.
+    """Set the classifier of an untrained network, and the statistics of its batch normalisation, from pictures.
 
     The global random generator chooses the pictures where there are many.
 
     Args:
-        model: of a version whose classifier is one linear layer.
+        model: of a version whose classifier is linear.
         samples: the training's, on the network's device.
         augmentation: the variation of the training: with it the scores' scale is chosen.
     """
@@ -58,10 +58,15 @@ def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: A
         each.momentum = momentum
     model.eval()
     features = torch.cat([_compute_features(model, as_input(part)) for part in images.split(_BATCH)])
-    norm, linear = model.classifier
-    assert isinstance(norm, nn.BatchNorm1d) and isinstance(linear, nn.Linear)
+    norm, *factors = model.classifier
+    assert isinstance(norm, nn.BatchNorm1d) and all(isinstance(factor, nn.Linear) for factor in factors)
     norm.running_mean, norm.running_var = features.mean(0), features.var(0)
-    weight, bias = discriminate(norm(features), classes, linear.out_features)
+    features = norm(features)
+    weight, bias = discriminate(features, classes, model.config.num_classes)
+    matrices = [weight]
+    if model.config.classifier_rank:
+        matrices = factorize(weight, features, model.config.classifier_rank)
+        weight = matrices[1] @ matrices[0]
 
     judged = images[:_JUDGING_PICTURES]
     varied = norm(_compute_features(model, augmentation(as_input(judged))))
@@ -71,8 +76,9 @@ def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: A
         F.cross_entropy(scores * scale, wanted, label_smoothing=LABEL_SMOOTHING).item() for scale in _TEMPERATURES
     ]
     scale = _TEMPERATURES[losses.index(min(losses))]
-    linear.weight.copy_(weight * scale)
-    linear.bias.copy_(bias * scale)
+    for factor, matrix in zip(factors, matrices, strict=True):
+        factor.weight.copy_(matrix * scale ** (1 / len(factors)))
+    factors[-1].bias.copy_(bias * scale)
 
 
 def discriminate(features: torch.Tensor, classes: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -92,6 +98,24 @@ def discriminate(features: torch.Tensor, classes: torch.Tensor, num_classes: int
     shrunk = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * variance * torch.eye(len(covariance), device=features.device)
     weight = torch.linalg.solve(shrunk, (means - overall).T).T
     return weight, -(weight * (means + overall)).sum(1) / 2
+
+
+def factorize(weight: torch.Tensor, features: torch.Tensor, rank: int) -> list[torch.Tensor]:
+    """Two matrices (rank, d) and (k, rank) which, one after the other, give scores nearest to those of weight (k, d).
+
+    Args:
+        weight: of a linear layer.
+        features: (n, d) of the pictures on which the scores are to be near; their mean is taken for 0.
+        rank: at most d.
+
+    Returns:
+        Both, balanced: what lies between them has variances that are the square roots of those of the scores' parts.
+    """
+    covariance = features.T @ features / len(features)
+    small = 1e-6 * torch.eye(len(covariance), device=features.device)  # features may depend on each other
+    directions, lengths, _ = torch.linalg.svd(weight @ torch.linalg.cholesky(covariance + small), full_matrices=False)
+    directions, roots = directions[:, :rank], lengths[:rank].sqrt()
+    return [(directions / roots).T @ weight, directions * roots]
 
 
 def _compute_features(model: LightweightKanjiNet, images: torch.Tensor) -> torch.Tensor:

@@ -176,5 +176,6 @@ def _fuse_bn_linear(norm: nn.BatchNorm1d, linear: nn.Linear) -> nn.Linear:
     shift = norm.bias - norm.running_mean * scale
     fused = nn.Linear(linear.in_features, linear.out_features)
     fused.weight = nn.Parameter((linear.weight * scale).detach())
-    fused.bias = nn.Parameter((linear.bias + linear.weight @ shift).detach())
+    own_bias = 0 if linear.bias is None else linear.bias
+    fused.bias = nn.Parameter((own_bias + linear.weight @ shift).detach())
     return fused

@@ -31,8 +31,9 @@ class ModelConfig:
         channels: output channels of each stage.
         depths: blocks of each stage.
         se_reductions: for each stage, the reduction of its squeeze-and-excitation module, or 0 for none.
-        hidden_features: width of the classifier's hidden layer, or 0 for a single linear layer.
+        hidden_features: width of the classifier's hidden layer, or 0 for a linear classifier.
         num_classes: number of scores.
+        classifier_rank: of a linear classifier's weights, which are then a product of two matrices, or 0 for one.
     """
 
     version: str
@@ -43,6 +44,7 @@ class ModelConfig:
     se_reductions: tuple[int, ...]
     hidden_features: int
     num_classes: int = NUM_CLASSES
+    classifier_rank: int = 0
 
     def __post_init__(self) -> None:
         for name in ("channels", "depths", "se_reductions"):
@@ -59,6 +61,7 @@ class ModelConfig:
             ("se_reductions", self.se_reductions, 0),
             ("hidden_features", (self.hidden_features,), 0),
             ("num_classes", (self.num_classes,), 1),
+            ("classifier_rank", (self.classifier_rank,), 0),
         ):
             if not all(type(number) is int and least <= number <= LARGEST_WIDTH for number in numbers):
                 raise KanjinetError(f"{name} {brief(numbers)}: no network of this kind has them")
@@ -76,7 +79,7 @@ class ModelConfig:
             return cls(version, image_size, pooling_type, deep, (1, 1, 1, 1, 1), no_attention, 1024)
         if version == "2.1":
             return cls(version, image_size, pooling_type, deep, (1, 1, 1, 1, 1), attention, 1024)
-        return cls(version, image_size, pooling_type, deep, (1, 2, 3, 3, 2), attention, 0)
+        return cls(version, image_size, pooling_type, deep, (1, 1, 2, 3, 1), attention, 0, classifier_rank=192)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON knows them."""
@@ -223,6 +226,12 @@ class LightweightKanjiNet(nn.Module):
 
     def _make_classifier(self, features: int) -> nn.Sequential:
         config = self.config
+        if config.classifier_rank:
+            return nn.Sequential(
+                nn.BatchNorm1d(features),
+                nn.Linear(features, config.classifier_rank, bias=False),
+                nn.Linear(config.classifier_rank, config.num_classes),
+            )
         if not config.hidden_features:
             return nn.Sequential(nn.BatchNorm1d(features), nn.Linear(features, config.num_classes))
         return nn.Sequential(
@@ -248,7 +257,7 @@ class LightweightKanjiNet(nn.Module):
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of weights: 1,735,527 / 3,818,599 / 3,863,655 / 2,241,436 for versions 1.0 / 2.0 / 2.1 / 3.0 at 64."""
+    """Number of weights: 1,735,527 / 3,818,599 / 3,863,655 / 1,076,444 for versions 1.0 / 2.0 / 2.1 / 3.0 at 64."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 

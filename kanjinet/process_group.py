@@ -49,6 +49,11 @@ class ProcessGroup:
         dist.broadcast_object_list(values)
         return values[0]
 
+    def send(self, values: torch.Tensor, owner: int) -> None:
+        """Overwrite `values` with those of the process of rank `owner`; all must call it."""
+        if self.size > 1:
+            dist.broadcast(values, owner)
+
     def wait(self) -> None:
         """Go on when all processes are here."""
         if self.size > 1:

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from kanjinet.augment import Augmentation
 from kanjinet.classes import NUM_HIRAGANA
 from kanjinet.errors import KanjinetError
+from kanjinet.fresh_writers import FreshWriters
 from kanjinet.model import LightweightKanjiNet
 from kanjinet.process_group import ALONE, ProcessGroup
 
@@ -117,6 +118,7 @@ class Trainer:
     group: ProcessGroup = ALONE
     compiles: bool = False  # the network, by torch.compile: slow to start, then faster
     hiragana_repeats: int = 1  # how many times an epoch shows each picture of a hiragana
+    fresh: FreshWriters | None = None  # who write the last of the samples anew before each epoch
 
     def __post_init__(self) -> None:
         self.position: dict[str, Any] | None = None  # within an epoch that is not over
@@ -143,11 +145,13 @@ class Trainer:
             epoch: counted from 0.
             report: called now and then with (steps done, mean loss, accuracy, learning rate) so far.
             between_steps: called after every step but the last, where several processes train after every
-                REPORT_EVERY steps; `state()` may be taken in it, and it may raise.
+                REPORT_EVERY steps, and while fresh samples are written; `state()` may be taken in it, and it may raise.
 
         Raises:
             KanjinetError: the loss is no longer finite.
         """
+        if self.fresh:
+            self.fresh.fill(epoch, self.samples.images[-len(self.fresh.classes) :], between_steps)
         torch.manual_seed(self._derive_seed(epoch))
         order = self._shown[torch.randperm(len(self._shown), device=self.device)]
         first, total_loss, total_right = self._start_epoch(epoch)

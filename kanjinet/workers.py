@@ -7,6 +7,13 @@ import threading
 
 import cv2
 
+MOST_WORKERS = 61  # more processes than that ProcessPoolExecutor refuses on Windows
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
 
 def start_worker() -> None:
     """Leave the parallelism to the processes and Ctrl-C to their parent, and end when the parent is killed.
