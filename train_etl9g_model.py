@@ -162,9 +162,7 @@ def main() -> None:
         train(args, device, group, stack)
 
 
-def train(
-    args: argparse.Namespace, device: torch.device, group: ProcessGroup, stack: contextlib.ExitStack
-) -> None:
+def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup, stack: contextlib.ExitStack) -> None:
     """Load, train epoch by epoch, then calibrate and test the best weights; `stack` closes what was opened."""
     started = time.perf_counter()
     info = read_dataset_info(args.data_dir)
@@ -173,19 +171,18 @@ def train(
     is_resumed = group.share(args.resume and any(path.is_file() for path in list_state_paths(args.output_dir)))
     # The start's weights are in an interrupted run's state.
     start = load_start(args.init_from, config, info, args) if args.init_from and not is_resumed else None
-    parts = load_parts(info, device, limit=args.sample_limit, split=args.split, seed=args.seed)
-    if args.batch_size > len(parts["train"]):
-        raise KanjinetError(f"--batch-size {args.batch_size}: only {len(parts['train'])} training pictures: use fewer")
     fresh = None
     if args.fresh_sets:
         fresh = stack.enter_context(hire_fresh_writers(describe_fresh_sets(args, info), group))
-        parts["train"] = make_room(parts["train"], fresh)
-        if start is None and not is_resumed:
-            fresh.fill(0, parts["train"].images[-len(fresh.classes) :])
+    parts = load_parts(info, device, limit=args.sample_limit, split=args.split, seed=args.seed, fresh=fresh)
+    if args.batch_size > len(parts["train"]):
+        raise KanjinetError(f"--batch-size {args.batch_size}: only {len(parts['train'])} training pictures: use fewer")
     output_dir = make_folder(args.output_dir)
     options = collect_options(args, info) | {"init_from_sha256": sha256_of_file(args.init_from) if start else None}
     augmentation = Augmentation()
     if start is None and not is_resumed:
+        if fresh:
+            fresh.fill(0, parts["train"].images)
         start = start_network(config, parts["train"], args.seed, augmentation)
     model = LightweightKanjiNet(config) if start is None else start
     trainer = Trainer(
@@ -240,18 +237,26 @@ def check_image_size(image_size: int | None, info: DatasetInfo) -> None:
 
 
 def load_parts(
-    info: DatasetInfo, device: torch.device, *, limit: int | None, split: str, seed: int
+    info: DatasetInfo,
+    device: torch.device,
+    *,
+    limit: int | None,
+    split: str,
+    seed: int,
+    fresh: FreshWriters | None = None,
 ) -> dict[str, Samples]:
-    """Training, validation and test samples, on the device as uint8."""
+    """Training, validation and test samples, on the device as uint8; training's end with room for fresh ones."""
     labels = read_labels(info.folder, info.chunks)
     indices = split_samples(labels, choose_samples(labels.classes, limit, seed), split, seed)
-    everything = np.concatenate([indices[name] for name in PARTS])
-    images = torch.from_numpy(read_images(info, everything)).to(device)
-    classes = torch.from_numpy(labels.classes[everything].astype(np.int64)).to(device)
-    sizes = [len(indices[name]) for name in PARTS]
+    names = ("validation", "test", "train")
+    everything = np.concatenate([indices[name] for name in names])
+    fresh_classes = fresh.classes if fresh else torch.zeros(0, dtype=torch.int64)
+    images = torch.from_numpy(read_images(info, everything, spare=len(fresh_classes))).to(device)
+    classes = torch.cat([torch.from_numpy(labels.classes[everything].astype(np.int64)), fresh_classes]).to(device)
+    sizes = [len(indices["validation"]), len(indices["test"]), len(indices["train"]) + len(fresh_classes)]
     return {
         name: Samples(part_images, part_classes)
-        for name, part_images, part_classes in zip(PARTS, images.split(sizes), classes.split(sizes), strict=True)
+        for name, part_images, part_classes in zip(names, images.split(sizes), classes.split(sizes), strict=True)
     }
 
 
@@ -264,14 +269,6 @@ def describe_fresh_sets(args: argparse.Namespace, info: DatasetInfo) -> FreshSet
         epochs=args.epochs,
         image_size=info.image_size,
         preprocessing=info.preprocessing,
-    )
-
-
-def make_room(samples: Samples, fresh: FreshWriters) -> Samples:
-    """The same samples, with room for fresh ones behind them."""
-    room = samples.images.new_zeros(len(fresh.classes), *samples.images.shape[1:])
-    return Samples(
-        torch.cat([samples.images, room]), torch.cat([samples.classes, fresh.classes.to(samples.classes.device)])
     )
 
 
@@ -328,8 +325,9 @@ def print_plan(
     config = trainer.model.config
     name = torch.cuda.get_device_name(trainer.device) if trainer.device.type == "cuda" else f"{os.cpu_count()} cores"
     counts = ", ".join(f"{len(parts[part]):,} {part}" for part in PARTS)
-    fresh = f", {len(trainer.fresh.classes):,} of training are fresh ones each epoch" if trainer.fresh else ""
-    print(f"data       {info.folder}: {counts} pictures, split {split}{fresh}{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")
+    fresh = f", {len(trainer.fresh.classes):,} of training's are new in every epoch" if trainer.fresh else ""
+    note = f" ({SAMPLE_NOTE})" if info.synthetic else ""
+    print(f"data       {info.folder}: {counts} pictures{fresh}, split {split}{note}")
     print(
         f"network    version {config.version}, {count_parameters(trainer.model):,} parameters, "
         f"{config.image_size} x {config.image_size}, {config.pooling_type}"

@@ -259,15 +259,17 @@ def read_labels(folder: Path, chunks: tuple[ChunkInfo, ...]) -> Labels:
     )
 
 
-def read_images(info: DatasetInfo, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """The pictures of the given samples, (len(indices), size, size) uint8, in the order of `indices`.
+def read_images(info: DatasetInfo, indices: npt.NDArray[np.int64], spare: int = 0) -> npt.NDArray[np.uint8]:
+    """The pictures of the given samples, (len(indices) + spare, size, size) uint8, in the order of `indices`.
+
+    The last `spare` ones are memory for others.
 
     Chunks are unpacked beside each other, a few pictures at a time, so memory is little more than that of the result.
 
     Raises:
         KanjinetError: a missing or damaged chunk, or pictures of another size than metadata.json says.
     """
-    images = np.empty((len(indices), info.image_size, info.image_size), dtype=np.uint8)
+    images = np.empty((len(indices) + spare, info.image_size, info.image_size), dtype=np.uint8)
     order = np.argsort(indices, kind="stable")
     starts = np.cumsum([0, *(chunk.records for chunk in info.chunks)])
     bounds = np.searchsorted(indices[order], starts)

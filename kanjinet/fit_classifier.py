@@ -58,8 +58,9 @@ def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: A
         each.momentum = momentum
     model.eval()
     features = torch.cat([_compute_features(model, as_input(part)) for part in images.split(_BATCH)])
-    norm, *factors = model.classifier
-    assert isinstance(norm, nn.BatchNorm1d) and all(isinstance(factor, nn.Linear) for factor in factors)
+    norm, *layers = model.classifier
+    factors = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    assert isinstance(norm, nn.BatchNorm1d) and len(factors) == len(layers)
     norm.running_mean, norm.running_var = features.mean(0), features.var(0)
     features = norm(features)
     weight, bias = discriminate(features, classes, model.config.num_classes)

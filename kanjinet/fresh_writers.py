@@ -68,19 +68,20 @@ class FreshWriters:
         self._begun: dict[int, list[Future[Sheet]]] = {}
 
     def fill(self, epoch: int, images: torch.Tensor, between_sets: Callable[[], None] = lambda: None) -> None:
-        """Write an epoch's pictures over `images`; where a GPU trains, the next epoch's are begun.
+        """Write an epoch's pictures over the last of `images`; where a GPU trains, the next epoch's are begun.
 
         Args:
             epoch: counted from 0.
-            images: (n, S, S) uint8, the same memory in every call.
+            images: (n or more, S, S) uint8, the same memory in every call.
             between_sets: called after every data set; it may raise.
         """
         if self._filled == epoch:
             return
         self._filled = None
-        sheets = iter(self._begun.pop(epoch, None) or self._begin(epoch))
+        sheets = iter(self._begun.pop(epoch) if epoch in self._begun else self._begin(epoch))
         is_silent = None if self._group.is_first else True
-        sets = tqdm(images.split(NUM_CLASSES), desc=f"drawing {epoch + 1}", leave=False, disable=is_silent)
+        room = images[-len(self.classes) :]
+        sets = tqdm(room.split(NUM_CLASSES), desc=f"drawing {epoch + 1}", leave=False, disable=is_silent)
         for number, rows in enumerate(sets):
             owner = number % self._group.size
             if owner == self._group.rank:

@@ -151,7 +151,7 @@ class Trainer:
             KanjinetError: the loss is no longer finite.
         """
         if self.fresh:
-            self.fresh.fill(epoch, self.samples.images[-len(self.fresh.classes) :], between_steps)
+            self.fresh.fill(epoch, self.samples.images, between_steps)
         torch.manual_seed(self._derive_seed(epoch))
         order = self._shown[torch.randperm(len(self._shown), device=self.device)]
         first, total_loss, total_right = self._start_epoch(epoch)

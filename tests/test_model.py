@@ -39,7 +39,13 @@ def test_default_version_is_smaller_than_2_1_at_every_size(image_size: int) -> N
     parameters = count_parameters(LightweightKanjiNet(ModelConfig.preset("3.0", image_size)))
     assert parameters <= PUBLISHED_PARAMETERS["2.1"]
     if image_size == 64:
-        assert parameters == 2_241_436
+        assert parameters == 1_076_444
+
+
+def test_a_file_from_before_the_classifier_had_a_rank_still_gives_its_network() -> None:
+    config = ModelConfig.preset("3.0").to_dict() | {"depths": [1, 2, 3, 3, 2]}
+    del config["classifier_rank"]
+    assert count_parameters(LightweightKanjiNet(ModelConfig(**config))) == 2_241_436
 
 
 @pytest.mark.parametrize("image_size", [32, 48, 64, 96, 128])

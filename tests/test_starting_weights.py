@@ -7,7 +7,7 @@ import torch
 from kanjinet.augment import Augmentation
 from kanjinet.copybook import read_copybook
 from kanjinet.etl9g import CELL_HEIGHT, CELL_WIDTH
-from kanjinet.fit_classifier import discriminate, fit_classifier
+from kanjinet.fit_classifier import discriminate, factorize, fit_classifier
 from kanjinet.handwriting import invent_writer, write_sheet
 from kanjinet.initialize import init_corner_means_, init_edge_filters_
 from kanjinet.model import LightweightKanjiNet, ModelConfig, ResidualBlock
@@ -65,6 +65,19 @@ def test_one_picture_of_each_class_gives_scores_of_a_usual_size() -> None:
     scores = features @ weight.T + bias
     assert (scores.argmax(1) == torch.arange(20)).all()
     assert scores.abs().max() < 1000
+
+
+def test_two_factors_keep_the_scores_as_well_as_any_of_their_rank() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(400, 12, generator=generator) @ torch.randn(12, 12, generator=generator)
+    weight = torch.randn(30, 12, generator=generator)
+    scores = features @ weight.T
+    for rank in (3, 12):
+        first, second = factorize(weight, features, rank)
+        assert first.shape == (rank, 12) and second.shape == (30, rank)
+        lost = (features @ first.T @ second.T - scores).norm()
+        least = torch.linalg.svdvals(scores)[rank:].norm()  # what the best approximation of the scores loses
+        assert lost.item() == pytest.approx(least.item(), rel=1e-3, abs=0.05)
 
 
 def test_an_untrained_network_reads_other_writers_after_fitting() -> None:

@@ -115,9 +115,11 @@ def read_history(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is a POSIX signal")
-@pytest.mark.parametrize("ending", ["SIGKILL", "SIGINT", "damaged"])
+@pytest.mark.parametrize("ending", ["SIGKILL", "SIGINT", "damaged", "with fresh sets"])
 def test_a_run_ended_within_an_epoch_resumes_to_the_same_weights(workplace: Path, tmp_path: Path, ending: str) -> None:
     options = ("--epochs", "3", "--patience", "9")
+    if ending == "with fresh sets":
+        options += ("--fresh-sets", "1")
     train(workplace, tmp_path / "whole", *options)
 
     ended = tmp_path / "ended"
@@ -194,7 +196,7 @@ def test_two_processes_make_the_steps_of_one(tmp_path: Path) -> None:
 
 @NO_LAUNCHER
 def test_of_two_processes_only_one_speaks_and_writes(workplace: Path, tmp_path: Path) -> None:
-    options = ("--epochs", "2")
+    options = ("--epochs", "2", "--fresh-sets", "2")  # one set is drawn by each
     train(workplace, tmp_path / "one", *options)
     result = run_in_two_processes(workplace, tmp_path / "two", *options)
     assert result.returncode == 0, result.stderr
@@ -335,6 +337,9 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_earlier_run(workplace: Pa
         (("--learning-rate", "nan"), 2, "--learning-rate"),
         (("--sample-limit", "0"), 2, "--sample-limit"),
         (("--seed", "18446744073709551615"), 2, "--seed"),
+        (("--fresh-sets", "0"), 2, "--fresh-sets: '0': expected a whole number of at least 1"),
+        (("--fresh-difficulty", "0.5"), 2, "--fresh-difficulty: 0.5: give --fresh-sets too"),
+        (("--fresh-sets", "1", "--fresh-difficulty", "2"), 2, "--fresh-difficulty"),
         (("--sample-limit", "99999999"), 1, "the dataset has 9,108 samples"),
         (("--batch-size", "5000"), 1, "only 210 training pictures"),
         (("--image-size", "96"), 1, "prepare_etl9g_dataset.py --size 96"),
@@ -464,7 +469,7 @@ def test_two_networks_are_averaged_and_the_average_is_measured(workplace: Path, 
     training = load(mean)["training"]
     for name, tensor in between.items():
         if tensor.is_floating_point():
-            is_last = name in ("classifier.1.weight", "classifier.1.bias")
+            is_last = name in ("classifier.2.weight", "classifier.2.bias")
             temperature = training["temperature"]["value"] if is_last else 1
             torch.testing.assert_close(temperature * tensor, (first[name] + second[name]) / 2)
     assert f"top-1 {training['test']['top1']:.2%} of {training['test']['samples']} pictures" in result.stdout

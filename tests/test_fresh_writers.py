@@ -1,0 +1,56 @@
+"""Characters drawn during a training are new in every epoch, and the same for the same seed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from kanjinet.checkpoint import Checkpoint
+from kanjinet.classes import NUM_CLASSES
+from kanjinet.exports import describe_model
+from kanjinet.fresh_writers import FreshSets, hire_fresh_writers
+from kanjinet.model import LightweightKanjiNet, ModelConfig
+from kanjinet.preprocess import NORMALIZE
+from kanjinet.process_group import ALONE
+
+WANTED = FreshSets(sets=1, difficulty=0.5, seed=3, epochs=2, image_size=32, preprocessing=NORMALIZE)
+
+
+def draw(wanted: FreshSets, epochs: list[int]) -> list[torch.Tensor]:
+    images = torch.zeros(NUM_CLASSES, 32, 32, dtype=torch.uint8)
+    found = []
+    with hire_fresh_writers(wanted, ALONE) as fresh:
+        assert sorted(fresh.classes.tolist()) == list(range(NUM_CLASSES))
+        for epoch in epochs:
+            fresh.fill(epoch, images)
+            found.append(images.clone())
+    return found
+
+
+def test_every_epoch_has_new_pictures_which_seed_and_epoch_decide() -> None:
+    first, second, again = draw(WANTED, [0, 1, 0])
+    assert all(picture.any() for picture in first)
+    assert torch.equal(first, again)
+    assert not (first == second).flatten(1).all(1).any()
+    (other,) = draw(replace(WANTED, seed=4), [0])
+    assert not (first == other).flatten(1).all(1).any()
+
+
+def test_an_epoch_that_is_there_is_not_drawn_again() -> None:
+    images = torch.zeros(NUM_CLASSES, 32, 32, dtype=torch.uint8)
+    sets = []
+    with hire_fresh_writers(WANTED, ALONE) as fresh:
+        fresh.fill(0, images, lambda: sets.append(0))
+        images.zero_()
+        fresh.fill(0, images, lambda: sets.append(0))
+        assert sets == [0] and not images.any()
+
+
+@pytest.mark.parametrize(("synthetic", "fresh_sets"), [(True, None), (False, None), (False, 3)])
+def test_the_licence_names_what_was_learnt_from(synthetic: bool, fresh_sets: int | None) -> None:
+    model = LightweightKanjiNet(ModelConfig.preset("1.0", 32))
+    checkpoint = Checkpoint(model, NORMALIZE, synthetic, {"fresh_sets": fresh_sets}, "0" * 64)
+    text = describe_model(checkpoint, Path("model.pth"))["license"]
+    assert ("KanjiVG" in text) == (synthetic or fresh_sets is not None)
+    assert ("AIST" in text) == (not synthetic)
