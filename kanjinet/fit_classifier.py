@@ -20,6 +20,7 @@ _NORM_PICTURES = 2_048  # what batch normalisation's statistics are taken from
 _JUDGING_PICTURES = 1_024
 _BATCH = 256
 _SHRINKAGE = 0.1
+_LEAST_ROOT = 0.01  # of the largest
 _TEMPERATURES = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
 
 
@@ -112,10 +113,10 @@ def factorize(weight: torch.Tensor, features: torch.Tensor, rank: int) -> list[t
     Returns:
         Both, balanced: what lies between them has variances that are the square roots of those of the scores' parts.
     """
-    covariance = features.T @ features / len(features)
-    small = 1e-6 * torch.eye(len(covariance), device=features.device)  # features may depend on each other
-    directions, lengths, _ = torch.linalg.svd(weight @ torch.linalg.cholesky(covariance + small), full_matrices=False)
+    variances, axes = torch.linalg.eigh(features.T @ features / len(features))
+    directions, lengths, _ = torch.linalg.svd(weight @ (axes * variances.clamp(min=0).sqrt()), full_matrices=False)
     directions, roots = directions[:, :rank], lengths[:rank].sqrt()
+    roots = roots.clamp(min=_LEAST_ROOT * roots[0].item())  # few pictures show fewer directions than there are ranks
     return [(directions / roots).T @ weight, directions * roots]
 
 
