@@ -33,7 +33,8 @@ class ModelConfig:
         se_reductions: for each stage, the reduction of its squeeze-and-excitation module, or 0 for none.
         hidden_features: width of the classifier's hidden layer, or 0 for a linear classifier.
         num_classes: number of scores.
-        classifier_rank: of a linear classifier's weights, which are then a product of two matrices, or 0 for one.
+        classifier_rank: of a linear classifier's weights, which are then the product of two matrices, or 0 for a
+            single matrix.
     """
 
     version: str
@@ -65,6 +66,11 @@ class ModelConfig:
         ):
             if not all(type(number) is int and least <= number <= LARGEST_WIDTH for number in numbers):
                 raise KanjinetError(f"{name} {brief(numbers)}: no network of this kind has them")
+        if self.hidden_features and self.classifier_rank:
+            raise KanjinetError(
+                f"hidden_features {self.hidden_features}, classifier_rank {self.classifier_rank}: a classifier has one "
+                "of them"
+            )
         if not 1 <= len(self.channels) <= MOST_STAGES or max(self.depths) > MOST_BLOCKS:
             raise KanjinetError(f"channels {brief(self.channels)}, depths {brief(self.depths)}: too many layers")
 

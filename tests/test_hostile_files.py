@@ -309,6 +309,8 @@ def test_what_json_cannot_say_of_a_training_is_refused(tmp_path: Path, training:
     [
         {"hidden_features": 10**9},
         {"hidden_features": 60_000, "channels": [32, 64, 128, 60_000]},
+        {"hidden_features": 0, "classifier_rank": 60_000},
+        {"classifier_rank": 192},
         {"depths": [10**9, 1, 1, 1]},
         {"depths": [0, 1, 1, 1]},
         {"channels": []},
