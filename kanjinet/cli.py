@@ -27,7 +27,7 @@ def run_script(main: Callable[[], None]) -> None:
     except OSError as error:
         _fail(describe_os_error(error))
     except MemoryError:
-        _fail("out of memory: close other programs, or use a smaller --sample-limit, --batch-size or --workers")
+        _fail("out of memory: close other programs, or lower --sample-limit, --fresh-sets, --batch-size or --workers")
     except BrokenExecutor:
         _fail("a worker process was killed, as when memory runs out: use fewer --workers, run the same command again")
     except KeyboardInterrupt:
