@@ -111,7 +111,7 @@ def hire_fresh_writers(wanted: FreshSets, group: ProcessGroup) -> Iterator[Fresh
     context = multiprocessing.get_context("spawn")
     with (
         tempfile.TemporaryDirectory(prefix="kanjinet-") as folder,
-        ProcessPoolExecutor(workers, context, start_worker) as pool,
+        ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool,
     ):
         try:
             copybook = Path(folder) / "copybook.npz"
