@@ -186,7 +186,7 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup, s
         start = start_network(config, parts["train"], args.seed, augmentation)
     model = LightweightKanjiNet(config) if start is None else start
     trainer = Trainer(
-        model=model.to(device).to(memory_format=torch.channels_last),
+        model=model.to(device),
         samples=parts["train"],
         batch_size=args.batch_size,
         epochs=args.epochs,

@@ -10,7 +10,7 @@ workers, Adam, float32, and the loss read after every step.
 
 import argparse
 import contextlib
-import functools
+import itertools
 import os
 import platform
 import time
@@ -32,13 +32,17 @@ from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
 from kanjinet.process_group import choose_device
 from kanjinet.training import Samples, Trainer, peak_learning_rate
 
-WARM_UP_SHARE = 0.25  # of the seconds, after the first step and before the clock starts
+WARM_UP_SHARE = 0.25  # of a turn's seconds, after its first step and before the clock starts
+
+IsOver = Callable[[int], bool]  # told of a step's pictures: whether the turn is over
+Loop = Callable[[IsOver], None]  # trains until its turn is over
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(__doc__, "python benchmarks/bench_training.py --seconds 20 --batch-sizes 64 256")
     parser.add_argument("--seconds", type=positive_float, default=20.0, help="for each line of the table")
+    parser.add_argument("--turns", type=positive_int, default=8, help="in which the loops share those seconds")
     parser.add_argument("--pictures", type=positive_int, default=20_000, help="in the training set")
     parser.add_argument("--batch-sizes", type=positive_int, nargs="+", default=[BATCH_SIZE], help="pictures a step")
     parser.add_argument("--versions", nargs="+", choices=MODEL_VERSIONS, default=["2.1", "3.0"], help="networks")
@@ -84,27 +88,26 @@ def run_plain_loop(version: str, pictures: OneByOne, batch: int, workers: int) -
             yield len(inputs)
 
 
-class _TimeIsUp(Exception):
-    pass
+def make_plain_loop(version: str, pictures: OneByOne, batch: int, workers: int) -> Loop:
+    """The plain loop, which goes on where its last turn ended."""
+    steps = run_plain_loop(version, pictures, batch, workers)
+
+    def run(is_over: IsOver) -> None:
+        for count in steps:
+            if is_over(count):
+                return
+
+    return run
 
 
-def time_plain_loop(version: str, pictures: OneByOne, batch: int, args: argparse.Namespace) -> float:
-    """Pictures a second of the plain loop."""
-    clock = _Clock(args.seconds)
-    for count in run_plain_loop(version, pictures, batch, args.loader_workers):
-        if clock.is_over(count):
-            break
-    return clock.pictures_per_s
-
-
-def time_toolkit(
-    version: str, batch: int, *, samples: Samples, args: argparse.Namespace, augmentation: Augmentation, compiles: bool
-) -> float:
-    """Pictures a second of the toolkit's own training loop."""
+def make_toolkit_loop(
+    version: str, samples: Samples, batch: int, *, augmentation: Augmentation, compiles: bool
+) -> Loop:
+    """The toolkit's own training loop, which goes on where its last turn ended."""
     device = choose_device()
     torch.manual_seed(0)
     trainer = Trainer(
-        model=LightweightKanjiNet(ModelConfig.preset(version, SIZE)).to(device).to(memory_format=torch.channels_last),
+        model=LightweightKanjiNet(ModelConfig.preset(version, SIZE)).to(device),
         samples=Samples(samples.images.to(device), samples.classes.to(device)),
         batch_size=batch,
         epochs=1_000_000,
@@ -113,15 +116,29 @@ def time_toolkit(
         augmentation=augmentation,
         compiles=compiles,
     )
-    clock = _Clock(args.seconds)
+    epochs = itertools.count()
 
-    def between_steps() -> None:
-        if clock.is_over(batch):
-            raise _TimeIsUp
+    def run(is_over: IsOver) -> None:
+        def between_steps() -> None:
+            if is_over(batch):
+                raise _TimeIsUp
 
-    with contextlib.suppress(_TimeIsUp):
-        for epoch in range(trainer.epochs):
-            trainer.train_epoch(epoch, lambda *_: None, between_steps)
+        with contextlib.suppress(_TimeIsUp):
+            while True:
+                epoch = trainer.position["epoch"] if trainer.position else next(epochs)
+                trainer.train_epoch(epoch, lambda *_: None, between_steps)
+
+    return run
+
+
+class _TimeIsUp(Exception):
+    pass
+
+
+def time_turn(loop: Loop, seconds: float) -> float:
+    """Pictures a second of one turn of a loop."""
+    clock = _Clock(seconds)
+    loop(clock.is_over)
     return clock.pictures_per_s
 
 
@@ -165,32 +182,35 @@ def describe_machine() -> str:
     return f"{device.type} ({name}), {os.cpu_count()} cores, {versions}"
 
 
+def make_loops(version: str, batch: int, pictures: OneByOne, args: argparse.Namespace) -> dict[str, Loop]:
+    """All loops of one network, the baseline first."""
+    samples = as_samples(pictures.images, pictures.classes)
+    loops = {"plain: Dataset and DataLoader": make_plain_loop(version, pictures, batch, args.loader_workers)}
+    for compiles in (False, True)[: 1 + args.compile]:
+        for kind, augmentation in (("", Augmentation()), (" without augmentation", NO_AUGMENTATION)):
+            loops[f"toolkit{', compiled,' if compiles else ''}{kind}"] = make_toolkit_loop(
+                version, samples, batch, augmentation=augmentation, compiles=compiles
+            )
+    return loops
+
+
 def main() -> None:
-    """Time each loop with each network."""
+    """Time each loop with each network, in turns: a machine that others use too is not always as fast."""
     keep_freed_memory()
     args = parse_args()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (args.pictures, SIZE, SIZE), dtype=np.uint8)
-    classes = rng.integers(0, NUM_CLASSES, args.pictures)
-    pictures = OneByOne(images, classes)
-    samples = as_samples(images, classes)
+    pictures = OneByOne(images, rng.integers(0, NUM_CLASSES, args.pictures))
     print(describe_machine())
-    print(f"{'loop':34}{'network':>8}{'batch':>7}{'pictures/s':>12}{'ratio':>8}")
-    loops: dict[str, Callable[[str, int], float]] = {
-        "plain: Dataset and DataLoader": lambda version, batch: time_plain_loop(version, pictures, batch, args)
-    }
-    for compiles in (False, True)[: 1 + args.compile]:
-        for kind, augmentation in (("", Augmentation()), (" without augmentation", NO_AUGMENTATION)):
-            loops[f"toolkit{', compiled,' if compiles else ''}{kind}"] = functools.partial(
-                time_toolkit, samples=samples, args=args, augmentation=augmentation, compiles=compiles
-            )
+    print(f"medians of {args.turns} turns\n{'loop':34}{'network':>8}{'batch':>7}{'pictures/s':>12}{'ratio':>8}")
     for batch in args.batch_sizes:
         for version in args.versions:
-            baseline = float("nan")
-            for name, measure in loops.items():
-                speed = measure(version, batch)
-                baseline = speed if name.startswith("plain") else baseline
-                print(f"{name:34}{version:>8}{batch:7}{speed:12,.0f}{speed / baseline:7.2f}x", flush=True)
+            loops = make_loops(version, batch, pictures, args)
+            seconds = args.seconds / args.turns
+            speeds = np.array([[time_turn(loop, seconds) for loop in loops.values()] for _ in range(args.turns)])
+            ratios = speeds / speeds[:, :1]
+            for name, speed, ratio in zip(loops, np.median(speeds, 0), np.median(ratios, 0), strict=True):
+                print(f"{name:34}{version:>8}{batch:7}{speed:12,.0f}{ratio:7.2f}x", flush=True)
     print(f"memory of this process at the end: {psutil.Process().memory_info().rss / 1e6:,.0f} MB")
 
 

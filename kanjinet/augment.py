@@ -10,6 +10,7 @@ _HAIRLINE = 1.2  # pixels
 _MOST_PIXELS_TAKEN = 2  # from each side of a stroke
 _FEWEST_PIXELS, _MOST_PIXELS = 0.2, 0.6  # of a picture's side, of the smaller one that is enlarged to it
 _ONE_BIT_SHARE = 0.3  # of the coarse batches
+_NOISE_STEP = 61  # pixels; no divisor of a picture's side, so that no two pictures have the same rows
 _EDGE = 0.4  # of a picture's darkest ink: where the edge of a stroke is taken to be
 
 
@@ -75,13 +76,14 @@ class Augmentation:
             hardness = torch.exp(torch.rand(batch, 1, 1, 1, device=device) * self.contrast)
             peaks = varied.amax((2, 3), keepdim=True)  # less than 1 where pictures are not normalised
             varied = torch.minimum(((varied - _EDGE * peaks) * hardness + _EDGE * peaks).clamp_(min=0), peaks)
-        if self.coarse:
-            varied = torch.where(torch.rand(batch, 1, 1, 1, device=device) < self.coarse, make_coarse(varied), varied)
+        if first := round(batch * self.coarse):  # a batch comes in random order
+            varied = torch.cat([make_coarse(varied[:first]), varied[first:]])
         if self.halo:
             share = torch.rand(batch, 1, 1, 1, device=device) ** 2 * self.halo
             varied = varied + share * blur(varied)
         varied = varied * (1 + uniform(self.gain, 1, 1, 1))
-        varied = varied + torch.randn_like(varied) * torch.rand(batch, 1, 1, 1, device=device) * self.noise
+        if self.noise:
+            varied = varied + make_noise(varied) * torch.rand(batch, 1, 1, 1, device=device) * self.noise
         return varied.clamp_(0, 1)
 
 
@@ -96,13 +98,21 @@ def make_grid(matrix: torch.Tensor, bends: torch.Tensor, side: int) -> torch.Ten
     Returns:
         (B, S, S, 2) for `grid_sample` without aligned corners.
     """
-    points = bends.shape[-1]
-    unit = torch.eye(points, device=bends.device)[None, None]  # (1, 1, p, p)
-    weights = F.interpolate(unit, (side, points), mode="bicubic", align_corners=True)[0, 0]  # (S, p)
+    bicubic = make_resampling(bends.shape[-1], side, bends.device, mode="bicubic", align_corners=True)  # (S, p)
     at = (torch.arange(side, device=bends.device) * 2 + 1) / side - 1  # (S,)
-    across, down, shift = matrix[..., None, None].unbind(2)  # (B, 2, 1, 1)
-    grid = weights @ bends @ weights.T + across * at + (down * at[:, None] + shift)  # (B, 2, S, S)
+    basis = torch.cat([bicubic, torch.ones_like(at)[:, None], at[:, None]], dim=1)  # (S, p + 2)
+    terms = F.pad(bends, (0, 2, 0, 2))  # (B, 2, p + 2, p + 2): those of the affine map beside the displacements
+    terms[..., -2, -1], terms[..., -1, -2], terms[..., -2, -2] = matrix.unbind(2)
+    grid = basis @ terms @ basis.T  # (B, 2, S, S)
     return grid.permute(0, 2, 3, 1)
+
+
+def make_resampling(
+    size: int, new_size: int, device: torch.device, *, mode: str, align_corners: bool | None = None
+) -> torch.Tensor:
+    """(new_size, size): the matrix that resamples a column of pixels as `F.interpolate` does."""
+    unit = torch.eye(size, device=device)[None, None]
+    return F.interpolate(unit, (new_size, size), mode=mode, align_corners=align_corners)[0, 0]
 
 
 def dilate(images: torch.Tensor) -> torch.Tensor:
@@ -148,6 +158,13 @@ def change_width(images: torch.Tensor, widening: torch.Tensor, narrowing: torch.
     return changed * (peaks / changed.amax((2, 3), keepdim=True).clamp(min=1e-3))
 
 
+def make_noise(images: torch.Tensor) -> torch.Tensor:
+    """Normal noise for (B, 1, S, S) pictures, each of which gets another window of one strip: drawing is slow."""
+    batch, pixels = len(images), images[0].numel()
+    strip = torch.randn(pixels + (batch - 1) * _NOISE_STEP, device=images.device)
+    return strip.unfold(0, pixels, _NOISE_STEP).view_as(images)
+
+
 def make_coarse(images: torch.Tensor) -> torch.Tensor:
     """(B, 1, S, S) pictures as they would look when a smaller one had been enlarged: in squares, or blurred.
 
@@ -156,11 +173,14 @@ def make_coarse(images: torch.Tensor) -> torch.Tensor:
     """
     side = images.shape[-1]
     few, way, depth = torch.rand(3).tolist()
-    small = F.interpolate(images, round(side * (_FEWEST_PIXELS + few * (_MOST_PIXELS - _FEWEST_PIXELS))), mode="area")
+    pixels = round(side * (_FEWEST_PIXELS + few * (_MOST_PIXELS - _FEWEST_PIXELS)))
+    down = make_resampling(side, pixels, images.device, mode="area")
+    up = make_resampling(pixels, side, images.device, mode="nearest" if way < 0.5 else "bilinear")
+    small = down @ images @ down.T
     if depth < _ONE_BIT_SHARE:
         small = (small > _EDGE * small.amax((2, 3), keepdim=True)).float()
+    coarse = up @ small @ up.T
     peaks = images.amax((2, 3), keepdim=True)
-    coarse = F.interpolate(small, side, mode="nearest" if way < 0.5 else "bilinear")
     return coarse * (peaks / coarse.amax((2, 3), keepdim=True).clamp(min=1e-3))
 
 

@@ -115,7 +115,7 @@ class ModelConfig:
 def make_global_pooling(pooling_type: str, feature_size: int) -> nn.Module:
     """The layer that pools a (B, C, feature_size, feature_size) map to (B, C, 1, 1), or (B, C, 2, 2) for `*_2x2`."""
     if pooling_type == "adaptive_avg":
-        return nn.AdaptiveAvgPool2d(1)
+        return GlobalAveragePool()
     if pooling_type == "adaptive_max":
         return nn.AdaptiveMaxPool2d(1)
     kernel, stride = feature_size, feature_size
@@ -123,6 +123,22 @@ def make_global_pooling(pooling_type: str, feature_size: int) -> nn.Module:
         stride = feature_size // 2
         kernel = feature_size - stride  # 4 x 4: 2; 3 x 3: overlapping windows, as AdaptiveAvgPool2d(2) lays them
     return nn.AvgPool2d(kernel, stride) if "avg" in pooling_type else nn.MaxPool2d(kernel, stride)
+
+
+class GlobalAveragePool(nn.AdaptiveAvgPool2d):
+    """The mean of each channel: (B, C, H, W) -> (B, C, 1, 1).
+
+    In training, the gradient of a map that is laid out channels last is laid out in the same way, so that all that
+    is computed from it need not change between layouts.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or not x.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(x)
+        return x.flatten(2).mT.mean(1)[:, :, None, None]  # the view (B, H * W, C) -> (B, C, 1, 1)
 
 
 class SqueezeExcite(nn.Module):
@@ -133,7 +149,7 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int, reduction: int, *, fixed_size: int, starts_open: bool) -> None:
         super().__init__()
-        self.pool: nn.Module = nn.AvgPool2d(fixed_size) if fixed_size else nn.AdaptiveAvgPool2d(1)
+        self.pool: nn.Module = nn.AvgPool2d(fixed_size) if fixed_size else GlobalAveragePool()
         self.reduce = nn.Linear(channels, channels // reduction, bias=False)
         self.expand = nn.Linear(channels // reduction, channels, bias=False)
         self.gain = 2.0 if starts_open else 1.0
@@ -260,6 +276,23 @@ class LightweightKanjiNet(nn.Module):
         if self.config.learns_pooling:
             x = x * self.cell_weights
         return self.pool(x).flatten(1)  # (B, C, s/16, s/16) -> (B, C) or (B, 4C)
+
+
+def use_channels_last(model: LightweightKanjiNet) -> LightweightKanjiNet:
+    """The same network with weights and feature maps laid out channels last, in which convolutions are faster.
+
+    A map of a single channel reads the same in either layout, and what follows would take it for the other one: so
+    convolutions get theirs with its strides stated anew.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.in_channels == 1:
+            module.register_forward_pre_hook(_state_channels_last)
+    return model.to(memory_format=torch.channels_last)
+
+
+def _state_channels_last(_module: nn.Module, inputs: tuple[torch.Tensor]) -> torch.Tensor:
+    (x,) = inputs
+    return x.reshape(len(x), *x.shape[2:], 1).permute(0, 3, 1, 2)  # a view
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -15,7 +15,7 @@ from kanjinet.augment import Augmentation
 from kanjinet.classes import NUM_HIRAGANA
 from kanjinet.errors import KanjinetError
 from kanjinet.fresh_writers import FreshWriters
-from kanjinet.model import LightweightKanjiNet
+from kanjinet.model import LightweightKanjiNet, use_channels_last
 from kanjinet.process_group import ALONE, ProcessGroup
 
 PEAK_FACTOR = 4.0  # peak learning rate of the schedule / --learning-rate at batch size 64
@@ -122,6 +122,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.position: dict[str, Any] | None = None  # within an epoch that is not over
+        use_channels_last(self.model)
         self.optimizer = make_optimizer(self.model, self.peak_rate)
         self.device = self.samples.classes.device
         self._network: nn.Module = self.model if self.group.size == 1 else DistributedDataParallel(self.model)
@@ -205,10 +206,16 @@ class Trainer:
             loss = F.cross_entropy(scores, classes, label_smoothing=LABEL_SMOOTHING)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM)
+        self._clip_gradient()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return loss, scores
+
+    def _clip_gradient(self) -> None:
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.device.type != "cpu" or norm > MAX_GRADIENT_NORM:  # only a CPU need not wait for the answer
+            nn.utils.clip_grads_with_norm_(parameters, MAX_GRADIENT_NORM, norm)
 
     def _mixed_type(self) -> torch.dtype:
         if self.device.type == "cuda" and not torch.cuda.is_bf16_supported():

@@ -1,10 +1,22 @@
 """Variation of training pictures: what it does to strokes, and its arithmetic against PyTorch's own layers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from kanjinet.augment import Augmentation, blur, change_width, dilate, make_coarse, make_grid, measure_widths
+from kanjinet.augment import (
+    Augmentation,
+    blur,
+    change_width,
+    dilate,
+    make_coarse,
+    make_grid,
+    make_noise,
+    make_resampling,
+    measure_widths,
+)
 
 
 @pytest.mark.parametrize("size", [32, 33, 64])
@@ -20,6 +32,29 @@ def test_grid_is_an_affine_one_bent_by_a_bicubic_field() -> None:
     field = F.interpolate(bends, (48, 48), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
     expected = F.affine_grid(matrix, [3, 1, 48, 48], align_corners=False) + field
     torch.testing.assert_close(make_grid(matrix, bends, 48), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "mode"), [(13, "area"), (30, "area"), (100, "nearest"), (90, "bilinear")])
+def test_resampling_by_matrices_is_that_of_pytorch(size: int, mode: str) -> None:
+    images = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(size))
+    matrix = make_resampling(64, size, images.device, mode=mode)
+    torch.testing.assert_close(matrix @ images @ matrix.T, F.interpolate(images, size, mode=mode))
+
+
+def test_noise_is_normal_and_different_in_each_picture() -> None:
+    torch.manual_seed(0)
+    noise = make_noise(torch.zeros(64, 1, 32, 32)).flatten(1)
+    assert noise.mean().item() == pytest.approx(0, abs=0.05)
+    assert noise.std(dim=1).tolist() == pytest.approx([1.0] * 64, abs=0.1)
+    assert (torch.corrcoef(noise) - torch.eye(64)).abs().max() < 0.2
+
+
+def test_a_share_of_the_pictures_is_coarse() -> None:
+    images = torch.rand(40, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    calm = Augmentation(rotation_deg=0, shear=0, scale=0, shift=0, elastic=0, widen=0, narrow=0, contrast=0)
+    varied = replace(calm, coarse=0.25, halo=0, noise=0, gain=0)(images)
+    changed = (varied - images).abs().amax((1, 2, 3)) > 0.01
+    assert changed.sum() == 10
 
 
 def test_variation_moves_ink_but_keeps_its_range_and_most_of_it() -> None:

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
+from kanjinet.augment import Augmentation
 from kanjinet.locks import lock_folder
-from kanjinet.model import LightweightKanjiNet, ModelConfig
-from kanjinet.training import compile_network, peak_learning_rate, repeat_hiragana, schedule_factor
+from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
+from kanjinet.training import Samples, Trainer, compile_network, peak_learning_rate, repeat_hiragana, schedule_factor
 from tests.conftest import ROOT, require, run_on_full_disk, run_script
 
 QUICK = ["train_etl9g_model.py", "--sample-limit", "300", "--batch-size", "32", "--model-version", "1.0"]
@@ -480,6 +482,49 @@ def test_two_networks_are_averaged_and_the_average_is_measured(workplace: Path, 
     refused = run_script(["average_models.py", start, workplace / "none.pth"], workplace, check=False)
     assert refused.returncode == 1
     assert "none.pth: not found" in refused.stderr
+
+
+def make_trainer(version: str) -> Trainer:
+    torch.manual_seed(0)
+    samples = Samples(torch.randint(0, 256, (16, 64, 64), dtype=torch.uint8), torch.arange(16))
+    model = LightweightKanjiNet(ModelConfig.preset(version))
+    return Trainer(model, samples, batch_size=8, epochs=1, peak_rate=1e-3, seed=0, augmentation=Augmentation())
+
+
+@pytest.mark.parametrize("version", MODEL_VERSIONS)
+def test_maps_and_their_gradients_are_laid_out_channels_last(version: str) -> None:
+    trainer = make_trainer(version)
+    laid_out: list[bool] = []
+
+    def note(tensor: torch.Tensor) -> None:
+        laid_out.append(tensor.is_contiguous(memory_format=torch.channels_last))
+
+    def note_both(maps: torch.Tensor) -> None:
+        if maps.shape[1] > 1:
+            note(maps)
+            maps.register_hook(note)
+
+    convolutions = [module for module in trainer.model.modules() if isinstance(module, nn.Conv2d)]
+    for convolution in convolutions:
+        convolution.register_forward_hook(lambda _module, _inputs, output: note_both(output))
+    trainer.model.pool.register_forward_pre_hook(lambda _module, inputs: note_both(inputs[0]))
+    trainer.train_epoch(0, lambda *_: None)
+    assert len(laid_out) >= 2 * 2 * len(convolutions)  # two steps; a first map of one channel is not noted
+    assert all(laid_out)
+
+
+@pytest.mark.parametrize("limit", [1e-3, 1e3])
+def test_gradients_are_clipped_to_their_limit_and_else_kept(limit: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    norms = []
+    for most in (float("inf"), limit):
+        monkeypatch.setattr("kanjinet.training.MAX_GRADIENT_NORM", most)
+        trainer = make_trainer("1.0")
+        trainer.train_epoch(0, lambda *_: None)
+        gradients = [parameter.grad for parameter in trainer.model.parameters() if parameter.grad is not None]
+        norms.append(nn.utils.get_total_norm(gradients).item())
+    whole, clipped = norms
+    assert 1e-3 < whole < 1e3
+    assert clipped == (whole if limit > whole else pytest.approx(limit, rel=1e-3))
 
 
 def test_compiled_network_computes_the_same() -> None:
