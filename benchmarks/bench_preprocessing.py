@@ -18,7 +18,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from short_training import SIZE, Pictures, Result, add_options, as_samples, compare, judge, load_drawings, train_briefly
+from short_training import (
+    SIZE,
+    Pictures,
+    Result,
+    add_options,
+    as_samples,
+    compare,
+    judge,
+    load_drawings,
+    make_short_trainer,
+    train_all_epochs,
+)
 
 from kanjinet import etl9g
 from kanjinet.cli import make_parser, positive_int, run_script
@@ -176,9 +187,9 @@ def stretch(picture: Pictures) -> Pictures:
 def train_and_judge(name: str, seed: int, args: argparse.Namespace) -> Result:
     """One training with one form."""
     parts = load_parts(args.etl_dir, name, args.sample_limit, seed)
-    model = train_briefly(parts["train"], epochs=args.epochs, seed=seed, jobs=args.jobs)
+    trainer = make_short_trainer(parts["train"], epochs=args.epochs, seed=seed, jobs=args.jobs)
     drawings = load_drawings(args.drawings, lambda ink: apply_form(name, ink, cells=False))
-    return judge(name, seed, model, parts["test"], drawings)
+    return judge(name, seed, train_all_epochs(trainer), parts["test"], drawings)
 
 
 def load_parts(etl_dir: Path, name: str, limit: int, seed: int) -> dict[str, Samples]:

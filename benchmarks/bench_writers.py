@@ -23,7 +23,8 @@ from short_training import (
     compare,
     judge,
     load_drawings,
-    train_briefly,
+    make_short_trainer,
+    train_all_epochs,
 )
 
 from kanjinet.cli import make_parser, positive_int, run_script
@@ -103,7 +104,7 @@ def train_and_judge(line: str, seed: int, args: argparse.Namespace) -> Result:
     sets, epochs = (args.sets * args.epochs, 1) if line == "repetition" else (args.sets, args.epochs)
     samples = write_samples(copybook, sets, 2 * seed, line)
     augmentation = NO_AUGMENTATION if line == "augmentation" else None
-    model = train_briefly(
+    trainer = make_short_trainer(
         samples,
         epochs=epochs,
         seed=seed,
@@ -111,7 +112,7 @@ def train_and_judge(line: str, seed: int, args: argparse.Namespace) -> Result:
         augmentation=augmentation,
         hiragana_repeats=REPEATS.get(line, 1),
     )
-    return judge_on_new_writers(line, seed, model, copybook, args)
+    return judge_on_new_writers(line, seed, train_all_epochs(trainer), copybook, args)
 
 
 def judge_on_new_writers(

@@ -8,7 +8,7 @@ Run:    python benchmarks/compare_versions.py --drawings drawings.npz --seeds 1
 import argparse
 
 from bench_writers import TEST_SETS, judge_on_new_writers, write_samples
-from short_training import Result, add_options, compare, train_briefly
+from short_training import Result, add_options, compare, make_short_trainer, train_all_epochs
 
 from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.copybook import read_copybook
@@ -28,8 +28,8 @@ def train_and_judge(version: str, seed: int, args: argparse.Namespace) -> Result
     """One training of one version."""
     copybook = read_copybook()
     samples = write_samples(copybook, args.sets, 2 * seed, "nothing")
-    model = train_briefly(samples, epochs=args.epochs, seed=seed, jobs=args.jobs, version=version)
-    return judge_on_new_writers(version, seed, model, copybook, args)
+    trainer = make_short_trainer(samples, epochs=args.epochs, seed=seed, jobs=args.jobs, version=version)
+    return judge_on_new_writers(version, seed, train_all_epochs(trainer), copybook, args)
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ def compare(
     print_table(names, results)
 
 
-def train_briefly(
+def make_short_trainer(
     samples: Samples,
     *,
     epochs: int,
@@ -80,12 +80,12 @@ def train_briefly(
     augmentation: Augmentation | None = None,
     version: str = DEFAULT_VERSION,
     hiragana_repeats: int = 1,
-) -> LightweightKanjiNet:
-    """Train from scratch in this process, which has its share of the cores when `jobs` run at a time."""
+) -> Trainer:
+    """A training from scratch in this process, which has its share of the cores when `jobs` run at a time."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     keep_freed_memory()
     augmentation = augmentation or Augmentation()
-    trainer = Trainer(
+    return Trainer(
         model=start_network(ModelConfig.preset(version, SIZE), samples, seed, augmentation),
         samples=samples,
         batch_size=BATCH_SIZE,
@@ -95,7 +95,11 @@ def train_briefly(
         augmentation=augmentation,
         hiragana_repeats=hiragana_repeats,
     )
-    for epoch in range(epochs):
+
+
+def train_all_epochs(trainer: Trainer) -> LightweightKanjiNet:
+    """Train to the end of the schedule."""
+    for epoch in range(trainer.epochs):
         trainer.train_epoch(epoch, lambda *_: None)
     return trainer.model
 

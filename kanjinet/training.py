@@ -22,6 +22,7 @@ PEAK_FACTOR = 4.0  # peak learning rate of the schedule / --learning-rate at bat
 REFERENCE_BATCH = 64
 WARM_UP_SHARE = 0.15  # of all steps
 FINAL_FACTOR = 1e-3  # last learning rate / peak
+FITTED_CLASSIFIER_SHARE = 0.3  # of the learning rate, for a classifier that starts fitted to pictures
 LABEL_SMOOTHING = 0.1
 MAX_GRADIENT_NORM = 5.0
 WEIGHT_DECAY = 0.05
@@ -43,12 +44,22 @@ def schedule_factor(step: int, total_steps: int) -> float:
     return FINAL_FACTOR + (1 - FINAL_FACTOR) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def make_optimizer(model: nn.Module, peak_rate: float) -> torch.optim.AdamW:
-    """AdamW; weight decay for the matrices and kernels only."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=peak_rate, betas=(0.9, 0.99), fused=True)
+def make_optimizer(model: LightweightKanjiNet, peak_rate: float) -> torch.optim.AdamW:
+    """AdamW; weight decay for the matrices and kernels only, and a lower rate for a classifier that starts fitted.
+
+    Each group says in `rate_share` what share of the schedule's rate is its own.
+    """
+    classifier_share = 1.0 if model.config.hidden_features else FITTED_CLASSIFIER_SHARE
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        decay = WEIGHT_DECAY if parameter.ndim > 1 else 0.0
+        share = classifier_share if name.startswith("classifier.") else 1.0
+        groups.setdefault((decay, share), []).append(parameter)
+    described = [
+        {"params": parameters, "weight_decay": decay, "rate_share": share}
+        for (decay, share), parameters in groups.items()
+    ]
+    return torch.optim.AdamW(described, lr=peak_rate, betas=(0.9, 0.99), fused=True)
 
 
 def compile_network(network: nn.Module) -> nn.Module:
@@ -198,7 +209,7 @@ class Trainer:
         self, images: torch.Tensor, classes: torch.Tensor, rate: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate_share"]
         inputs = self.augmentation(as_input(images)).contiguous(memory_format=torch.channels_last)
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=self._mixed_type(), enabled=self.device.type == "cuda"):

@@ -14,7 +14,7 @@ from kanjinet.errors import KanjinetError
 from kanjinet.training import Trainer
 
 STATE_NAME = "training_state.pth"
-STATE_FORMAT = "kanjinet-training-state-3"
+STATE_FORMAT = "kanjinet-training-state-4"
 STATES_KEPT = 3
 SAVE_EVERY_S = 120
 
@@ -140,7 +140,9 @@ def read_state(path: Path) -> dict[str, Any]:
     """
     state = load_tensors(path, "delete it and train without --resume")
     if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
-        raise KanjinetError(f"{path}: not the state of a training run: delete it and train without --resume")
+        raise KanjinetError(
+            f"{path}: not the state of a training run of this version: delete it and train without --resume"
+        )
     if not all(isinstance(state.get(name), dict) for name in ("options", "trainer", "run")):
         raise KanjinetError(f"{path}: incomplete state of a training run: delete it and train without --resume")
     return state

@@ -75,6 +75,15 @@ def test_versions_are_compared_by_one_recipe(tmp_path: Path) -> None:
     assert first < 1 < 5 < last  # a character each is enough for version 3.0 to begin to read
 
 
+def test_recipes_are_compared_and_each_is_another(tmp_path: Path) -> None:
+    names = ["as it is", "one rate for all layers", "Muon for pointwise kernels", "moving average of weights"]
+    command = ["benchmarks/compare_recipes.py", "--recipes", *names, "--sets", "1", "--epochs", "1", "--seeds", "1"]
+    output = run_script(command, tmp_path).stdout
+    shares = re.findall(rf"^(.+?) +({ACCURACY}) *$", output, re.MULTILINE)
+    assert [name for name, _ in shares] == names, output
+    assert len({share for _, share in shares}) == len(names)
+
+
 def test_every_source_of_variation_is_really_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
     from bench_writers import NO_AUGMENTATION, SOURCES, keep

@@ -445,7 +445,7 @@ def test_a_second_run_in_the_same_folder_is_refused(workplace: Path, tmp_path: P
 
 
 def test_an_incomplete_state_is_refused(workplace: Path, tmp_path: Path) -> None:
-    torch.save({"format": "kanjinet-training-state-3", "options": None}, tmp_path / "training_state.pth")
+    torch.save({"format": "kanjinet-training-state-4", "options": None}, tmp_path / "training_state.pth")
     result = train(workplace, tmp_path, "--epochs", "1", "--resume", check=False)
     assert result.returncode == 1
     assert "incomplete state of a training run" in result.stderr
