@@ -225,7 +225,8 @@ class Trainer:
     def _clip_gradient(self) -> None:
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if self.device.type != "cpu" or norm > MAX_GRADIENT_NORM:  # only a CPU need not wait for the answer
+        # To scale by 1 would cost a CPU a pass over all of them; to look at the norm first would make a GPU wait.
+        if self.device.type != "cpu" or norm > MAX_GRADIENT_NORM:
             nn.utils.clip_grads_with_norm_(parameters, MAX_GRADIENT_NORM, norm)
 
     def _mixed_type(self) -> torch.dtype:
