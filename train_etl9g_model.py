@@ -119,7 +119,7 @@ def parse_args() -> argparse.Namespace:
         "--hiragana-repeats",
         type=positive_int,
         default=1,
-        help="show each hiragana so many times an epoch: they vary more from hand to hand than kanji",
+        help="show each hiragana so many times an epoch: more of them are read then, and fewer kanji",
     )
     parser.add_argument(
         "--fresh-sets",
@@ -132,7 +132,9 @@ def parse_args() -> argparse.Namespace:
         help=f"of these writers, 0 = copybook ... 1 = hasty (default: {DEFAULT_DIFFICULTY})",
     )
     parser.add_argument(
-        "--compile", action="store_true", help="compile the network first, about a minute: pays in long trainings"
+        "--compile",
+        action="store_true",
+        help="compile the network first, about a minute: for long trainings on a GPU; on 2 CPU cores it was slower",
     )
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run with the same options")
     args = parser.parse_args()
@@ -327,6 +329,8 @@ def print_plan(
     counts = ", ".join(f"{len(parts[part]):,} {part}" for part in PARTS)
     fresh = f", {len(trainer.fresh.classes):,} of training's are new in every epoch" if trainer.fresh else ""
     note = f" ({SAMPLE_NOTE})" if info.synthetic else ""
+    lowest = min(group["rate_share"] for group in trainer.optimizer.param_groups)
+    classifier = f" ({lowest * trainer.peak_rate:.2e} for the classifier)" if lowest < 1 else ""
     print(f"data       {info.folder}: {counts} pictures{fresh}, split {split}{note}")
     print(
         f"network    version {config.version}, {count_parameters(trainer.model):,} parameters, "
@@ -335,7 +339,7 @@ def print_plan(
     )
     print(
         f"recipe     {trainer.epochs} epochs of {trainer.steps_per_epoch} steps of {trainer.batch_size}, AdamW, "
-        f"peak learning rate {trainer.peak_rate:.2e}, label smoothing {LABEL_SMOOTHING}"
+        f"peak learning rate {trainer.peak_rate:.2e}{classifier}, label smoothing {LABEL_SMOOTHING}"
     )
     print(f"device     {trainer.device.type} ({name})")
 

@@ -400,6 +400,18 @@ def test_peak_rate_grows_with_the_root_of_the_batch() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits a process's file size, which Windows cannot")
+def test_only_a_fitted_classifier_learns_more_slowly() -> None:
+    for version in MODEL_VERSIONS:
+        trainer = make_trainer(version)
+        trainer.train_epoch(0, lambda *_: None)
+        network, groups = trainer.model, trainer.optimizer.param_groups
+        rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+        of_classifier = {rates[id(parameter)] for parameter in network.classifier.parameters()}
+        of_stages = {rates[id(parameter)] for parameter in network.stages.parameters()}
+        assert len(rates) == len(list(network.parameters()))
+        assert of_classifier == {(0.3 if version == "3.0" else 1) * rate for rate in of_stages}
+
+
 def test_a_full_disk_is_an_error_of_one_line_and_leaves_nothing(workplace: Path, tmp_path: Path) -> None:
     command = [*QUICK, "--epochs", "1", "--data-dir", workplace / "dataset", "--output-dir", tmp_path]
     result = run_on_full_disk(command, limit_bytes=2_000_000)
