@@ -18,6 +18,7 @@ from short_training import (
     NO_AUGMENTATION,
     SIZE,
     Result,
+    TrainAndJudge,
     add_options,
     as_samples,
     compare,
@@ -77,9 +78,14 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(__doc__, "python benchmarks/bench_writers.py --drawings drawings.npz --seeds 3")
     parser.add_argument("--lines", nargs="+", choices=LINES, default=LINES, help="lines of the table")
+    add_writer_options(parser)
+    return parser.parse_args()
+
+
+def add_writer_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the comparisons that write their own pictures."""
     parser.add_argument("--sets", type=positive_int, default=4, help="data sets of 3,036 characters to train on")
     add_options(parser)
-    return parser.parse_args()
 
 
 def write_samples(copybook: Copybook, number_of_sets: int, seed: int, line: str) -> Samples:
@@ -123,11 +129,16 @@ def judge_on_new_writers(
     return judge(name, seed, model, write_samples(copybook, TEST_SETS, 2 * seed + 1, "nothing"), drawings)
 
 
+def compare_on_new_writers(train_and_judge: TrainAndJudge, names: list[str], args: argparse.Namespace) -> None:
+    """Say what is compared, and compare it."""
+    print(f"{args.sets} data sets, {args.epochs} epochs, {args.seeds} seeds; judged on {TEST_SETS} data sets unseen")
+    compare(train_and_judge, names, args)
+
+
 def main() -> None:
     """Train for each line."""
     args = parse_args()
-    print(f"{args.sets} data sets, {args.epochs} epochs, {args.seeds} seeds; judged on {TEST_SETS} data sets unseen")
-    compare(train_and_judge, args.lines, args)
+    compare_on_new_writers(train_and_judge, args.lines, args)
 
 
 if __name__ == "__main__":

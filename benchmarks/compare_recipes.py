@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
-from bench_writers import TEST_SETS, judge_on_new_writers, write_samples
-from short_training import Result, add_options, compare, make_short_trainer, train_all_epochs
+from bench_writers import add_writer_options, compare_on_new_writers, judge_on_new_writers, write_samples
+from short_training import Result, make_short_trainer, train_all_epochs
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from kanjinet.cli import make_parser, positive_int, run_script
+from kanjinet.cli import make_parser, run_script
 from kanjinet.copybook import read_copybook
 from kanjinet.model import LightweightKanjiNet
 from kanjinet.training import WEIGHT_DECAY, Trainer
@@ -99,8 +99,7 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(__doc__, "python benchmarks/compare_recipes.py --drawings drawings.npz --seeds 3")
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES), help="lines of the table")
-    parser.add_argument("--sets", type=positive_int, default=4, help="data sets of 3,036 characters to train on")
-    add_options(parser)
+    add_writer_options(parser)
     return parser.parse_args()
 
 
@@ -119,8 +118,7 @@ def train_and_judge(name: str, seed: int, args: argparse.Namespace) -> Result:
 def main() -> None:
     """Train by each recipe."""
     args = parse_args()
-    print(f"{args.sets} data sets, {args.epochs} epochs, {args.seeds} seeds; judged on {TEST_SETS} data sets unseen")
-    compare(train_and_judge, args.recipes, args)
+    compare_on_new_writers(train_and_judge, args.recipes, args)
 
 
 if __name__ == "__main__":

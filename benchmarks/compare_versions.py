@@ -7,10 +7,10 @@ Run:    python benchmarks/compare_versions.py --drawings drawings.npz --seeds 1
 
 import argparse
 
-from bench_writers import TEST_SETS, judge_on_new_writers, write_samples
-from short_training import Result, add_options, compare, make_short_trainer, train_all_epochs
+from bench_writers import add_writer_options, compare_on_new_writers, judge_on_new_writers, write_samples
+from short_training import Result, make_short_trainer, train_all_epochs
 
-from kanjinet.cli import make_parser, positive_int, run_script
+from kanjinet.cli import make_parser, run_script
 from kanjinet.copybook import read_copybook
 from kanjinet.model import MODEL_VERSIONS
 
@@ -19,8 +19,7 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(__doc__, "python benchmarks/compare_versions.py --seeds 1")
     parser.add_argument("--versions", nargs="+", choices=MODEL_VERSIONS, default=MODEL_VERSIONS, help="networks")
-    parser.add_argument("--sets", type=positive_int, default=4, help="data sets of 3,036 characters to train on")
-    add_options(parser)
+    add_writer_options(parser)
     return parser.parse_args()
 
 
@@ -35,8 +34,7 @@ def train_and_judge(version: str, seed: int, args: argparse.Namespace) -> Result
 def main() -> None:
     """Train each version."""
     args = parse_args()
-    print(f"{args.sets} data sets, {args.epochs} epochs, {args.seeds} seeds; judged on {TEST_SETS} data sets unseen")
-    compare(train_and_judge, args.versions, args)
+    compare_on_new_writers(train_and_judge, args.versions, args)
 
 
 if __name__ == "__main__":

@@ -56,9 +56,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=positive_int, default=1, help="trainings at a time, which share the cores")
 
 
-def compare(
-    train_and_judge: Callable[[str, int, argparse.Namespace], Result], names: list[str], args: argparse.Namespace
-) -> None:
+TrainAndJudge = Callable[[str, int, argparse.Namespace], Result]  # a name and a seed
+
+
+def compare(train_and_judge: TrainAndJudge, names: list[str], args: argparse.Namespace) -> None:
     """Train under every name with every seed, printing each result, then the means and their spread."""
     start = time.perf_counter()
     results: list[Result] = []

@@ -223,7 +223,7 @@ class Trainer:
         return loss, scores
 
     def _clip_gradient(self) -> None:
-        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        parameters = list(self.model.parameters())
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         # To scale by 1 would cost a CPU a pass over all of them; to look at the norm first would make a GPU wait.
         if self.device.type != "cpu" or norm > MAX_GRADIENT_NORM:
