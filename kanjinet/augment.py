@@ -1,15 +1,21 @@
 """Random variation of training pictures, drawn anew for each batch on the device that trains."""
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar, cast
 
 import torch
 from torch.nn import functional as F
 
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
 _HAIRLINE = 1.2  # pixels
 _MOST_PIXELS_TAKEN = 2  # from each side of a stroke
 _FEWEST_PIXELS, _MOST_PIXELS = 0.2, 0.6  # of a picture's side, of the smaller one that is enlarged to it
-_ONE_BIT_SHARE = 0.3  # of the coarse batches
+_ONE_BIT_SHARE = 0.3  # of the coarse pictures
 _NOISE_STEP = 61  # pixels; no divisor of a picture's side, so that no two pictures have the same rows
 _EDGE = 0.4  # of a picture's darkest ink: where the edge of a stroke is taken to be
 
@@ -87,6 +93,24 @@ class Augmentation:
         return varied.clamp_(0, 1)
 
 
+def compile_variation(augmentation: Augmentation) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The same variation by other random numbers, to be compiled when it is first used."""
+    for make_constant in (make_resampling, make_coarse_resampling):
+        torch.compiler.assume_constant_result(make_constant)
+    return torch.compile(augmentation)
+
+
+def _keep(make: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Make each result once; in a function of our own, as a compiler would look into an `lru_cache`."""
+    kept = cast(Callable[_Arguments, _Result], functools.lru_cache(make))
+
+    @functools.wraps(make)
+    def look_up(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        return kept(*args, **kwargs)
+
+    return look_up
+
+
 def make_grid(matrix: torch.Tensor, bends: torch.Tensor, side: int) -> torch.Tensor:
     """Where each output pixel is taken from: an affine map, and a smooth field between the points of a coarse grid.
 
@@ -107,6 +131,7 @@ def make_grid(matrix: torch.Tensor, bends: torch.Tensor, side: int) -> torch.Ten
     return grid.permute(0, 2, 3, 1)
 
 
+@_keep
 def make_resampling(
     size: int, new_size: int, device: torch.device, *, mode: str, align_corners: bool | None = None
 ) -> torch.Tensor:
@@ -118,8 +143,10 @@ def make_resampling(
 def dilate(images: torch.Tensor) -> torch.Tensor:
     """The largest value of each pixel's neighbourhood of 3 x 3 (grey dilation): (B, 1, S, S) -> the same shape.
 
-    A row and then a column of shifted pictures: on a CPU several times as fast as `max_pool2d`.
+    On a CPU a row and then a column of shifted pictures, several times as fast there as `max_pool2d`.
     """
+    if images.is_cuda:
+        return F.max_pool2d(images, 3, stride=1, padding=1)
     for axis in (2, 3):
         size = images.shape[axis]
         largest = images.clone()
@@ -166,22 +193,41 @@ def make_noise(images: torch.Tensor) -> torch.Tensor:
 
 
 def make_coarse(images: torch.Tensor) -> torch.Tensor:
-    """(B, 1, S, S) pictures as they would look when a smaller one had been enlarged: in squares, or blurred.
+    """(B, 1, S, S) pictures as they would look when smaller ones had been enlarged: in squares, or blurred.
 
-    The global generator draws one number of pixels for the whole batch, 0.2 to 0.6 of S, and whether the smaller
-    pictures are of one bit.
+    The global random generator of their device draws each picture's number of pixels, 0.2 to 0.6 of S, the way it is
+    enlarged, and whether the smaller picture is of one bit.
     """
-    side = images.shape[-1]
-    few, way, depth = torch.rand(3).tolist()
-    pixels = round(side * (_FEWEST_PIXELS + few * (_MOST_PIXELS - _FEWEST_PIXELS)))
-    down = make_resampling(side, pixels, images.device, mode="area")
-    up = make_resampling(pixels, side, images.device, mode="nearest" if way < 0.5 else "bilinear")
-    small = down @ images @ down.T
-    if depth < _ONE_BIT_SHARE:
-        small = (small > _EDGE * small.amax((2, 3), keepdim=True)).float()
-    coarse = up @ small @ up.T
+    batch, device = len(images), images.device
+    reductions, enlargements = make_coarse_resampling(images.shape[-1], device)
+    size = torch.randint(len(reductions), (batch,), device=device)
+    way = torch.randint(len(enlargements), (batch,), device=device)
+    down, up = reductions[size][:, None], enlargements[way, size][:, None]
+    small = down @ images @ down.mT
+    one_bit = (small > _EDGE * small.amax((2, 3), keepdim=True)).to(small)
+    small = torch.where(torch.rand(batch, 1, 1, 1, device=device) < _ONE_BIT_SHARE, one_bit, small)
+    coarse = up @ small @ up.mT
     peaks = images.amax((2, 3), keepdim=True)
     return coarse * (peaks / coarse.amax((2, 3), keepdim=True).clamp(min=1e-3))
+
+
+@_keep
+def make_coarse_resampling(side: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Matrices that reduce columns of S pixels to each of n smaller numbers, at most m, and that enlarge them again.
+
+    Returns:
+        (n, m, S) and (2, n, S, m), in squares and blurred; what a smaller number leaves over is 0.
+    """
+    fewest, most = round(side * _FEWEST_PIXELS), round(side * _MOST_PIXELS)
+    numbers = range(fewest, most + 1)
+    down = [make_resampling(side, pixels, device, mode="area") for pixels in numbers]
+    up = [
+        F.pad(make_resampling(pixels, side, device, mode=mode), (0, most - pixels))
+        for mode in ("nearest", "bilinear")
+        for pixels in numbers
+    ]
+    padded = [F.pad(matrix, (0, 0, 0, most - len(matrix))) for matrix in down]
+    return torch.stack(padded), torch.stack(up).unflatten(0, (2, len(numbers)))
 
 
 def measure_widths(images: torch.Tensor) -> torch.Tensor:

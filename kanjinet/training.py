@@ -11,12 +11,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from kanjinet.augment import Augmentation
+from kanjinet.augment import Augmentation, compile_variation
 from kanjinet.classes import NUM_HIRAGANA
 from kanjinet.errors import KanjinetError
 from kanjinet.fresh_writers import FreshWriters
 from kanjinet.model import LightweightKanjiNet, use_channels_last
 from kanjinet.process_group import ALONE, ProcessGroup
+from kanjinet.recorded_step import RecordedStep
 
 PEAK_FACTOR = 4.0  # peak learning rate of the schedule / --learning-rate at batch size 64
 REFERENCE_BATCH = 64
@@ -127,7 +128,7 @@ class Trainer:
     seed: int
     augmentation: Augmentation
     group: ProcessGroup = ALONE
-    compiles: bool = False  # the network, by torch.compile: slow to start, then faster
+    compiles: bool = False  # the network, and on a GPU the variation, by torch.compile: slow to start, then faster
     hiragana_repeats: int = 1  # how many times an epoch shows each picture of a hiragana
     fresh: FreshWriters | None = None  # who write the last of the samples anew before each epoch
 
@@ -137,11 +138,16 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, self.peak_rate)
         self.device = self.samples.classes.device
         self._network: nn.Module = self.model if self.group.size == 1 else DistributedDataParallel(self.model)
+        self._vary: Callable[[torch.Tensor], torch.Tensor] = self.augmentation
         if self.compiles:
             self._network = compile_network(self._network)
+            if self.device.type == "cuda":
+                self._vary = compile_variation(self.augmentation)
         self._shown = repeat_hiragana(self.samples.classes, self.hiragana_repeats)
         self.steps_per_epoch = max(1, len(self._shown) // self.batch_size)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._mixed_type() == torch.float16)
+        self._sums = torch.zeros(2, device=self.device)  # of losses and right answers in this epoch, by this process
+        self._step = self._make_step()
 
     def train_epoch(
         self,
@@ -166,22 +172,19 @@ class Trainer:
             self.fresh.fill(epoch, self.samples.images, between_steps)
         torch.manual_seed(self._derive_seed(epoch))
         order = self._shown[torch.randperm(len(self._shown), device=self.device)]
-        first, total_loss, total_right = self._start_epoch(epoch)
+        first = self._start_epoch(epoch)
         share = self.batch_size // self.group.size
         self._network.train()
         for step in range(first, self.steps_per_epoch):
             rate = self.peak_rate * schedule_factor(epoch * self.steps_per_epoch + step, self._total_steps())
             mine = step * self.batch_size + self.group.rank * share
-            picked = order[mine : mine + share]
-            classes = self.samples.classes[picked]
+            self._set_rate(rate)
             torch.manual_seed(self._derive_seed(epoch, step, self.group.rank))
-            loss, scores = self._train_step(self.samples.images[picked], classes, rate)
-            total_loss += loss.detach() * len(picked)
-            total_right += (scores.detach().argmax(1) == classes).sum()
+            self._step(order[mine : mine + share])
             is_time = step % REPORT_EVERY == REPORT_EVERY - 1
             if is_time or step == self.steps_per_epoch - 1:  # reading the sums waits for the device
                 seen = (step + 1) * self.batch_size
-                mean_loss, accuracy = (self.group.sum(torch.stack([total_loss, total_right])) / seen).tolist()
+                mean_loss, accuracy = (self.group.sum(self._sums) / seen).tolist()
                 if not math.isfinite(mean_loss):
                     raise KanjinetError(
                         f"the loss is {mean_loss} in epoch {epoch + 1}, step {step + 1}: training stopped, "
@@ -189,7 +192,7 @@ class Trainer:
                     )
                 report(step + 1, mean_loss, accuracy, rate)
             if step < self.steps_per_epoch - 1 and (is_time or self.group.size == 1):
-                self.position = {"epoch": epoch, "step": step + 1, "loss": total_loss, "right": total_right}
+                self.position = {"epoch": epoch, "step": step + 1, "sums": self._sums}
                 between_steps()
         self.position = None
         return EpochResult(mean_loss, accuracy, rate)
@@ -198,29 +201,44 @@ class Trainer:
         """A seed for an epoch's order, or for what a step leaves to chance: so no generator's state need be kept."""
         return int(np.random.SeedSequence([self.seed, *numbers]).generate_state(1, np.uint64)[0])
 
-    def _start_epoch(self, epoch: int) -> tuple[int, torch.Tensor, torch.Tensor]:
-        """The step to begin with, and this process's sums of loss and right answers so far."""
+    def _start_epoch(self, epoch: int) -> int:
+        """The step to begin with; the sums are then those of the steps before it."""
         if self.position is None or self.position["epoch"] != epoch:
-            return 0, torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        sums = (self.position[name].to(self.device) for name in ("loss", "right"))
-        return self.position["step"], *(total if self.group.is_first else torch.zeros_like(total) for total in sums)
+            self._sums.zero_()
+            return 0
+        self._sums.copy_(self.position["sums"])
+        if not self.group.is_first:  # what all had summed up is the first one's now
+            self._sums.zero_()
+        return self.position["step"]
 
-    def _train_step(
-        self, images: torch.Tensor, classes: torch.Tensor, rate: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _make_step(self) -> Callable[[torch.Tensor], None]:
+        """What makes a step; for a GPU that trains alone, a recording of it."""
+        is_recorded = self.device.type == "cuda" and self.group.size == 1 and not self.scaler.is_enabled()
+        return RecordedStep(self._train_step, self.optimizer) if is_recorded else self._train_step
+
+    def _set_rate(self, rate: float) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["rate_share"]
-        inputs = self.augmentation(as_input(images)).contiguous(memory_format=torch.channels_last)
+            own = rate * group["rate_share"]
+            if isinstance(self._step, RecordedStep):
+                group["lr"].fill_(own)
+            else:
+                group["lr"] = own
+
+    def _train_step(self, picked: torch.Tensor) -> None:
+        """One step with the samples of these indices, (B,); the sums grow by theirs."""
+        classes = self.samples.classes[picked]
+        varied = self._vary(as_input(self.samples.images[picked]))
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=self._mixed_type(), enabled=self.device.type == "cuda"):
-            scores = self._network(inputs)
+            scores = self._network(varied.contiguous(memory_format=torch.channels_last))
             loss = F.cross_entropy(scores, classes, label_smoothing=LABEL_SMOOTHING)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         self._clip_gradient()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return loss, scores
+        with torch.no_grad():
+            self._sums += torch.stack([loss * len(picked), (scores.argmax(1) == classes).sum()])
 
     def _clip_gradient(self) -> None:
         parameters = list(self.model.parameters())
@@ -230,7 +248,7 @@ class Trainer:
             nn.utils.clip_grads_with_norm_(parameters, MAX_GRADIENT_NORM, norm)
 
     def _mixed_type(self) -> torch.dtype:
-        if self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        if self.device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
             return torch.float16
         return torch.bfloat16
 
@@ -256,6 +274,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.position = state["position"]
+        self._step = self._make_step()
 
 
 @torch.inference_mode()
@@ -285,12 +304,12 @@ class Evaluation:
 @torch.inference_mode()
 def evaluate(model: nn.Module, samples: Samples, group: ProcessGroup = ALONE, batch_size: int = 256) -> Evaluation:
     """Loss (without label smoothing) and top-1, 3 and 5 accuracy; each process of a group reads its share."""
-    sums = torch.zeros(1 + len(TOP_K), dtype=torch.float64)  # of losses and of hits
+    sums = torch.zeros(1 + len(TOP_K), dtype=torch.float64, device=samples.classes.device)  # of losses and of hits
     for first in range(batch_size * group.rank, len(samples), batch_size * group.size):
         classes = samples.classes[first : first + batch_size]
         scores = compute_scores(model, samples.images[first : first + batch_size], batch_size)
         ranked = scores.topk(max(TOP_K)).indices == classes[:, None]  # (B, 5)
-        hits = [ranked[:, :k].any(1).sum().item() for k in TOP_K]
-        sums += torch.tensor([F.cross_entropy(scores, classes, reduction="sum").item(), *hits], dtype=torch.float64)
-    loss, *shares = (group.sum(sums.to(samples.classes.device)) / len(samples)).tolist()
+        hits = [ranked[:, :k].sum() for k in TOP_K]
+        sums += torch.stack([F.cross_entropy(scores, classes, reduction="sum"), *hits])
+    loss, *shares = (group.sum(sums) / len(samples)).tolist()
     return Evaluation(loss, dict(zip(TOP_K, shares, strict=True)), len(samples))

@@ -14,7 +14,7 @@ from kanjinet.errors import KanjinetError
 from kanjinet.training import Trainer
 
 STATE_NAME = "training_state.pth"
-STATE_FORMAT = "kanjinet-training-state-4"
+STATE_FORMAT = "kanjinet-training-state-5"
 STATES_KEPT = 3
 SAVE_EVERY_S = 120
 

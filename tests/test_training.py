@@ -21,6 +21,7 @@ from kanjinet.augment import Augmentation
 from kanjinet.locks import lock_folder
 from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
 from kanjinet.training import Samples, Trainer, compile_network, peak_learning_rate, repeat_hiragana, schedule_factor
+from kanjinet.training_state import STATE_FORMAT
 from tests.conftest import ROOT, require, run_on_full_disk, run_script
 
 QUICK = ["train_etl9g_model.py", "--sample-limit", "300", "--batch-size", "32", "--model-version", "1.0"]
@@ -457,7 +458,7 @@ def test_a_second_run_in_the_same_folder_is_refused(workplace: Path, tmp_path: P
 
 
 def test_an_incomplete_state_is_refused(workplace: Path, tmp_path: Path) -> None:
-    torch.save({"format": "kanjinet-training-state-4", "options": None}, tmp_path / "training_state.pth")
+    torch.save({"format": STATE_FORMAT, "options": None}, tmp_path / "training_state.pth")
     result = train(workplace, tmp_path, "--epochs", "1", "--resume", check=False)
     assert result.returncode == 1
     assert "incomplete state of a training run" in result.stderr
