@@ -124,6 +124,18 @@ def test_faint_pictures_stay_as_faint_as_they_were() -> None:
     assert varied.amax() < 0.31
 
 
+def test_each_coarse_picture_has_its_own_number_of_pixels() -> None:
+    torch.manual_seed(0)
+    coarse = make_coarse(torch.rand(64, 1, 64, 64))
+    distinct = {len(torch.unique(picture[0], dim=1).T) for picture in coarse}
+    assert len(distinct & set(range(13, 39))) > 10  # those in squares
+
+
+def test_nothing_of_the_variation_depends_on_a_value_that_python_sees() -> None:
+    images = torch.zeros(8, 1, 64, 64, device="meta")  # where there are none: a GPU need not be waited for
+    assert Augmentation()(images).shape == images.shape
+
+
 def test_variation_follows_the_seed() -> None:
     images = torch.rand(8, 1, 64, 64)
     torch.manual_seed(3)
