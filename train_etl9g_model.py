@@ -134,7 +134,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="compile the network first, about a minute: for long trainings on a GPU; on 2 CPU cores it was slower",
+        help="compile network and variation first, about a minute: for long trainings on a GPU; slower on 2 CPU cores",
     )
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run with the same options")
     args = parser.parse_args()

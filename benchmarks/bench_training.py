@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--pictures", type=positive_int, default=20_000, help="in the training set")
     parser.add_argument("--batch-sizes", type=positive_int, nargs="+", default=[BATCH_SIZE], help="pictures a step")
     parser.add_argument("--versions", nargs="+", choices=MODEL_VERSIONS, default=["2.1", "3.0"], help="networks")
-    parser.add_argument("--compile", action="store_true", help="also with a compiled network")
+    parser.add_argument("--compile", action="store_true", help="also compiled")
     parser.add_argument("--loader-workers", type=int, default=os.cpu_count(), help="processes of the plain loop")
     return parser.parse_args()
 
@@ -188,7 +188,7 @@ def make_loops(version: str, batch: int, pictures: OneByOne, args: argparse.Name
     loops = {"plain: Dataset and DataLoader": make_plain_loop(version, pictures, batch, args.loader_workers)}
     for compiles in (False, True)[: 1 + args.compile]:
         for kind, augmentation in (("", Augmentation()), (" without augmentation", NO_AUGMENTATION)):
-            loops[f"toolkit{', compiled,' if compiles else ''}{kind}"] = make_toolkit_loop(
+            loops[f"toolkit{', compiled' if compiles else ''}{kind}"] = make_toolkit_loop(
                 version, samples, batch, augmentation=augmentation, compiles=compiles
             )
     return loops
@@ -202,7 +202,7 @@ def main() -> None:
     images = rng.integers(0, 256, (args.pictures, SIZE, SIZE), dtype=np.uint8)
     pictures = OneByOne(images, rng.integers(0, NUM_CLASSES, args.pictures))
     print(describe_machine())
-    print(f"medians of {args.turns} turns\n{'loop':34}{'network':>8}{'batch':>7}{'pictures/s':>12}{'ratio':>8}")
+    print(f"medians of {args.turns} turns\n{'loop':40}{'network':>8}{'batch':>7}{'pictures/s':>12}{'ratio':>8}")
     for batch in args.batch_sizes:
         for version in args.versions:
             loops = make_loops(version, batch, pictures, args)
@@ -210,7 +210,7 @@ def main() -> None:
             speeds = np.array([[time_turn(loop, seconds) for loop in loops.values()] for _ in range(args.turns)])
             ratios = speeds / speeds[:, :1]
             for name, speed, ratio in zip(loops, np.median(speeds, 0), np.median(ratios, 0), strict=True):
-                print(f"{name:34}{version:>8}{batch:7}{speed:12,.0f}{ratio:7.2f}x", flush=True)
+                print(f"{name:40}{version:>8}{batch:7}{speed:12,.0f}{ratio:7.2f}x", flush=True)
     print(f"memory of this process at the end: {psutil.Process().memory_info().rss / 1e6:,.0f} MB")
 
 

@@ -69,7 +69,8 @@ def join_process_group(device: torch.device) -> Iterator[ProcessGroup]:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield ALONE
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    is_gpu = device.type == "cuda"
+    dist.init_process_group("nccl" if is_gpu else "gloo", device_id=device if is_gpu else None)
     try:
         yield ProcessGroup(dist.get_rank(), dist.get_world_size())
         dist.barrier()  # with gloo, PyTorch 2.14 sometimes aborts a process that leaves before the other is ready to

@@ -1,6 +1,7 @@
 """The training loop's parts: recipe, one epoch, and evaluation."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -77,6 +78,8 @@ def compile_network(network: nn.Module) -> nn.Module:
             f"--compile: PyTorch cannot compile here ({reason}): leave it out, or install a C++ compiler "
             "(for a GPU, Triton)"
         ) from error
+    # What is multiplied in full precision are the few products of the variation.
+    warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
     return cast(nn.Module, torch.compile(network))
 
 
