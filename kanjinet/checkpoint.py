@@ -64,12 +64,13 @@ def describe_environment() -> dict[str, str]:
         "kanjinet": __version__,
         "python": sys.version.split()[0],
         "torch": str(torch.__version__),  # TorchVersion is a class that a safe load refuses
-        "git_revision": _find_git_revision(),
+        "git_revision": find_git_revision(Path(__file__).parent),
     }
 
 
-def _find_git_revision() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+def find_git_revision(folder: Path) -> str:
+    """The commit that a folder is at, with "-dirty" where files differ from it; "unknown" outside a repository."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=True)
         return result.stdout.strip()

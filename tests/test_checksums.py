@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import shutil
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +14,13 @@ import pytest
 import torch
 from onnx import helper
 
-from kanjinet.checkpoint import hash_tensors, load_checkpoint, save_checkpoint
+from kanjinet.checkpoint import find_git_revision, hash_tensors, load_checkpoint, save_checkpoint
 from kanjinet.errors import KanjinetError
 from kanjinet.onnx_graph import check_seal, seal
 from kanjinet.progress import PROGRESS_NAME, read_training_epochs, write_progress
 from kanjinet.recognizer import load_recognizer
 from kanjinet.safetensors_io import load_safetensors, serialize_checkpoint
+from tests.conftest import require
 from tests.random_checkpoint import make_checkpoint
 
 
@@ -71,6 +74,18 @@ def test_layout_in_memory_does_not_change_the_checksum() -> None:
     weight = torch.arange(120.0).reshape(2, 3, 4, 5)
     other = weight.contiguous(memory_format=torch.channels_last)
     assert hash_tensors({"w": weight}) == hash_tensors({"w": other}) != hash_tensors({"w": weight.reshape(3, 2, 4, 5)})
+
+
+def test_a_changed_working_copy_is_not_taken_for_its_commit(tmp_path: Path) -> None:
+    require(shutil.which("git"), "install git")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=writer", "-c", "user.email=writer@example.org"]
+    (tmp_path / "code.py").write_text("first", encoding="utf-8")
+    for words in (["init", "-q"], ["add", "code.py"], ["commit", "-q", "-m", "first"], ["tag", "v1"]):
+        subprocess.run([*git, *words], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert find_git_revision(tmp_path) == commit
+    (tmp_path / "code.py").write_text("second", encoding="utf-8")
+    assert find_git_revision(tmp_path) == f"{commit}-dirty"
 
 
 def test_files_from_before_there_were_checksums_load(files: Path, tmp_path: Path) -> None:
