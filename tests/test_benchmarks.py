@@ -141,11 +141,45 @@ def test_measuring_names_a_folder_without_files(tmp_path: Path) -> None:
 
 def test_a_model_is_judged_on_hands_and_pictures_it_never_saw(workplace: Path, drawings: Path) -> None:
     command = ["benchmarks/judge_model.py", "--model", "best_kanji_model.pth", "--writers", "2"]
-    output = run_script([*command, "--drawings", drawings], workplace).stdout
+    output = run_script([*command, "--drawings", drawings, "--views", "2"], workplace).stdout
     for name in ("as they are", "one bit, 64 pixels", "JPEG of 32 pixels", "faint on dirty paper", "thin strokes"):
         assert re.search(rf"sample writers, {name} +80( +\d+\.\d\d%){{5}}$", output, re.MULTILINE), output
     assert re.search(r"^real drawings +6( +\d+\.\d\d%){5}$", output, re.MULTILINE), output
+    views = re.findall(r"^ +2 other views of each too +(\d+)(?: +\d+\.\d\d%){5}$", output, re.MULTILINE)
+    assert views == ["80"] * 5 + ["6"], output
     assert ">" in output
+
+
+def test_another_view_of_a_picture_is_the_same_a_little_elsewhere() -> None:
+    from judge_model import vary
+
+    pictures = np.zeros((20, 64, 64), dtype=np.uint8)
+    pictures[:, 16:48, 28:36] = 200
+    varied = vary(pictures)
+    assert varied.shape == pictures.shape and varied.dtype == np.uint8
+    changed = np.abs(varied.astype(int) - pictures).mean(axis=(1, 2))
+    assert (changed > 1).all() and len(set(changed.tolist())) == 20
+    assert varied.max() == 200
+    assert np.abs(varied.mean(axis=(1, 2)) / pictures.mean(axis=(1, 2)) - 1).max() < 0.4  # only stretched
+
+
+def test_several_views_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    import judge_model
+
+    class Reader:
+        image_size, preprocessing, seen = 64, "even-lines-2", 0
+
+        def compute_scores(self, inputs: np.ndarray) -> np.ndarray:
+            self.seen += 1
+            scores = np.zeros((len(inputs), 10))
+            scores[:, 3 if self.seen == 1 else 7] = np.log(11)  # 0.55 to 0.05
+            return scores
+
+    drawings = judge_model.Drawings(np.zeros((2, 64, 64), dtype=np.uint8), np.zeros(2, dtype=np.int64))
+    monkeypatch.setattr(judge_model, "preprocess", lambda ink, *_args, **_options: ink)
+    best, confidence = judge_model.read(Reader(), drawings, 2)
+    assert best[:, :2].tolist() == [[7, 3]] * 2
+    assert confidence == pytest.approx([(0.05 + 2 * 0.55) / 3] * 2)
 
 
 def test_training_is_compared_with_a_plain_loop(tmp_path: Path) -> None:
