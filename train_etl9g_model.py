@@ -161,7 +161,13 @@ def main() -> None:
         if not group.is_first:
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
-        train(args, device, group, stack)
+        try:
+            train(args, device, group, stack)
+        except torch.OutOfMemoryError as error:
+            raise KanjinetError(
+                f"--batch-size {args.batch_size}: the GPU has not memory enough: use a smaller one, the learning rate "
+                "follows by itself"
+            ) from error
 
 
 def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup, stack: contextlib.ExitStack) -> None:

@@ -17,7 +17,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+import train_etl9g_model
 from kanjinet.augment import Augmentation
+from kanjinet.errors import KanjinetError
 from kanjinet.locks import lock_folder
 from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
 from kanjinet.training import Samples, Trainer, compile_network, peak_learning_rate, repeat_hiragana, schedule_factor
@@ -462,6 +464,19 @@ def test_an_incomplete_state_is_refused(workplace: Path, tmp_path: Path) -> None
     result = train(workplace, tmp_path, "--epochs", "1", "--resume", check=False)
     assert result.returncode == 1
     assert "incomplete state of a training run" in result.stderr
+
+
+def test_a_gpu_too_small_for_the_batch_is_an_error_of_one_line(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_up(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 96.00 GiB.")
+
+    monkeypatch.setattr(Trainer, "train_epoch", fill_up)
+    folders = ["--data-dir", str(workplace / "dataset"), "--output-dir", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", [*QUICK, *folders])
+    with pytest.raises(KanjinetError, match="--batch-size 32: the GPU .* use a smaller one"):
+        train_etl9g_model.main()
 
 
 def test_hiragana_are_shown_more_often_on_demand(workplace: Path, tmp_path: Path) -> None:
