@@ -2,9 +2,9 @@
 
 import contextlib
 import functools
-import itertools
 import multiprocessing
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ class FreshWriters:
         self._copybook = copybook
         self._group = group
         self._filled: int | None = None
-        self._begun: dict[int, list[Future[Sheet]]] = {}
+        self._begun: dict[int, deque[Future[Sheet]]] = {}
 
     def fill(self, epoch: int, images: torch.Tensor, between_sets: Callable[[], None] = lambda: None) -> None:
         """Write an epoch's pictures over the last of `images`; where a GPU trains, the next epoch's are begun.
@@ -78,14 +78,15 @@ class FreshWriters:
         if self._filled == epoch:
             return
         self._filled = None
-        sheets = iter(self._begun.pop(epoch) if epoch in self._begun else self._begin(epoch))
+        sheets = self._begun.pop(epoch) if epoch in self._begun else self._begin(epoch)
         is_silent = None if self._group.is_first else True
         room = images[-len(self.classes) :]
         sets = tqdm(room.split(NUM_CLASSES), desc=f"drawing {epoch + 1}", leave=False, disable=is_silent)
         for number, rows in enumerate(sets):
             owner = number % self._group.size
             if owner == self._group.rank:
-                drawn = np.concatenate([sheet.result() for sheet in itertools.islice(sheets, SHEETS_PER_SET)])
+                # A sheet that is copied is let go: the results of an epoch take as much memory as its pictures.
+                drawn = np.concatenate([sheets.popleft().result() for _ in range(SHEETS_PER_SET)])
                 rows.copy_(torch.from_numpy(drawn))
             self._group.send(rows, owner)
             between_sets()
@@ -93,10 +94,10 @@ class FreshWriters:
         if images.is_cuda and epoch + 1 < self._wanted.epochs:  # the cores have nothing else to do
             self._begun[epoch + 1] = self._begin(epoch + 1)
 
-    def _begin(self, epoch: int) -> list[Future[Sheet]]:
+    def _begin(self, epoch: int) -> deque[Future[Sheet]]:
         draw = functools.partial(_draw_sheet, self._copybook, self._wanted, epoch)
         mine = range(self._group.rank, self._wanted.sets, self._group.size)
-        return [self._pool.submit(draw, number, sheet) for number in mine for sheet in range(SHEETS_PER_SET)]
+        return deque(self._pool.submit(draw, number, sheet) for number in mine for sheet in range(SHEETS_PER_SET))
 
 
 @contextlib.contextmanager

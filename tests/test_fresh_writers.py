@@ -1,18 +1,24 @@
 """Characters drawn during a training are new in every epoch, and the same for the same seed."""
 
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import pytest
 import torch
 
 from kanjinet.checkpoint import Checkpoint
 from kanjinet.classes import NUM_CLASSES
 from kanjinet.exports import describe_model
-from kanjinet.fresh_writers import FreshSets, hire_fresh_writers
+from kanjinet.fresh_writers import FreshSets, FreshWriters, hire_fresh_writers
 from kanjinet.model import LightweightKanjiNet, ModelConfig
 from kanjinet.preprocess import NORMALIZE
 from kanjinet.process_group import ALONE
+from kanjinet.sample_sheets import list_sheet_classes
 
 WANTED = FreshSets(sets=1, difficulty=0.5, seed=3, epochs=2, image_size=32, preprocessing=NORMALIZE)
 
@@ -45,6 +51,27 @@ def test_an_epoch_that_is_there_is_not_drawn_again() -> None:
         images.zero_()
         fresh.fill(0, images, lambda: sets.append(0))
         assert sets == [0] and not images.any()
+
+
+def test_a_sheet_that_is_copied_leaves_memory(tmp_path: Path) -> None:
+    drawn: list[weakref.ref[np.ndarray]] = []
+
+    class Pool:
+        """Draws at once."""
+
+        def submit(self, _draw: Callable[..., object], _number: int, sheet: int) -> Future[np.ndarray]:
+            result = np.full((len(list_sheet_classes()[sheet]), 32, 32), 1 + sheet, dtype=np.uint8)
+            drawn.append(weakref.ref(result))
+            future: Future[np.ndarray] = Future()
+            future.set_result(result)
+            return future
+
+    fresh = FreshWriters(replace(WANTED, sets=3), cast(ProcessPoolExecutor, Pool()), tmp_path, ALONE)
+    images = torch.zeros(3 * NUM_CLASSES, 32, 32, dtype=torch.uint8)
+    left: list[int] = []
+    fresh.fill(0, images, lambda: left.append(sum(sheet() is not None for sheet in drawn)))
+    assert left == [40, 20, 0]
+    assert images[0, 0, 0] == 1 and images[-1, 0, 0] == 20
 
 
 @pytest.mark.parametrize(("synthetic", "fresh_sets"), [(True, None), (False, None), (False, 3)])
