@@ -59,7 +59,6 @@ from kanjinet.safetensors_io import load_trained_network
 from kanjinet.splits import PARTS, SPLITS, choose_samples, split_samples
 from kanjinet.temperature import calibrate, describe_temperature
 from kanjinet.training import (
-    LABEL_SMOOTHING,
     EpochResult,
     Evaluation,
     Samples,
@@ -345,7 +344,7 @@ def print_plan(
     )
     print(
         f"recipe     {trainer.epochs} epochs of {trainer.steps_per_epoch} steps of {trainer.batch_size}, AdamW, "
-        f"peak learning rate {trainer.peak_rate:.2e}{classifier}, label smoothing {LABEL_SMOOTHING}"
+        f"peak learning rate {trainer.peak_rate:.2e}{classifier}, label smoothing {trainer.label_smoothing}"
     )
     print(f"device     {trainer.device.type} ({name})")
 

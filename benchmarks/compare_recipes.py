@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, cast
 
+import numpy as np
 import torch
 from bench_writers import add_writer_options, compare_on_new_writers, judge_on_new_writers, write_samples
 from short_training import Result, make_short_trainer, train_all_epochs
@@ -18,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from kanjinet.cli import make_parser, run_script
 from kanjinet.copybook import read_copybook
 from kanjinet.model import LightweightKanjiNet
-from kanjinet.training import WEIGHT_DECAY, Trainer
+from kanjinet.training import LABEL_SMOOTHING, WEIGHT_DECAY, Trainer
 
 AVERAGE_DECAY = 0.99  # a step
 MUON_FACTOR = 2.0  # Muon's rate / AdamW's, with steps of AdamW's size
@@ -46,6 +47,23 @@ def scale_rate(factor: float) -> Change:
         return trainer.model
 
     return change
+
+
+def smooth_no_labels(trainer: Trainer) -> LightweightKanjiNet:
+    """The network is to be certain of every training picture."""
+    trainer.label_smoothing = 0.0
+    return trainer.model
+
+
+def smooth_labels_less_and_less(trainer: Trainer) -> LightweightKanjiNet:
+    """Label smoothing falls in a straight line, to nothing at the last step."""
+    shares = iter(np.linspace(1, 0, trainer.epochs * trainer.steps_per_epoch))
+
+    def step(*_: Any) -> None:
+        trainer.label_smoothing = LABEL_SMOOTHING * float(next(shares))
+
+    trainer.optimizer.register_step_pre_hook(step)
+    return trainer.model
 
 
 def average_weights(trainer: Trainer) -> LightweightKanjiNet:
@@ -89,6 +107,8 @@ RECIPES: dict[str, Change] = {
     "rate x 1.6": scale_rate(1.6),
     "Muon for pointwise kernels": use_muon,
     "moving average of weights": average_weights,
+    "no label smoothing": smooth_no_labels,
+    "label smoothing that falls to 0": smooth_labels_less_and_less,
     "hiragana shown twice": keep,
     "hiragana shown 3 times": keep,
 }

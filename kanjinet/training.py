@@ -132,6 +132,7 @@ class Trainer:
     augmentation: Augmentation
     group: ProcessGroup = ALONE
     compiles: bool = False  # the network, and on a GPU the variation, by torch.compile: slow to start, then faster
+    label_smoothing: float = LABEL_SMOOTHING
     hiragana_repeats: int = 1  # how many times an epoch shows each picture of a hiragana
     fresh: FreshWriters | None = None  # who write the last of the samples anew before each epoch
 
@@ -234,7 +235,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=self._mixed_type(), enabled=self.device.type == "cuda"):
             scores = self._network(varied.contiguous(memory_format=torch.channels_last))
-            loss = F.cross_entropy(scores, classes, label_smoothing=LABEL_SMOOTHING)
+            loss = F.cross_entropy(scores, classes, label_smoothing=self.label_smoothing)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         self._clip_gradient()
