@@ -124,7 +124,7 @@ def read_history(folder: Path) -> list[dict[str, float]]:
 def test_a_run_ended_within_an_epoch_resumes_to_the_same_weights(workplace: Path, tmp_path: Path, ending: str) -> None:
     options = ("--epochs", "3", "--patience", "9")
     if ending == "with fresh sets":
-        options += ("--fresh-sets", "1")
+        options += ("--fresh-sets", "1", "--batch-size", "96")
     train(workplace, tmp_path / "whole", *options)
 
     ended = tmp_path / "ended"
@@ -201,7 +201,7 @@ def test_two_processes_make_the_steps_of_one(tmp_path: Path) -> None:
 
 @NO_LAUNCHER
 def test_of_two_processes_only_one_speaks_and_writes(workplace: Path, tmp_path: Path) -> None:
-    options = ("--epochs", "2", "--fresh-sets", "2")  # one set is drawn by each
+    options = ("--epochs", "2", "--fresh-sets", "2", "--batch-size", "96")  # one set is drawn by each
     train(workplace, tmp_path / "one", *options)
     result = run_in_two_processes(workplace, tmp_path / "two", *options)
     assert result.returncode == 0, result.stderr
