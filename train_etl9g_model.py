@@ -164,8 +164,8 @@ def main() -> None:
             train(args, device, group, stack)
         except torch.OutOfMemoryError as error:
             raise KanjinetError(
-                f"--batch-size {args.batch_size}: the GPU has not memory enough: use a smaller one, the learning rate "
-                "follows by itself"
+                f"--batch-size {args.batch_size}: the GPU has too little memory: use a smaller one, the learning rate "
+                "follows by itself, or where the pictures alone are too many, a smaller --sample-limit"
             ) from error
 
 

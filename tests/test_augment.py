@@ -131,9 +131,16 @@ def test_each_coarse_picture_has_its_own_number_of_pixels() -> None:
     assert len(distinct & set(range(13, 39))) > 10  # those in squares
 
 
-def test_nothing_of_the_variation_depends_on_a_value_that_python_sees() -> None:
-    images = torch.zeros(8, 1, 64, 64, device="meta")  # where there are none: a GPU need not be waited for
-    assert Augmentation()(images).shape == images.shape
+def test_nothing_of_the_variation_depends_on_a_value_that_python_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_tensor: torch.Tensor) -> None:
+        raise AssertionError("a recorded step would repeat this value for ever")
+
+    images = torch.rand(8, 1, 64, 64)
+    for reader in ("item", "tolist", "__bool__", "__int__", "__float__", "__index__"):
+        monkeypatch.setattr(torch.Tensor, reader, refuse)
+    varied = Augmentation()(images)
+    monkeypatch.undo()
+    assert varied.shape == images.shape and not torch.equal(varied, images)
 
 
 def test_variation_follows_the_seed() -> None:
