@@ -13,18 +13,18 @@ import argparse
 import copy
 from pathlib import Path
 
-from kanjinet.checkpoint import Checkpoint, save_checkpoint
 from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, share, show_path
-from kanjinet.dataset import read_dataset_info
+from kanjinet.data.dataset import read_dataset_info
+from kanjinet.data.splits import check_split_rule
 from kanjinet.errors import KanjinetError
-from kanjinet.exports import check_export_path
-from kanjinet.files import make_folder, sha256_of_file
-from kanjinet.held_out import load_held_out
 from kanjinet.model import LightweightKanjiNet
-from kanjinet.safetensors_io import load_trained_network
-from kanjinet.splits import check_split_rule
-from kanjinet.temperature import calibrate, describe_temperature
-from kanjinet.training import evaluate
+from kanjinet.storage.checkpoint import Checkpoint, save_checkpoint
+from kanjinet.storage.files import make_folder, sha256_of_file
+from kanjinet.storage.model_card import check_export_path
+from kanjinet.storage.safetensors_file import load_trained_network
+from kanjinet.training.calibration import calibrate, describe_temperature
+from kanjinet.training.held_out import load_held_out
+from kanjinet.training.trainer import evaluate
 
 
 def parse_args() -> argparse.Namespace:

@@ -11,15 +11,15 @@ Run:    python calibrate_model.py --model-path best_kanji_model.pth --data-dir d
 import argparse
 from pathlib import Path
 
-from kanjinet.checkpoint import CHECKPOINT_NAME, save_checkpoint
 from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
-from kanjinet.dataset import read_dataset_info
-from kanjinet.exports import check_export_path
-from kanjinet.files import make_folder
-from kanjinet.held_out import load_held_out
-from kanjinet.safetensors_io import load_trained_network
-from kanjinet.splits import check_split_rule
-from kanjinet.temperature import calibrate, describe_temperature
+from kanjinet.data.dataset import read_dataset_info
+from kanjinet.data.splits import check_split_rule
+from kanjinet.storage.checkpoint import CHECKPOINT_NAME, save_checkpoint
+from kanjinet.storage.files import make_folder
+from kanjinet.storage.model_card import check_export_path
+from kanjinet.storage.safetensors_file import load_trained_network
+from kanjinet.training.calibration import calibrate, describe_temperature
+from kanjinet.training.held_out import load_held_out
 
 
 def parse_args() -> argparse.Namespace:

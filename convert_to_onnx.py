@@ -19,15 +19,32 @@ from typing import Any
 import numpy as np
 import onnx
 
-from kanjinet.check_pictures import CheckPictures, draw_raw_pictures, load_check_pictures, make_noise
-from kanjinet.checkpoint import CHECKPOINT_NAME, Checkpoint
 from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
-from kanjinet.compact_weights import store_fp16, store_int8_weights
-from kanjinet.embed_preprocessing import CONTRACT_DIFFERENCES, KINDS, describe_raw_input, embed_preprocessing
+from kanjinet.contract import IMAGE_SIZES
 from kanjinet.errors import KanjinetError
-from kanjinet.exports import check_export_path, default_export_path, describe_model
-from kanjinet.files import make_folder, replace_on_success, write_json
-from kanjinet.mapping import build_mapping
+from kanjinet.export.check_inputs import CheckPictures, load_check_pictures, make_noise
+from kanjinet.export.onnx_export import BACKENDS, PROMISES, Export, add_metadata, export_network, pooling_of_backend
+from kanjinet.export.onnx_graph import seal
+from kanjinet.export.quantization import (
+    QUANTIZED_OPSET,
+    has_matching_dataset,
+    load_calibration_inputs,
+    load_held_out_inputs,
+    quantize_int8,
+)
+from kanjinet.export.verification import (
+    ABSOLUTE_BOUND,
+    LEAST_AGREEMENT,
+    RELATIVE_BOUND,
+    Comparison,
+    Promise,
+    check_structure,
+    compare_engines,
+    compare_scores,
+    compute_scores,
+    run_onnxruntime,
+)
+from kanjinet.export.weight_compression import store_fp16, store_int8_weights
 from kanjinet.model import (
     DEFAULT_VERSION,
     POOLING_TYPES,
@@ -36,30 +53,11 @@ from kanjinet.model import (
     change_pooling,
     count_parameters,
 )
-from kanjinet.onnx_check import (
-    ABSOLUTE_BOUND,
-    LEAST_AGREEMENT,
-    RELATIVE_BOUND,
-    Comparison,
-    Inputs,
-    Promise,
-    check_structure,
-    compare_engines,
-    compare_scores,
-    compute_scores,
-    run_onnxruntime,
-)
-from kanjinet.onnx_export import BACKENDS, PROMISES, Export, add_metadata, export_network, pooling_of_backend
-from kanjinet.onnx_graph import seal
-from kanjinet.preprocess import IMAGE_SIZES, preprocess
-from kanjinet.quantize import (
-    QUANTIZED_OPSET,
-    has_matching_dataset,
-    load_calibration_inputs,
-    load_held_out_inputs,
-    quantize_int8,
-)
-from kanjinet.safetensors_io import load_trained_network
+from kanjinet.storage.checkpoint import CHECKPOINT_NAME, Checkpoint
+from kanjinet.storage.files import make_folder, replace_on_success, write_json
+from kanjinet.storage.mapping import build_mapping
+from kanjinet.storage.model_card import check_export_path, default_export_path, describe_model
+from kanjinet.storage.safetensors_file import load_trained_network
 
 QUANTIZATIONS = tuple(LEAST_AGREEMENT)
 LARGEST_LOSS = 0.002  # of top-1 accuracy, by quantisation
@@ -93,14 +91,6 @@ def parse_args() -> argparse.Namespace:
         help="int8: computes with 8 bits, a quarter of the size (opset 13; reads --data-dir); int8-weights: the same "
         "size, computes in float32; fp16: half the size, computes in float32",
     )
-    parser.add_argument(
-        "--embed-preprocessing",
-        nargs="?",
-        const="cell",
-        choices=KINDS,
-        help="take raw uint8 pictures and preprocess them inside: cell (what the bare option means) for ETL9G cells of "
-        "127 x 128, picture for grey pictures of the network's size",
-    )
     return parser.parse_args()
 
 
@@ -114,9 +104,7 @@ def main() -> None:
     if args.quantize:
         opset = QUANTIZED_OPSET if args.quantize == "int8" else promise.opset
         promise = replace(promise, opset=opset, quantization=args.quantize)
-    if args.embed_preprocessing:
-        promise = replace(promise, raw=describe_raw_input(args.embed_preprocessing, config.image_size))
-    ending = "".join(f"_{part}" for part in (backend, args.quantize, args.embed_preprocessing) if part) + ".onnx"
+    ending = "".join(f"_{part}" for part in (backend, args.quantize) if part) + ".onnx"
     path = args.onnx_path or default_export_path(args.model_path, config.image_size, ending)
     check_export_path(path, ".onnx", "--onnx-path")
     make_folder(path.parent)
@@ -132,8 +120,6 @@ def main() -> None:
     if args.quantize:
         model, quantization = quantize(export.model, args.quantize, args.data_dir, checkpoint)
         accuracy = measure_loss(model.SerializeToString(), network, args.data_dir, checkpoint)
-    if promise.raw:
-        model = embed_preprocessing(model, promise.raw, checkpoint.preprocessing)
     check_structure(model, promise, config.image_size, config.num_classes)
     properties = {
         **describe_model(replace(checkpoint, model=network), args.model_path),
@@ -142,7 +128,7 @@ def main() -> None:
         **({"accuracy": "{}"} if pooling.remedy else {}),  # the checkpoint's accuracy is not this network's
         "target_backend": backend,
         "quantization": quantization,
-        **describe_input(promise, config.image_size),
+        "input": describe_input(promise, config.image_size),
         "exporter": export.exporter + (f" ({export.fallback_reason})" if export.fallback_reason else ""),
     }
     add_metadata(model, properties)
@@ -150,7 +136,7 @@ def main() -> None:
     onnx.checker.check_model(content, full_check=True)
     print_export(export, backend, promise, len(content))
 
-    inputs, reference, origin = choose_inputs(network, pictures, promise, checkpoint.preprocessing)
+    inputs, reference, origin = choose_inputs(network, pictures, promise)
     comparisons, missing = compare_engines(
         content,
         reference,
@@ -185,15 +171,9 @@ def quantize(model: onnx.ModelProto, way: str, data_dir: Path, checkpoint: Check
 
 
 def choose_inputs(
-    network: LightweightKanjiNet, pictures: CheckPictures, promise: Promise, preprocessing: str
-) -> tuple[Inputs, np.ndarray, str]:
+    network: LightweightKanjiNet, pictures: CheckPictures, promise: Promise
+) -> tuple[np.ndarray, np.ndarray, str]:
     """What to run the file on, PyTorch's scores for it (n, 3036), and where it comes from."""
-    if promise.raw:
-        raw = draw_raw_pictures(promise.raw.height, promise.raw.width)
-        size = network.config.image_size
-        preprocessed = preprocess(raw, size, preprocessing, cells=promise.raw.kind == "cell")
-        reference = compute_scores(network, preprocessed[:, None].astype(np.float32) / np.float32(255))
-        return raw, reference, f"{len(raw)} raw pictures drawn from KanjiVG"
     # ranges of 8-bit activations were measured on pictures
     num_noise = 0 if promise.quantization == "int8" else NUM_NOISE
     inputs = np.concatenate([pictures.inputs, make_noise(num_noise, network.config.image_size)])
@@ -201,19 +181,10 @@ def choose_inputs(
     return inputs, compute_scores(network, inputs), origin
 
 
-def describe_input(promise: Promise, size: int) -> dict[str, str]:
+def describe_input(promise: Promise, size: int) -> str:
     """What a client gives to the file."""
-    if promise.raw:
-        return {
-            "input": promise.raw.describe(),
-            "embedded_preprocessing": promise.raw.kind,
-            "preprocessing_difference": CONTRACT_DIFFERENCES[promise.raw.kind],
-        }
     batch = "batch" if promise.dynamic_batch else 1
-    return {
-        "input": f"float32 ({batch}, 1, {size}, {size}): pictures after preprocessing_contract",
-        "embedded_preprocessing": "none",
-    }
+    return f"float32 ({batch}, 1, {size}, {size}): pictures after preprocessing_contract"
 
 
 def measure_loss(content: bytes, network: LightweightKanjiNet, data_dir: Path, checkpoint: Checkpoint) -> str:
@@ -290,12 +261,7 @@ def describe_file(name: str, content: bytes, promise: Promise, properties: dict[
         "image_size": size,
         "pooling_type": properties["pooling_type"],
         "pooling_change": properties["pooling_change"],
-        "input": (
-            {"name": "input", "type": "uint8", "shape": [batch, promise.raw.height, promise.raw.width]}
-            if promise.raw
-            else {"name": "input", "type": "float32", "shape": [batch, 1, size, size]}
-        ),
-        "embedded_preprocessing": properties["embedded_preprocessing"],
+        "input": {"name": "input", "type": "float32", "shape": [batch, 1, size, size]},
         "output": {"name": "output", "type": "float32", "shape": [batch, int(properties["num_classes"])]},
         "preprocessing": properties["preprocessing"],
         "preprocessing_contract": properties["preprocessing_contract"],
@@ -325,11 +291,9 @@ def print_export(export: Export, backend: str, promise: Promise, size_bytes: int
         )
     batch = "any batch" if promise.dynamic_batch else "batch 1"
     quantization = f", {promise.quantization}" if promise.quantization else ""
-    takes = f", takes {promise.raw.describe()}" if promise.raw else ""
     print(
         f"format       {backend}{quantization}: opset {promise.opset}, {batch}, "
-        f"one file of {size_bytes / 1e6:.2f} MB, "
-        f"by {export.exporter}{takes}"
+        f"one file of {size_bytes / 1e6:.2f} MB, by {export.exporter}"
     )
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 
-from kanjinet.check_pictures import make_noise
-from kanjinet.checkpoint import CHECKPOINT_NAME, Checkpoint, load_checkpoint
 from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
 from kanjinet.errors import KanjinetError
-from kanjinet.exports import check_export_path, default_export_path
-from kanjinet.files import make_folder, replace_on_success
+from kanjinet.export.check_inputs import make_noise
 from kanjinet.model import count_parameters
-from kanjinet.safetensors_io import compare_tensors, load_safetensors, serialize_checkpoint
+from kanjinet.storage.checkpoint import CHECKPOINT_NAME, Checkpoint, load_checkpoint
+from kanjinet.storage.files import make_folder, replace_on_success
+from kanjinet.storage.model_card import check_export_path, default_export_path
+from kanjinet.storage.safetensors_file import compare_tensors, load_safetensors, serialize_checkpoint
 
 NUM_INPUTS = 16
 OUTPUT_BOUND = 1e-5  # equal weights give equal scores; where tensors lie in memory may change the order of a sum

@@ -19,17 +19,17 @@ from tqdm import tqdm
 
 from kanjinet.classes import CHARACTERS, JIS_CODES
 from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script, show_path
-from kanjinet.contact_sheet import Reading, draw_readings, write_png
-from kanjinet.dataset import DatasetInfo, Labels, read_dataset_info, read_images, read_labels
+from kanjinet.data.dataset import DatasetInfo, Labels, read_dataset_info, read_images, read_labels
+from kanjinet.data.image_files import list_labelled_pictures, read_picture, to_network_input
+from kanjinet.data.splits import PARTS, Indices, check_split_rule, split_as_trained
 from kanjinet.errors import KanjinetError
-from kanjinet.files import make_folder, write_json
-from kanjinet.kanjivg import stroke_counts
-from kanjinet.metrics import NOTHING, TOP_K, Answers, measure_calibration
-from kanjinet.pictures import list_labelled_pictures, read_picture, to_network_input
-from kanjinet.progress import read_training_epochs
-from kanjinet.recognizer import Recognizer, load_recognizer
-from kanjinet.report import Evaluation, write_report
-from kanjinet.splits import PARTS, Indices, check_split_rule, split_as_trained
+from kanjinet.evaluation.image_grid import Reading, draw_readings, write_png
+from kanjinet.evaluation.metrics import NOTHING, TOP_K, Answers, measure_calibration
+from kanjinet.evaluation.recognizer import Recognizer, load_recognizer
+from kanjinet.evaluation.report import Evaluation, write_report
+from kanjinet.storage.files import make_folder, write_json
+from kanjinet.synth.kanjivg import stroke_counts
+from kanjinet.training.history import read_training_epochs
 
 RESULT_NAME = "evaluation.json"
 REPORT_NAME = "report.html"

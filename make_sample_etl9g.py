@@ -23,10 +23,7 @@ from tqdm import tqdm
 
 from kanjinet.classes import CLASS_OF_CHARACTER, NUM_CLASSES
 from kanjinet.cli import make_parser, positive_int, run_script, seed_number, share, show_path
-from kanjinet.contact_sheet import write_few_greys
-from kanjinet.copybook import load_copybook, save_copybook_with
-from kanjinet.errors import KanjinetError
-from kanjinet.etl9g import (
+from kanjinet.data.etl9g import (
     INFO_FILE_NAME,
     LARGEST_INFO_BYTES,
     NUM_DATA_SETS,
@@ -40,12 +37,15 @@ from kanjinet.etl9g import (
     find_etl9g_files,
     write_records,
 )
-from kanjinet.files import make_folder, read_bytes, replace_on_success
-from kanjinet.handwriting import DEFAULT_DIFFICULTY, GENERATOR_VERSION
-from kanjinet.kanjivg import find_kanjivg_folder, kanjivg_version
-from kanjinet.locks import lock_folder
-from kanjinet.sample_sheets import CONTACT_CHARACTERS, draw_contact_sheet, make_sheet_records
-from kanjinet.workers import MOST_WORKERS, start_worker, usable_cores
+from kanjinet.data.worker_processes import MOST_WORKERS, start_worker, usable_cores
+from kanjinet.errors import KanjinetError
+from kanjinet.evaluation.image_grid import write_few_greys
+from kanjinet.storage.files import make_folder, read_bytes, replace_on_success
+from kanjinet.storage.locks import lock_folder
+from kanjinet.synth.glyph_table import load_copybook, save_copybook_with
+from kanjinet.synth.handwriting import DEFAULT_DIFFICULTY, GENERATOR_VERSION
+from kanjinet.synth.kanjivg import find_kanjivg_folder, kanjivg_version
+from kanjinet.synth.sheets import CONTACT_CHARACTERS, draw_contact_sheet, make_sheet_records
 
 SHEETS = range(1, SHEETS_PER_SET + 1)
 SheetJob = tuple[Path, int, int, int, float]  # copybook, data set, sheet, seed, difficulty

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from kanjinet.cli import make_parser, run_script, show_path
-from kanjinet.system_check import Check, run_checks
+from kanjinet.system.preflight import Check, run_checks
 
 ROOT = Path(__file__).resolve().parent
 MARKS = {"ok": "✓", "warning": "!", "failed": "✗"}

@@ -22,10 +22,11 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from kanjinet import etl9g
 from kanjinet.classes import describe_classes
 from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script, show_path
-from kanjinet.dataset import (
+from kanjinet.contract import CONTRACTS, IMAGE_SIZES, PREPROCESSINGS
+from kanjinet.data import etl9g
+from kanjinet.data.dataset import (
     CHUNK_INFO_NAME,
     CHUNK_NAME,
     MAPPING_NAME,
@@ -41,11 +42,11 @@ from kanjinet.dataset import (
     read_labels,
     write_chunk,
 )
+from kanjinet.data.preprocessing import INK_SCALE, preprocess
+from kanjinet.data.worker_processes import start_worker
 from kanjinet.errors import KanjinetError
-from kanjinet.files import make_folder, read_json, replace_on_success, sha256_of_file, write_json
-from kanjinet.locks import lock_folder
-from kanjinet.preprocess import CONTRACTS, IMAGE_SIZES, INK_SCALE, PREPROCESSINGS, preprocess
-from kanjinet.workers import start_worker
+from kanjinet.storage.files import make_folder, read_json, replace_on_success, sha256_of_file, write_json
+from kanjinet.storage.locks import lock_folder
 
 BLOCK_RECORDS = 128  # 2 MB of unpacked cells at a time: stays in the processor's cache
 

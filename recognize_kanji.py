@@ -23,12 +23,12 @@ from tqdm import tqdm
 
 from kanjinet.classes import CHARACTERS, JIS_CODES, NUM_CLASSES
 from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script, show_path
-from kanjinet.contact_sheet import write_png
+from kanjinet.data.image_files import MAX_FILE_BYTES, list_pictures, read_picture, to_network_input
 from kanjinet.errors import KanjinetError
-from kanjinet.files import make_folder, replace_on_success
-from kanjinet.kanjivg import count_strokes
-from kanjinet.pictures import MAX_FILE_BYTES, list_pictures, read_picture, to_network_input
-from kanjinet.recognizer import PRETRAINED_PATH, Recognizer, load_recognizer
+from kanjinet.evaluation.image_grid import write_png
+from kanjinet.evaluation.recognizer import PRETRAINED_PATH, Recognizer, load_recognizer
+from kanjinet.storage.files import make_folder, replace_on_success
+from kanjinet.synth.kanjivg import count_strokes
 
 STANDARD_INPUT = "-"
 BATCH = 64  # pictures

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from kanjinet.cli import make_parser, port_number, run_script, show_path
 from kanjinet.errors import KanjinetError
-from kanjinet.files import make_folder, replace_on_success
-from kanjinet.recognizer import PRETRAINED_PATH
-from kanjinet.web_page import assemble_page
-from kanjinet.web_server import PageServer, is_loopback
+from kanjinet.evaluation.recognizer import PRETRAINED_PATH
+from kanjinet.storage.files import make_folder, replace_on_success
+from kanjinet.web.bundle import assemble_page
+from kanjinet.web.server import PageServer, is_loopback
 
 ROOT = Path(__file__).resolve().parent
 

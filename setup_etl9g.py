@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kanjinet.machine import NEWEST_PYTHON, Gpu, describe_python_range, find_gpu, is_python_supported
-from kanjinet.packages import read_requirements
+from kanjinet.system.machine import NEWEST_PYTHON, Gpu, describe_python_range, find_gpu, is_python_supported
+from kanjinet.system.packages import read_requirements
 
 ROOT = Path(__file__).resolve().parent
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from kanjinet.classes import CHARACTERS, CLASS_OF_CHARACTER, JIS_CODES, NUM_CLASSES, NUM_HIRAGANA
 from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
-from kanjinet.contact_sheet import draw_labelled_sheet, write_png
-from kanjinet.dataset import MAPPING_NAME, DatasetInfo, Labels, read_dataset_info, read_images, read_labels
+from kanjinet.data.dataset import MAPPING_NAME, DatasetInfo, Labels, read_dataset_info, read_images, read_labels
 from kanjinet.errors import KanjinetError, brief
-from kanjinet.files import read_json
+from kanjinet.evaluation.image_grid import draw_labelled_sheet, write_png
+from kanjinet.storage.files import read_json
 
 PICTURE_NAME = "dataset_samples.png"
 PICTURES, COLUMNS = 96, 16
@@ -122,7 +122,7 @@ def check_networks(info: DatasetInfo) -> None:
     import torch
 
     from kanjinet.model import DEFAULT_VERSION, MODEL_VERSIONS, LightweightKanjiNet, ModelConfig, count_parameters
-    from kanjinet.training import compute_scores
+    from kanjinet.training.trainer import compute_scores
 
     picture = torch.from_numpy(read_images(info, np.zeros(1, dtype=np.int64)))
     for version in MODEL_VERSIONS:

@@ -23,9 +23,6 @@ import psutil
 import torch
 from tqdm import tqdm
 
-from kanjinet.allocator import keep_freed_memory
-from kanjinet.augment import Augmentation
-from kanjinet.checkpoint import CHECKPOINT_NAME, Checkpoint, hash_tensors, load_checkpoint, save_checkpoint
 from kanjinet.cli import (
     SAMPLE_NOTE,
     make_parser,
@@ -36,14 +33,10 @@ from kanjinet.cli import (
     share,
     show_path,
 )
-from kanjinet.curves import CURVES_NAME, draw_curves
-from kanjinet.dataset import DatasetInfo, read_dataset_info, read_images, read_labels
+from kanjinet.contract import IMAGE_SIZES
+from kanjinet.data.dataset import DatasetInfo, read_dataset_info, read_images, read_labels
+from kanjinet.data.splits import PARTS, SPLITS, choose_samples, split_samples
 from kanjinet.errors import KanjinetError
-from kanjinet.files import make_folder, replace_on_success, sha256_of_file, write_json
-from kanjinet.fit_classifier import start_network
-from kanjinet.fresh_writers import FreshSets, FreshWriters, hire_fresh_writers
-from kanjinet.handwriting import DEFAULT_DIFFICULTY, GENERATOR_VERSION
-from kanjinet.locks import lock_folder
 from kanjinet.model import (
     DEFAULT_VERSION,
     MODEL_VERSIONS,
@@ -52,27 +45,34 @@ from kanjinet.model import (
     ModelConfig,
     count_parameters,
 )
-from kanjinet.preprocess import IMAGE_SIZES
-from kanjinet.process_group import ProcessGroup, choose_device, join_process_group
-from kanjinet.progress import PROGRESS_NAME, write_progress
-from kanjinet.safetensors_io import load_trained_network
-from kanjinet.splits import PARTS, SPLITS, choose_samples, split_samples
-from kanjinet.temperature import calibrate, describe_temperature
-from kanjinet.training import (
-    EpochResult,
-    Evaluation,
-    Samples,
-    Trainer,
-    evaluate,
-    peak_learning_rate,
-)
-from kanjinet.training_state import (
+from kanjinet.storage.checkpoint import CHECKPOINT_NAME, Checkpoint, hash_tensors, load_checkpoint, save_checkpoint
+from kanjinet.storage.files import make_folder, replace_on_success, sha256_of_file, write_json
+from kanjinet.storage.locks import lock_folder
+from kanjinet.storage.safetensors_file import load_trained_network
+from kanjinet.synth.handwriting import DEFAULT_DIFFICULTY, GENERATOR_VERSION
+from kanjinet.synth.online import FreshSets, FreshWriters, hire_fresh_writers
+from kanjinet.training.allocator import keep_freed_memory
+from kanjinet.training.augmentation import Augmentation
+from kanjinet.training.calibration import calibrate, describe_temperature
+from kanjinet.training.curves import CURVES_NAME, draw_curves
+from kanjinet.training.distributed import ProcessGroup, choose_device, join_process_group
+from kanjinet.training.history import PROGRESS_NAME, write_progress
+from kanjinet.training.initialization import start_network
+from kanjinet.training.resume import (
     STATE_NAME,
     Run,
     SavedAndInterrupted,
     StateFile,
     list_state_paths,
     load_newest_state,
+)
+from kanjinet.training.trainer import (
+    EpochResult,
+    Evaluation,
+    Samples,
+    Trainer,
+    evaluate,
+    peak_learning_rate,
 )
 
 if TYPE_CHECKING:

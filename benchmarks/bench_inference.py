@@ -22,20 +22,20 @@ import onnx
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from browser_engine import DEFAULT_CHROMIUM, BrowserEngine, open_browser_engine  # noqa: E402
+from browser_engine import DEFAULT_CHROMIUM, BrowserEngine, open_browser_engine
 
-from kanjinet.check_pictures import load_check_pictures, make_noise  # noqa: E402 - run from its folder, never installed
-from kanjinet.checkpoint import Checkpoint  # noqa: E402
-from kanjinet.cli import make_parser, positive_int, run_script  # noqa: E402
-from kanjinet.compact_weights import store_fp16, store_int8_weights  # noqa: E402
-from kanjinet.dataset import METADATA_NAME  # noqa: E402
-from kanjinet.model import LightweightKanjiNet, ModelConfig  # noqa: E402
-from kanjinet.onnx_check import load_onnxruntime, load_tract  # noqa: E402
-from kanjinet.onnx_export import export_network  # noqa: E402
-from kanjinet.onnx_graph import read_attributes, read_tensors  # noqa: E402
-from kanjinet.preprocess import NORMALIZE  # noqa: E402
-from kanjinet.quantize import load_calibration_inputs, quantize_int8  # noqa: E402
-from kanjinet.safetensors_io import load_trained_network  # noqa: E402
+from kanjinet.cli import make_parser, positive_int, run_script
+from kanjinet.contract import NORMALIZE
+from kanjinet.data.dataset import METADATA_NAME
+from kanjinet.export.check_inputs import load_check_pictures, make_noise
+from kanjinet.export.onnx_export import export_network
+from kanjinet.export.onnx_graph import read_attributes, read_tensors
+from kanjinet.export.quantization import load_calibration_inputs, quantize_int8
+from kanjinet.export.verification import load_onnxruntime, load_tract
+from kanjinet.export.weight_compression import store_fp16, store_int8_weights
+from kanjinet.model import LightweightKanjiNet, ModelConfig
+from kanjinet.storage.checkpoint import Checkpoint
+from kanjinet.storage.safetensors_file import load_trained_network
 
 DEFAULT_MODEL = ROOT / "pretrained" / "kanji_model_etl9g_64x64_3036classes.safetensors"
 BATCH = 64

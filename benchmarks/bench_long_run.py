@@ -25,13 +25,13 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from kanjinet.check_pictures import draw_character  # noqa: E402 - run from its folder, never installed
-from kanjinet.classes import CHARACTERS  # noqa: E402
-from kanjinet.cli import make_parser, positive_float, positive_int, run_script  # noqa: E402
-from kanjinet.errors import KanjinetError  # noqa: E402
-from kanjinet.pictures import read_picture, to_network_input  # noqa: E402
-from kanjinet.progress import PROGRESS_NAME  # noqa: E402
-from kanjinet.recognizer import PRETRAINED_PATH, load_recognizer  # noqa: E402
+from kanjinet.classes import CHARACTERS
+from kanjinet.cli import make_parser, positive_float, positive_int, run_script
+from kanjinet.data.image_files import read_picture, to_network_input
+from kanjinet.errors import KanjinetError
+from kanjinet.evaluation.recognizer import PRETRAINED_PATH, load_recognizer
+from kanjinet.export.check_inputs import draw_character
+from kanjinet.training.history import PROGRESS_NAME
 
 WARM_UP_SHARE = 0.1
 SAMPLE_EVERY_S = 0.5

@@ -35,11 +35,12 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from kanjinet import etl9g  # noqa: E402 - the toolkit is run from its folder and never installed
-from kanjinet.cli import make_parser, positive_int, run_script  # noqa: E402
-from kanjinet.dataset import Labels, chunk_name, write_chunk  # noqa: E402
-from kanjinet.files import sha256_of_file  # noqa: E402
-from kanjinet.preprocess import INK_SCALE, NORMALIZE, preprocess  # noqa: E402
+from kanjinet.cli import make_parser, positive_int, run_script
+from kanjinet.contract import NORMALIZE
+from kanjinet.data import etl9g
+from kanjinet.data.dataset import Labels, chunk_name, write_chunk
+from kanjinet.data.preprocessing import INK_SCALE, preprocess
+from kanjinet.storage.files import sha256_of_file
 
 RECORD = struct.Struct(">2H8sI4B4H2B34x8128s7x")
 SIZE = 64  # pixels

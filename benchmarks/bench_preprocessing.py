@@ -31,12 +31,13 @@ from short_training import (
     train_all_epochs,
 )
 
-from kanjinet import etl9g
 from kanjinet.cli import make_parser, positive_int, run_script
-from kanjinet.dataset import Labels
-from kanjinet.preprocess import FILL, INK_SCALE, NORMALIZE, PLAIN, crop_to_ink, preprocess, resize
-from kanjinet.splits import choose_samples, split_samples
-from kanjinet.training import Samples
+from kanjinet.contract import NORMALIZE, PLAIN
+from kanjinet.data import etl9g
+from kanjinet.data.dataset import Labels
+from kanjinet.data.preprocessing import FILL, INK_SCALE, crop_to_ink, preprocess, resize
+from kanjinet.data.splits import choose_samples, split_samples
+from kanjinet.training.trainer import Samples
 
 TARGET = round(SIZE * FILL)
 SMALL = 0.3  # of the picture's side: `floor` enlarges characters smaller than this to less than TARGET

@@ -24,13 +24,13 @@ from short_training import BATCH_SIZE, LEARNING_RATE, NO_AUGMENTATION, SIZE, as_
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from kanjinet.allocator import keep_freed_memory
-from kanjinet.augment import Augmentation
 from kanjinet.classes import NUM_CLASSES
 from kanjinet.cli import make_parser, positive_float, positive_int, run_script
 from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
-from kanjinet.process_group import choose_device
-from kanjinet.training import Samples, Trainer, peak_learning_rate
+from kanjinet.training.allocator import keep_freed_memory
+from kanjinet.training.augmentation import Augmentation
+from kanjinet.training.distributed import choose_device
+from kanjinet.training.trainer import Samples, Trainer, peak_learning_rate
 
 WARM_UP_SHARE = 0.25  # of a turn's seconds, after its first step and before the clock starts
 

@@ -20,13 +20,13 @@ from playwright.sync_api import Browser, Page
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from kanjinet.classes import CHARACTERS  # noqa: E402 - run from its folder, never installed
-from kanjinet.cli import make_parser, positive_int, run_script, show_path  # noqa: E402
-from kanjinet.errors import KanjinetError  # noqa: E402
-from kanjinet.files import make_folder, replace_on_success  # noqa: E402
-from kanjinet.recognizer import PRETRAINED_PATH  # noqa: E402
-from kanjinet.web_page import assemble_page  # noqa: E402
-from tests.browser import (  # noqa: E402
+from kanjinet.classes import CHARACTERS
+from kanjinet.cli import make_parser, positive_int, run_script, show_path
+from kanjinet.errors import KanjinetError
+from kanjinet.evaluation.recognizer import PRETRAINED_PATH
+from kanjinet.storage.files import make_folder, replace_on_success
+from kanjinet.web.bundle import assemble_page
+from tests.browser import (
     CHROMIUM_REMEDY,
     draw_with_events,
     draw_with_mouse,
@@ -35,7 +35,7 @@ from tests.browser import (  # noqa: E402
     visit,
     write_with_jitter,
 )
-from tests.page_server import serve_page  # noqa: E402
+from tests.page_server import serve_page
 
 SEED = 20_261_125
 WATCH = """() => {

@@ -22,8 +22,8 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from kanjinet.cli import make_parser, positive_int, run_script  # noqa: E402 - run from its folder, never installed
-from kanjinet.errors import KanjinetError  # noqa: E402
+from kanjinet.cli import make_parser, positive_int, run_script
+from kanjinet.errors import KanjinetError
 
 TARGETS = ("/", "/main.js", "/style.css", "/mapping.json", "/none", "/../serve_web.py")
 KEPT_OPEN = 50  # requests over one connection

@@ -29,13 +29,14 @@ from short_training import (
 )
 
 from kanjinet.cli import make_parser, positive_int, run_script
-from kanjinet.copybook import FORMS, Copybook, read_copybook
-from kanjinet.handwriting import DEFAULT_DIFFICULTY, Writer, invent_writer, write_sheet
+from kanjinet.contract import NORMALIZE
+from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.model import LightweightKanjiNet
-from kanjinet.pen import Ink
-from kanjinet.preprocess import INK_SCALE, NORMALIZE, preprocess
-from kanjinet.sample_sheets import list_sheet_classes
-from kanjinet.training import Samples
+from kanjinet.synth.glyph_table import FORMS, Copybook, read_copybook
+from kanjinet.synth.handwriting import DEFAULT_DIFFICULTY, Writer, invent_writer, write_sheet
+from kanjinet.synth.rasterizer import Ink
+from kanjinet.synth.sheets import list_sheet_classes
+from kanjinet.training.trainer import Samples
 
 TEST_SETS = 2
 ONLY_MAIN_FORM = np.eye(len(FORMS))[0]

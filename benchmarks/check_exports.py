@@ -19,14 +19,14 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from kanjinet.check_pictures import make_noise  # noqa: E402 - run from its folder, never installed
-from kanjinet.cli import make_parser, run_script  # noqa: E402
-from kanjinet.errors import KanjinetError  # noqa: E402
-from kanjinet.model import MODEL_VERSIONS, POOLING_TYPES, LightweightKanjiNet, change_pooling  # noqa: E402
-from kanjinet.onnx_check import BATCHES, Comparison, compare_engines, compute_scores  # noqa: E402
-from kanjinet.onnx_export import BACKENDS, PROMISES, export_network, pooling_of_backend  # noqa: E402
-from kanjinet.preprocess import IMAGE_SIZES  # noqa: E402
-from tests.random_checkpoint import draw_pictures, make_network  # noqa: E402
+from kanjinet.cli import make_parser, run_script
+from kanjinet.contract import IMAGE_SIZES
+from kanjinet.errors import KanjinetError
+from kanjinet.export.check_inputs import make_noise
+from kanjinet.export.onnx_export import BACKENDS, PROMISES, export_network, pooling_of_backend
+from kanjinet.export.verification import BATCHES, Comparison, compare_engines, compute_scores
+from kanjinet.model import MODEL_VERSIONS, POOLING_TYPES, LightweightKanjiNet, change_pooling
+from tests.random_checkpoint import draw_pictures, make_network
 
 NUM_NOISE = 2
 NUM_PICTURES = 2 * BATCHES[-1] - NUM_NOISE

@@ -14,40 +14,36 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from browser_engine import DEFAULT_CHROMIUM, BrowserEngine, open_browser_engine  # noqa: E402
+from browser_engine import DEFAULT_CHROMIUM, BrowserEngine, open_browser_engine
 
-from kanjinet.check_pictures import make_noise  # noqa: E402 - run from its folder, never installed
-from kanjinet.checkpoint import Checkpoint  # noqa: E402
-from kanjinet.classes import NUM_CLASSES, NUM_HIRAGANA  # noqa: E402
-from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script  # noqa: E402
-from kanjinet.compact_weights import store_fp16, store_int8_weights  # noqa: E402
-from kanjinet.copybook import read_copybook  # noqa: E402
-from kanjinet.dataset import METADATA_NAME  # noqa: E402
-from kanjinet.drawings import read_drawings  # noqa: E402
-from kanjinet.embed_preprocessing import KINDS, describe_raw_input, embed_preprocessing  # noqa: E402
-from kanjinet.errors import KanjinetError  # noqa: E402
-from kanjinet.handwriting import DEFAULT_DIFFICULTY, invent_writer, write_sheet  # noqa: E402
-from kanjinet.model import change_pooling  # noqa: E402
-from kanjinet.onnx_check import (  # noqa: E402
+from kanjinet.classes import NUM_CLASSES, NUM_HIRAGANA
+from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script
+from kanjinet.data.dataset import METADATA_NAME
+from kanjinet.data.preprocessing import INK_SCALE, preprocess
+from kanjinet.errors import KanjinetError
+from kanjinet.export.check_inputs import make_noise
+from kanjinet.export.onnx_export import BACKENDS, PROMISES, export_network, pooling_of_backend
+from kanjinet.export.quantization import QUANTIZED_OPSET, load_calibration_inputs, quantize_int8
+from kanjinet.export.verification import (
     Comparison,
-    Inputs,
     Promise,
     check_bound,
     compare_engines,
     compare_scores,
     compute_scores,
 )
-from kanjinet.onnx_export import BACKENDS, PROMISES, export_network, pooling_of_backend  # noqa: E402
-from kanjinet.preprocess import INK_SCALE, preprocess  # noqa: E402
-from kanjinet.quantize import QUANTIZED_OPSET, load_calibration_inputs, quantize_int8  # noqa: E402
-from kanjinet.safetensors_io import load_trained_network  # noqa: E402
+from kanjinet.export.weight_compression import store_fp16, store_int8_weights
+from kanjinet.model import change_pooling
+from kanjinet.storage.checkpoint import Checkpoint
+from kanjinet.storage.safetensors_file import load_trained_network
+from kanjinet.synth.glyph_table import read_copybook
+from kanjinet.synth.handwriting import DEFAULT_DIFFICULTY, invent_writer, write_sheet
 
 DEFAULT_MODEL = ROOT / "pretrained" / "kanji_model_etl9g_64x64_3036classes.safetensors"
 SEED = 20_261_000  # of writers whom no sample file has
@@ -64,19 +60,19 @@ class Case:
         content: the file's bytes.
         promise: what it should keep to.
         inputs: as it takes them.
-        reference: PyTorch's scores (n, classes) for them, with the toolkit's own preprocessing.
+        reference: PyTorch's scores (n, classes) for them.
     """
 
     name: str
     content: bytes
     promise: Promise
-    inputs: Inputs
+    inputs: np.ndarray
     reference: np.ndarray
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = make_parser(__doc__, "python benchmarks/check_parity.py --data-dir dataset --drawings drawings.npz")
+    parser = make_parser(__doc__, "python benchmarks/check_parity.py --data-dir dataset")
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="the trained network, .pth or .safetensors")
     parser.add_argument(
         "--data-dir", type=Path, default=Path("dataset"), help="for the ranges of int8, where it exists"
@@ -84,7 +80,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--writers", type=positive_int, default=16, help=f"simulated writers, of {CELLS_EACH} cells each"
     )
-    parser.add_argument("--drawings", type=Path, help=".npz of real drawings, for the preprocessing inside the file")
     parser.add_argument("--runtime-dist", type=Path, help="folder dist/ of the npm package onnxruntime-web")
     parser.add_argument("--chromium", type=Path, default=DEFAULT_CHROMIUM, help="the browser's program")
     return parser.parse_args()
@@ -99,7 +94,7 @@ def main() -> None:
     print(f"{'file':26}{'engine':24}{'batch':12}{'inputs':>7}{'largest difference':>20}{'mean':>9}{'equal best':>12}")
     failures: list[str] = []
     with open_browser_engine(args.runtime_dist, args.chromium) if args.runtime_dist else nullcontext() as browser:
-        for case in list_cases(checkpoint, cells, args.data_dir, args.drawings):
+        for case in list_cases(checkpoint, cells, args.data_dir):
             failures.extend(check_case(case, browser))
     if failures:
         raise KanjinetError("; ".join(failures))
@@ -141,8 +136,8 @@ def print_comparison(name: str, each: Comparison) -> None:
     )
 
 
-def list_cases(checkpoint: Checkpoint, cells: np.ndarray, data_dir: Path, drawings_path: Path | None) -> Iterator[Case]:
-    """Each backend in float32; then one of them with fewer bits, and with the preprocessing inside."""
+def list_cases(checkpoint: Checkpoint, cells: np.ndarray, data_dir: Path) -> Iterator[Case]:
+    """Each backend in float32; then one of them with fewer bits."""
     size, version = checkpoint.config.image_size, checkpoint.preprocessing
     inputs = np.concatenate([to_inputs(preprocess(cells, size, version, cells=True)), make_noise(NOISE, size)])
     exports: dict[str, onnx.ModelProto] = {}
@@ -161,17 +156,6 @@ def list_cases(checkpoint: Checkpoint, cells: np.ndarray, data_dir: Path, drawin
         promise = replace(PROMISES["tract"], quantization="int8", opset=QUANTIZED_OPSET)
         content = quantize_int8(exports["tract"], calibration).SerializeToString()
         yield Case("tract int8", content, promise, inputs[:-NOISE], reference[:-NOISE])
-    raw_pictures = {"cell": cells, "picture": np.stack([shrink(cell, size) for cell in cells])}
-    sources = [(kind, kind, raw_pictures[kind]) for kind in KINDS]
-    if drawings_path:
-        drawings = read_drawings(drawings_path).ink
-        sources.append(("picture", "real drawings", np.stack([shrink(ink, size) for ink in drawings])))
-    for kind, name, pictures in sources:
-        raw = describe_raw_input(kind, size)
-        content = embed_preprocessing(exports["tract"], raw, version).SerializeToString()
-        preprocessed = to_inputs(preprocess(pictures, size, version, cells=kind == "cell"))
-        reference = compute_scores(checkpoint.model, preprocessed)
-        yield Case(f"tract, raw {name}", content, replace(PROMISES["tract"], raw=raw), pictures, reference)
 
 
 def write_cells(writers: int) -> np.ndarray:
@@ -185,11 +169,6 @@ def write_cells(writers: int) -> np.ndarray:
         hand = invent_writer(rng, DEFAULT_DIFFICULTY)
         cells.append(write_sheet(copybook, chosen, hand, rng) * np.uint8(INK_SCALE))
     return np.concatenate(cells)
-
-
-def shrink(picture: np.ndarray, size: int) -> np.ndarray:
-    """A whole picture as one of size x size pixels."""
-    return np.asarray(cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def to_inputs(pictures: np.ndarray) -> np.ndarray:

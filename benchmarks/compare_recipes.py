@@ -17,9 +17,9 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kanjinet.cli import make_parser, run_script
-from kanjinet.copybook import read_copybook
 from kanjinet.model import LightweightKanjiNet
-from kanjinet.training import LABEL_SMOOTHING, WEIGHT_DECAY, Trainer
+from kanjinet.synth.glyph_table import read_copybook
+from kanjinet.training.trainer import LABEL_SMOOTHING, WEIGHT_DECAY, Trainer
 
 AVERAGE_DECAY = 0.99  # a step
 MUON_FACTOR = 2.0  # Muon's rate / AdamW's, with steps of AdamW's size

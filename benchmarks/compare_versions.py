@@ -11,8 +11,8 @@ from bench_writers import add_writer_options, compare_on_new_writers, judge_on_n
 from short_training import Result, make_short_trainer, train_all_epochs
 
 from kanjinet.cli import make_parser, run_script
-from kanjinet.copybook import read_copybook
 from kanjinet.model import MODEL_VERSIONS
+from kanjinet.synth.glyph_table import read_copybook
 
 
 def parse_args() -> argparse.Namespace:

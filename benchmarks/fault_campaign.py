@@ -21,14 +21,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import torch  # noqa: E402 - run from its folder, never installed
+import torch
 
-from kanjinet.cli import make_parser, positive_int, run_script, seed_number  # noqa: E402
-from kanjinet.errors import KanjinetError  # noqa: E402
-from tests.faults.campaign import KINDS, Row, can_mount, run_trials  # noqa: E402
-from tests.faults.readers import READERS, Bench, run_mutations  # noqa: E402
-from tests.faults.server import start_server  # noqa: E402
-from tests.faults.stages import IMPORTED_LATER, SCRIPTS, STAGES, Workshop  # noqa: E402
+from kanjinet.cli import make_parser, positive_int, run_script, seed_number
+from kanjinet.errors import KanjinetError
+from tests.faults.campaign import KINDS, Row, can_mount, run_trials
+from tests.faults.readers import READERS, Bench, run_mutations
+from tests.faults.server import start_server
+from tests.faults.stages import IMPORTED_LATER, SCRIPTS, STAGES, Workshop
 
 COUNTS = {"kills": 120, "disk": 120, "mounts": 24, "inputs": 90, "results": 50, "pairs": 21, "clock": 14}
 MUTATIONS = 2250

@@ -20,11 +20,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from hostile_readers import READERS  # noqa: E402 - run from its folder, never installed
+from hostile_readers import READERS
 
-from kanjinet.cli import make_parser, positive_int, run_script  # noqa: E402
-from kanjinet.errors import KanjinetError  # noqa: E402
-from kanjinet.files import make_folder  # noqa: E402
+from kanjinet.cli import make_parser, positive_int, run_script
+from kanjinet.errors import KanjinetError
+from kanjinet.storage.files import make_folder
 
 LARGEST_FILE_BYTES = 200_000
 ENDINGS = {"timeout-": "took too long", "oom-": "took too much memory", "crash-": "ended the process"}

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kanjinet import etl9g
 from kanjinet.classes import JIS_CODES, describe_classes
-from kanjinet.dataset import (
+from kanjinet.contract import CONTRACTS, NORMALIZE
+from kanjinet.data import etl9g
+from kanjinet.data.dataset import (
     CHUNK_INFO_NAME,
     MAPPING_NAME,
     METADATA_NAME,
@@ -28,9 +29,8 @@ from kanjinet.dataset import (
     read_dataset_info,
     write_chunk,
 )
+from kanjinet.data.image_files import read_picture, to_network_input
 from kanjinet.errors import KanjinetError
-from kanjinet.pictures import read_picture, to_network_input
-from kanjinet.preprocess import CONTRACTS, NORMALIZE
 from test_etl9g_setup import check_mapping
 
 SIZE = 32  # pixels
@@ -152,7 +152,7 @@ def _save(picture: Image.Image, kind: str, **options: object) -> bytes:
 
 def read_checkpoint(content: bytes, folder: Path) -> None:
     """A .pth file."""
-    from kanjinet.checkpoint import load_checkpoint
+    from kanjinet.storage.checkpoint import load_checkpoint
 
     (folder / "m.pth").write_bytes(content)
     load_checkpoint(folder / "m.pth")
@@ -160,7 +160,7 @@ def read_checkpoint(content: bytes, folder: Path) -> None:
 
 def read_safetensors(content: bytes, folder: Path) -> None:
     """A .safetensors file."""
-    from kanjinet.safetensors_io import load_safetensors
+    from kanjinet.storage.safetensors_file import load_safetensors
 
     (folder / "m.safetensors").write_bytes(content)
     load_safetensors(folder / "m.safetensors")
@@ -170,9 +170,9 @@ def make_small_checkpoints() -> list[bytes]:
     """A checkpoint with a network that is none of the toolkit's, since a fuzzer gets nowhere with 9 MB of weights."""
     import torch
 
-    from kanjinet.checkpoint import CHECKPOINT_FORMAT
     from kanjinet.classes import CHARACTERS
     from kanjinet.model import ModelConfig
+    from kanjinet.storage.checkpoint import CHECKPOINT_FORMAT
 
     content = {
         "format": CHECKPOINT_FORMAT,
@@ -197,7 +197,7 @@ def make_small_safetensors() -> list[bytes]:
 
     from kanjinet.classes import CHARACTERS
     from kanjinet.model import ModelConfig
-    from kanjinet.safetensors_io import SAFETENSORS_FORMAT
+    from kanjinet.storage.safetensors_file import SAFETENSORS_FORMAT
 
     header = {
         "kanjinet_format": SAFETENSORS_FORMAT,

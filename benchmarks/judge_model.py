@@ -24,17 +24,17 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from kanjinet.allocator import keep_freed_memory  # noqa: E402 - the toolkit is run from its folder, never installed
-from kanjinet.augment import Augmentation  # noqa: E402
-from kanjinet.classes import CHARACTERS, NUM_CLASSES, NUM_HIRAGANA  # noqa: E402
-from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script  # noqa: E402
-from kanjinet.copybook import read_copybook  # noqa: E402
-from kanjinet.drawings import Drawings, read_drawings  # noqa: E402
-from kanjinet.handwriting import DEFAULT_DIFFICULTY, invent_writer, write_sheet  # noqa: E402
-from kanjinet.metrics import measure_calibration  # noqa: E402
-from kanjinet.preprocess import INK_SCALE, preprocess  # noqa: E402
-from kanjinet.recognizer import Recognizer, load_recognizer  # noqa: E402
-from kanjinet.training import as_input  # noqa: E402
+from kanjinet.classes import CHARACTERS, NUM_CLASSES, NUM_HIRAGANA
+from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script
+from kanjinet.data.drawings import Drawings, read_drawings
+from kanjinet.data.preprocessing import INK_SCALE, preprocess
+from kanjinet.evaluation.metrics import measure_calibration
+from kanjinet.evaluation.recognizer import Recognizer, load_recognizer
+from kanjinet.synth.glyph_table import read_copybook
+from kanjinet.synth.handwriting import DEFAULT_DIFFICULTY, invent_writer, write_sheet
+from kanjinet.training.allocator import keep_freed_memory
+from kanjinet.training.augmentation import Augmentation
+from kanjinet.training.trainer import as_input
 
 SEED = 20_260_000  # of writers whom no sample file has
 CHARACTERS_EACH = 40

@@ -16,10 +16,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from kanjinet import etl9g  # noqa: E402 - the toolkit is run from its folder and never installed
-from kanjinet.cell_statistics import format_table, measure_cells  # noqa: E402
-from kanjinet.classes import NUM_HIRAGANA  # noqa: E402
-from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script  # noqa: E402
+from kanjinet.classes import NUM_HIRAGANA
+from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script
+from kanjinet.data import etl9g
+from kanjinet.data.cell_statistics import format_table, measure_cells
 
 
 def parse_args() -> argparse.Namespace:

@@ -17,15 +17,15 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from kanjinet.allocator import keep_freed_memory  # noqa: E402 - the toolkit is run from its folder, never installed
-from kanjinet.augment import Augmentation  # noqa: E402
-from kanjinet.classes import NUM_HIRAGANA  # noqa: E402
-from kanjinet.cli import positive_int  # noqa: E402
-from kanjinet.drawings import read_drawings  # noqa: E402
-from kanjinet.fit_classifier import start_network  # noqa: E402
-from kanjinet.model import DEFAULT_VERSION, LightweightKanjiNet, ModelConfig  # noqa: E402
-from kanjinet.training import Samples, Trainer, compute_scores, peak_learning_rate  # noqa: E402
-from kanjinet.workers import start_worker  # noqa: E402
+from kanjinet.classes import NUM_HIRAGANA
+from kanjinet.cli import positive_int
+from kanjinet.data.drawings import read_drawings
+from kanjinet.data.worker_processes import start_worker
+from kanjinet.model import DEFAULT_VERSION, LightweightKanjiNet, ModelConfig
+from kanjinet.training.allocator import keep_freed_memory
+from kanjinet.training.augmentation import Augmentation
+from kanjinet.training.initialization import start_network
+from kanjinet.training.trainer import Samples, Trainer, compute_scores, peak_learning_rate
 
 SIZE = 64  # pixels
 BATCH_SIZE = 64

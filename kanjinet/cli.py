@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kanjinet.errors import KanjinetError
-from kanjinet.files import describe_os_error
+from kanjinet.storage.files import describe_os_error
 
 SAMPLE_NOTE = "synthetic sample, not real handwriting"
 

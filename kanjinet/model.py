@@ -1,5 +1,8 @@
 """LightweightKanjiNet: one class, whose published versions are presets of its configuration."""
 
+import functools
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -8,15 +11,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from kanjinet.classes import NUM_CLASSES
+from kanjinet.contract import IMAGE_SIZES
 from kanjinet.errors import KanjinetError, brief
-from kanjinet.initialize import init_corner_means_, init_edge_filters_, init_orthogonal_
-from kanjinet.preprocess import IMAGE_SIZES
 
 MODEL_VERSIONS = ("1.0", "2.0", "2.1", "3.0")
 DEFAULT_VERSION = "3.0"
 POOLING_TYPES = ("adaptive_avg", "adaptive_max", "avg_2x2", "max_2x2", "fixed_avg", "fixed_max")
 DOWNSAMPLING = 16  # four of the stages halve the picture: 64 pixels -> a 4 x 4 map
 LARGEST_WIDTH, MOST_STAGES, MOST_BLOCKS = 1 << 16, 16, 64  # far beyond any version: what a file can make us build
+_DIRECTIONS = 8
+_ENVELOPE = 1.3  # pixels, standard deviation of the window of an edge filter
 
 
 @dataclass(frozen=True)
@@ -195,6 +199,49 @@ class ResidualBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out = self.layers(x)
         return F.relu(x + out if self.is_residual else out)
+
+
+def _unless_meta(fill: Callable[[torch.Tensor], None]) -> Callable[[torch.Tensor], None]:
+    """Fill without gradients; not where a network of shapes only is built, which would load half of PyTorch."""
+
+    @functools.wraps(fill)
+    def fill_unless_meta(weight: torch.Tensor) -> None:
+        if not weight.is_meta:
+            with torch.no_grad():
+                fill(weight)
+
+    return fill_unless_meta
+
+
+@_unless_meta
+def init_edge_filters_(weight: torch.Tensor) -> None:
+    """Fill a stem's kernels (C, 1, k, k) with edge filters of length 1: C / 8 in turn of each of eight directions."""
+    channels, _, size, _ = weight.shape
+    along = torch.arange(size) - (size - 1) / 2
+    down, across = torch.meshgrid(along, along, indexing="ij")
+    window = torch.exp(-(across**2 + down**2) / (2 * _ENVELOPE**2))
+    for channel in range(channels):
+        angle = 2 * math.pi * (channel % _DIRECTIONS) / _DIRECTIONS
+        edge = (across * math.cos(angle) + down * math.sin(angle)) * window
+        weight[channel, 0] = edge / edge.norm()
+
+
+@_unless_meta
+def init_corner_means_(weight: torch.Tensor) -> None:
+    """Fill depthwise kernels (C, 1, 3, 3): each takes the mean of 2 x 2 pixels, in one of its four corners.
+
+    Eight channels in a row have the same corner, one for each direction of the stem.
+    """
+    weight.zero_()
+    for channel in range(len(weight)):
+        top, left = divmod(channel // _DIRECTIONS % 4, 2)
+        weight[channel, 0, top : top + 2, left : left + 2] = 0.25
+
+
+@_unless_meta
+def init_orthogonal_(weight: torch.Tensor) -> None:
+    """Fill pointwise kernels (C, C', 1, 1) with an orthogonal mixture, which loses nothing."""
+    nn.init.orthogonal_(weight.flatten(1))
 
 
 class LightweightKanjiNet(nn.Module):

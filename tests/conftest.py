@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from kanjinet.allocator import keep_freed_memory
-from kanjinet.recognizer import PRETRAINED_PATH
-from kanjinet.web_page import NODE_REMEDY, are_packages_installed, assemble_page, find_npm
+from kanjinet.evaluation.recognizer import PRETRAINED_PATH
+from kanjinet.training.allocator import keep_freed_memory
+from kanjinet.web.bundle import NODE_REMEDY, are_packages_installed, assemble_page, find_npm
 
 ROOT = Path(__file__).resolve().parent.parent
-WINDOWS_MANNERS = ROOT / "tests" / "windows_manners"  # its sitecustomize refuses to rename files that are open
+WINDOWS_MANNERS = ROOT / "tests" / "system" / "windows_site"  # its sitecustomize refuses to rename files that are open
 keep_freed_memory()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-from kanjinet.web_server import PageServer
+from kanjinet.web.server import PageServer
 
 
 @contextmanager

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from kanjinet.check_pictures import load_check_pictures
-from kanjinet.checkpoint import Checkpoint, save_checkpoint
+from kanjinet.export.check_inputs import load_check_pictures
 from kanjinet.model import LightweightKanjiNet, ModelConfig, SqueezeExcite
+from kanjinet.storage.checkpoint import Checkpoint, save_checkpoint
 
 TRAINING = {
     "epochs": 2,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from kanjinet.training import Samples
+from kanjinet.training.trainer import Samples
 from tests.conftest import run_script
 
 ACCURACY = r"\d+\.\d% ± \d+\.\d%"
@@ -44,7 +44,7 @@ def test_every_form_of_preprocessing_fills_its_picture(workplace: Path, monkeypa
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
     from bench_preprocessing import FORM_NAMES, apply_form
 
-    from kanjinet import etl9g
+    from kanjinet.data import etl9g
 
     packed = etl9g.open_records(workplace / "ETL9G" / "ETL9G_01", allow_partial=True)["pixels"][:40]
     cells = etl9g.unpack_pixels(packed, 17)
@@ -114,7 +114,7 @@ def test_every_source_of_variation_is_really_left_out(monkeypatch: pytest.Monkey
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
     from bench_writers import NO_AUGMENTATION, SOURCES, keep
 
-    from kanjinet.handwriting import invent_writer
+    from kanjinet.synth.handwriting import invent_writer
 
     for name, leave_out in SOURCES.items():
         before = invent_writer(np.random.default_rng(0))

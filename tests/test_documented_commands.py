@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from kanjinet.checkpoint import load_checkpoint
 from kanjinet.classes import CHARACTERS
-from kanjinet.safetensors_io import serialize_checkpoint
-from kanjinet.training import compute_scores
+from kanjinet.storage.checkpoint import load_checkpoint
+from kanjinet.storage.safetensors_file import serialize_checkpoint
+from kanjinet.training.trainer import compute_scores
 from tests.conftest import run_script
 from tests.documented_commands import ROOT, find_python_commands, find_stage_commands, read_code_blocks
 
@@ -20,7 +20,7 @@ SHORTENED = {
     "make_sample_etl9g.py": {"--files": None, "--sets": "3"},
     "train_etl9g_model.py": {"--epochs": "1", "--sample-limit": "300"},
 }
-# setup: --test is what runs this, --demo is run by .ci/run. serve_web: ends with Ctrl-C; see test_web_server.py.
+# setup: --test is what runs this, --demo is run by .ci/run. serve_web: ends with Ctrl-C; see tests/web.
 TESTED_ELSEWHERE = {"setup_etl9g.py", "serve_web.py"}
 NOT_IN_WORKFLOW = {"average_models.py", "calibrate_model.py", "make_sample_etl9g.py", "recognize_kanji.py"}  # no stages
 VARIABLES = {

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from kanjinet.checkpoint import Checkpoint, load_checkpoint
 from kanjinet.cli import run_script
-from kanjinet.dataset import check_chunk, read_chunk, read_dataset_info
-from kanjinet.progress import read_training_epochs
-from kanjinet.recognizer import load_recognizer
-from kanjinet.safetensors_io import load_safetensors
-from kanjinet.training_state import read_state
+from kanjinet.data.dataset import check_chunk, read_chunk, read_dataset_info
+from kanjinet.evaluation.recognizer import load_recognizer
+from kanjinet.storage.checkpoint import Checkpoint, load_checkpoint
+from kanjinet.storage.safetensors_file import load_safetensors
+from kanjinet.training.history import read_training_epochs
+from kanjinet.training.resume import read_state
 from prepare_etl9g_dataset import verify_dataset
 from tests.faults.campaign import Row
 from tests.faults.damage import damage

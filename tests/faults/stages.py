@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from kanjinet.checkpoint import CHECKPOINT_NAME, load_checkpoint
-from kanjinet.files import PARTIAL_SUFFIX
-from kanjinet.locks import LOCK_NAME
-from kanjinet.training_state import STATE_NAME, read_state
+from kanjinet.storage.checkpoint import CHECKPOINT_NAME, load_checkpoint
+from kanjinet.storage.files import PARTIAL_SUFFIX
+from kanjinet.storage.locks import LOCK_NAME
+from kanjinet.training.resume import STATE_NAME, read_state
 from make_sample_etl9g import COPYBOOK_NAME
 from tests.faults.server import Job, Outcome, Server
 from tests.sample_files import draw_ink, list_jis_codes, pack_cell, write_file
@@ -81,7 +81,7 @@ STAGES = {
             "dataset/etl9g_dataset_chunk_02.npz",
         ),
         rerun_options=("--resume",),
-        settings={"kanjinet.training_state.SAVE_EVERY_S": 0},  # after every step, as it does every two minutes
+        settings={"kanjinet.training.resume.SAVE_EVERY_S": 0},  # after every step, as it does every two minutes
         before={CHECKPOINT_NAME: EARLIER_MODEL},
     ),
     "onnx": Stage(

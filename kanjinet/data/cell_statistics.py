@@ -1,0 +1,121 @@
+"""Figures that tell whether cells look like those of real ETL9G: ink, size, place, stroke width, fragments."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from kanjinet.data.etl9g import CELL_HEIGHT, CELL_WIDTH
+
+PERCENTILES = (5, 25, 50, 75, 95)
+_STROKE_SHARE = 0.25  # a pixel is part of a stroke from this share of its cell's peak ink on
+_LEAST_PART_PIXELS = 3  # smaller specks are no writing
+
+
+@dataclass(frozen=True)
+class CellStatistics:
+    """One figure a cell, each (n,) float64; NaN in cells without writing.
+
+    Attributes:
+        peak_ink: the darkest pixel, 0-15.
+        stroke_ink: the mean ink on strokes, 0-15.
+        box_width, box_height: of the character without fragments, by the cell's width and height.
+        center_x, center_y: middle of that box, by the cell's width and height.
+        stroke_width: pixels; the strokes' ink-weighted area by the length of their middle lines.
+        has_fragment: a part of the ink that touches the edge is apart from the character.
+        paper_ink: the mean level of all pixels that are not near a stroke.
+    """
+
+    peak_ink: npt.NDArray[np.float64]
+    stroke_ink: npt.NDArray[np.float64]
+    box_width: npt.NDArray[np.float64]
+    box_height: npt.NDArray[np.float64]
+    center_x: npt.NDArray[np.float64]
+    center_y: npt.NDArray[np.float64]
+    stroke_width: npt.NDArray[np.float64]
+    has_fragment: npt.NDArray[np.float64]
+    paper_ink: npt.NDArray[np.float64]
+
+
+def measure_cells(images: npt.NDArray[np.uint8]) -> CellStatistics:
+    """Measure cells.
+
+    Args:
+        images: (n, 127, 128) uint8 ink levels, 0-15.
+    """
+    rows = np.array([_measure_cell(image) for image in images], dtype=np.float64).reshape(len(images), 9)
+    return CellStatistics(*rows.T)
+
+
+def _measure_cell(image: npt.NDArray[np.uint8]) -> tuple[float, ...]:
+    nothing = float("nan")
+    peak = int(image.max())
+    if peak == 0:
+        return (0.0, nothing, nothing, nothing, nothing, nothing, nothing, 0.0, 0.0)
+    strokes = (image >= max(1.0, _STROKE_SHARE * peak)).astype(np.uint8)
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(strokes, connectivity=8)
+    x, y, width, height, area = stats.T
+    at_edge = (x == 0) | (y == 0) | (x + width == CELL_WIDTH) | (y + height == CELL_HEIGHT)
+    # A part at the edge is the character's own if it reaches the middle of the cell.
+    reaches_middle = (x < 0.6 * CELL_WIDTH) & (x + width > 0.4 * CELL_WIDTH)
+    reaches_middle &= (y < 0.65 * CELL_HEIGHT) & (y + height > 0.35 * CELL_HEIGHT)
+    writing = area >= _LEAST_PART_PIXELS
+    writing[0] = False  # part 0 is the paper
+    fragment = writing & at_edge & ~reaches_middle
+    own = writing & ~fragment
+    paper = image[cv2.dilate(strokes, np.ones((5, 5), np.uint8)) == 0]
+    paper_ink = float(paper.mean()) if paper.size else 0.0
+    if not own.any():
+        return (peak, nothing, nothing, nothing, nothing, nothing, nothing, float(fragment.any()), paper_ink)
+    mask = own[parts]
+    left, right = x[own].min(), (x + width)[own].max()
+    top, bottom = y[own].min(), (y + height)[own].max()
+    return (
+        float(image[mask].max()),
+        float(image[mask].mean()),
+        (right - left) / CELL_WIDTH,
+        (bottom - top) / CELL_HEIGHT,
+        (right + left) / 2 / CELL_WIDTH,
+        (bottom + top) / 2 / CELL_HEIGHT,
+        _stroke_width(mask),
+        float(fragment.any()),
+        paper_ink,
+    )
+
+
+def _stroke_width(mask: npt.NDArray[np.bool_]) -> float:
+    """Twice the area by the length of the boundary: exact for a long straight stroke."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    # A contour runs through the middles of the outermost pixels, half a pixel inside the true boundary.
+    boundary = sum(cv2.arcLength(contour, True) for contour in contours)
+    return 2 * float(mask.sum()) / max(boundary, 1.0)
+
+
+def format_table(groups: dict[str, CellStatistics]) -> str:
+    """A table for people, with the percentiles 5 / 25 / 50 / 75 / 95 of each group of cells."""
+    lines = [f"{'percentiles ' + ' / '.join(map(str, PERCENTILES)):34s}" + "".join(f"{name:>34s}" for name in groups)]
+    named = {
+        "peak ink, 0-15": "peak_ink",
+        "mean ink on strokes, 0-15": "stroke_ink",
+        "ink box width / cell width": "box_width",
+        "ink box height / cell height": "box_height",
+        "ink centre x (of cell)": "center_x",
+        "ink centre y (of cell)": "center_y",
+        "stroke width, pixels": "stroke_width",
+    }
+    for title, field in named.items():
+        cells = []
+        for statistics in groups.values():
+            values = getattr(statistics, field)
+            values = values[~np.isnan(values)]
+            found = np.percentile(values, PERCENTILES) if len(values) else [float("nan")] * len(PERCENTILES)
+            cells.append(" / ".join(f"{value:.{1 if values.max(initial=0) > 2 else 2}f}" for value in found))
+        lines.append(f"{title:34s}" + "".join(f"{cell:>34s}" for cell in cells))
+    for title, field, unit in (("cells with a neighbour's fragment", "has_fragment", "%"), ("paper", "paper_ink", "")):
+        cells = []
+        for statistics in groups.values():
+            mean = float(np.mean(getattr(statistics, field))) if len(statistics.peak_ink) else float("nan")
+            cells.append(f"{mean:.1%}" if unit else f"{mean:.3f}")
+        lines.append(f"{title:34s}" + "".join(f"{cell:>34s}" for cell in cells))
+    return "\n".join(lines)

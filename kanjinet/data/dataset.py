@@ -1,0 +1,327 @@
+"""The dataset between preparation and training: one compressed NPZ chunk for each ETL9G file, described by JSON files.
+
+A chunk holds `X` uint8 (n, size, size), ink bright on 0; `y` uint16 (n,) class index; `data_set` uint8 (n,) 1-200;
+`sheet` uint8 (n,) 1-80, counted anew in each ETL9G file. Data set and sheet together name the writer.
+"""
+
+import hashlib
+import io
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
+from kanjinet.contract import IMAGE_SIZES, check_preprocessing
+from kanjinet.data.etl9g import RECORDS_PER_FILE
+from kanjinet.errors import KanjinetError, brief
+from kanjinet.storage.files import read_bounded, read_json
+from kanjinet.storage.zip_files import LARGEST_UNPACKED_BYTES, open_array, open_zip, read_arrays
+
+METADATA_NAME = "metadata.json"
+CHUNK_INFO_NAME = "chunk_info.json"
+MAPPING_NAME = "character_mapping.json"
+CHUNK_NAME = re.compile(r"etl9g_dataset_chunk_([0-9]{2})\.npz")
+_ARRAYS = {"X": (np.uint8, 3), "y": (np.uint16, 1), "data_set": (np.uint8, 1), "sheet": (np.uint8, 1)}  # type, rank
+DATASET_FORMAT = "kanjinet-dataset-1"
+_REMEDY = "run prepare_etl9g_dataset.py"
+_THREADS = min(4, os.cpu_count() or 1)  # inflating leaves the interpreter to others
+_PICTURES_AT_ONCE = 256
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that ZIP knows: the same input gives the same bytes at any time
+
+
+def chunk_name(number: int) -> str:
+    """The chunk of ETL9G_<number>."""
+    return f"etl9g_dataset_chunk_{number:02d}.npz"
+
+
+@dataclass(frozen=True)
+class ChunkInfo:
+    """What chunk_info.json says of a chunk and of the ETL9G file that it was made from."""
+
+    name: str
+    records: int
+    sha256: str
+    source_name: str
+    source_bytes: int
+    source_sha256: str
+    synthetic: bool
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A complete dataset folder: what its JSON files say."""
+
+    folder: Path
+    image_size: int
+    preprocessing: str
+    synthetic: bool
+    chunks: tuple[ChunkInfo, ...]
+    sha256: str
+
+    @property
+    def num_samples(self) -> int:
+        """Pictures in all chunks."""
+        return sum(chunk.records for chunk in self.chunks)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known of each sample but its picture: arrays of shape (n,), in chunk order."""
+
+    classes: npt.NDArray[np.uint16]
+    data_sets: npt.NDArray[np.uint8]
+    sheets: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+
+def write_chunk(file: IO[bytes], labels: Labels, size: int, image_blocks: Iterable[npt.NDArray[np.uint8]]) -> None:
+    """Write one chunk to an open file; the pictures arrive in blocks, so that a chunk is never held as a whole."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, values in (("y", labels.classes), ("data_set", labels.data_sets), ("sheet", labels.sheets)):
+            with _open_member(archive, name) as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(values), allow_pickle=False)
+        with _open_member(archive, "X") as member:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (len(labels), size, size)}
+            np.lib.format.write_array_header_1_0(member, header)
+            for block in image_blocks:
+                member.write(np.ascontiguousarray(block).data)
+
+
+def _open_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    entry = zipfile.ZipInfo(f"{name}.npy", _ZIP_DATE)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    member = archive.open(entry, "w")
+    # Runs of paper are nearly all there is to find: Z_RLE takes 0.6 of the time of level 1 for 0.92 of its bytes.
+    # zipfile offers levels only, so its compressor is exchanged before the first byte.
+    member._compressor = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 8, zlib.Z_RLE)  # type: ignore[attr-defined]
+    return member
+
+
+def hash_dataset(chunks: Iterable[ChunkInfo]) -> str:
+    """A checksum of a dataset: of its chunks' names and checksums, in order."""
+    lines = "".join(f"{chunk.name} {chunk.sha256}\n" for chunk in chunks)
+    return hashlib.sha256(lines.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def read_chunk_infos(folder: Path) -> tuple[tuple[ChunkInfo, ...], dict[str, Any]]:
+    """What chunk_info.json lists, by file number, and the settings that the chunks were made with.
+
+    Raises:
+        KanjinetError: it is missing, damaged, or names anything but chunks of this folder.
+    """
+    path = folder / CHUNK_INFO_NAME
+    content = read_json(path, _REMEDY)
+    try:
+        settings = dict(content["settings"])
+        chunks = tuple(ChunkInfo(**entry) for entry in content["chunks"])
+        names = [chunk.name for chunk in chunks]
+        if names != sorted(set(names)) or not all(CHUNK_NAME.fullmatch(name) for name in names):
+            raise KanjinetError(f"{path}: its chunk names are not etl9g_dataset_chunk_01.npz ... in order: {_REMEDY}")
+        if not all(type(chunk.records) is int and 0 < chunk.records <= RECORDS_PER_FILE for chunk in chunks):
+            raise KanjinetError(f"{path}: a chunk without records, or with more than {RECORDS_PER_FILE:,}: {_REMEDY}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise KanjinetError(f"{path}: does not list chunks ({brief(error)}): {_REMEDY}") from error
+    return chunks, settings
+
+
+def read_dataset_info(folder: Path) -> DatasetInfo:
+    """Read the description of a complete dataset.
+
+    Raises:
+        KanjinetError: no dataset there, an unfinished one, or one of another class table or preprocessing.
+    """
+    if not folder.is_dir():
+        raise KanjinetError(f"{folder}: no such folder: {_REMEDY} --output-dir {folder} first")
+    path = folder / METADATA_NAME
+    if not path.is_file():
+        raise KanjinetError(
+            f"{folder}: no {METADATA_NAME}, so no finished dataset: {_REMEDY} --output-dir {folder} first"
+        )
+    metadata = read_json(path, _REMEDY)
+    chunks, _ = read_chunk_infos(folder)
+    try:
+        info = DatasetInfo(
+            folder=folder,
+            image_size=int(metadata["image_size"]),
+            preprocessing=str(metadata["preprocessing"]["version"]),
+            synthetic=bool(metadata["synthetic"]),
+            chunks=chunks,
+            sha256=str(metadata["dataset_sha256"]),
+        )
+        class_table = metadata["class_table_sha256"]
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise KanjinetError(f"{path}: not the description of a dataset ({brief(error)}): {_REMEDY} again") from error
+    if info.image_size not in IMAGE_SIZES:
+        raise KanjinetError(f"{path}: image_size {info.image_size}, expected one of {IMAGE_SIZES}: {_REMEDY} again")
+    if class_table != CLASS_TABLE_SHA256:
+        raise KanjinetError(f"{path}: another class table ({brief(class_table)}): {_REMEDY} again")
+    check_preprocessing(info.preprocessing, str(path))
+    if info.sha256 != hash_dataset(chunks):
+        raise KanjinetError(f"{path}: does not belong to {CHUNK_INFO_NAME} beside it: {_REMEDY} again")
+    return info
+
+
+def read_chunk(folder: Path, chunk: ChunkInfo, names: tuple[str, ...] = tuple(_ARRAYS)) -> dict[str, Any]:
+    """Read arrays of one chunk after a check of the file's checksum.
+
+    Raises:
+        KanjinetError: the chunk is missing, damaged, or not the one that chunk_info.json lists.
+    """
+    content, path = _read_file(folder, chunk), folder / chunk.name
+    with _expect_chunk(path):
+        found = read_arrays(content, names)
+    for name, array in found.items():
+        _check_array(path, name, array.shape, array.dtype, chunk)
+    return found
+
+
+def _read_file(folder: Path, chunk: ChunkInfo) -> io.BytesIO:
+    """The bytes of the chunk's file, which are those that chunk_info.json lists."""
+    path = folder / chunk.name
+    if not path.is_file():
+        raise KanjinetError(f"{path}: missing chunk: {_REMEDY} again, which writes it anew")
+    content = read_bounded(path, LARGEST_UNPACKED_BYTES, _REMEDY)
+    if hashlib.sha256(content).hexdigest() != chunk.sha256:
+        raise KanjinetError(
+            f"{path}: damaged chunk, its checksum is not the one in {CHUNK_INFO_NAME}: {_REMEDY} again, "
+            "which writes it anew"
+        )
+    return io.BytesIO(content)
+
+
+@contextmanager
+def _expect_chunk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise KanjinetError(f"{path}: not a chunk ({error}): {_REMEDY} again") from error
+
+
+def _check_array(path: Path, name: str, shape: tuple[int, ...], kind: np.dtype[Any], chunk: ChunkInfo) -> None:
+    wanted, rank = _ARRAYS[name]
+    if kind != wanted or len(shape) != rank:
+        raise KanjinetError(
+            f"{path}: {name} is of {kind}, {shape}, expected {wanted.__name__} of {rank} dimensions: {_REMEDY} again"
+        )
+    if shape[0] != chunk.records:
+        raise KanjinetError(f"{path}: {shape[0]:,} values in {name}, expected {chunk.records:,}: {_REMEDY} again")
+
+
+def check_chunk(info: DatasetInfo, chunk: ChunkInfo) -> None:
+    """Read a whole chunk and check everything that is promised of it.
+
+    Raises:
+        KanjinetError: with the chunk's name and what is wrong.
+    """
+    arrays = read_chunk(info.folder, chunk)
+    path = info.folder / chunk.name
+    _check_size(path, arrays["X"].shape[1:], info.image_size)
+    if int(arrays["y"].max()) >= NUM_CLASSES:
+        raise KanjinetError(f"{path}: class {arrays['y'].max()}, expected 0-{NUM_CLASSES - 1}: {_REMEDY} again")
+
+
+def _check_size(path: Path, found: tuple[int, ...], size: int) -> None:
+    if found != (size, size):
+        raise KanjinetError(f"{path}: pictures of {found}, expected {(size, size)}: {_REMEDY} again")
+
+
+def count_classes(labels: Labels) -> list[int]:
+    """Samples of each class, 3,036 numbers."""
+    return np.bincount(labels.classes, minlength=NUM_CLASSES).tolist()
+
+
+def read_labels(folder: Path, chunks: tuple[ChunkInfo, ...]) -> Labels:
+    """Classes, data sets and sheets of all samples, without their pictures.
+
+    Raises:
+        KanjinetError: a missing or damaged chunk, or a class outside 0-3035.
+    """
+    parts = [read_chunk(folder, chunk, ("y", "data_set", "sheet")) for chunk in chunks]
+    classes = np.concatenate([part["y"] for part in parts])
+    if len(classes) and int(classes.max()) >= NUM_CLASSES:
+        raise KanjinetError(f"{folder}: class {classes.max()}, expected 0-{NUM_CLASSES - 1}: {_REMEDY} again")
+    return Labels(
+        classes.astype(np.uint16),
+        np.concatenate([part["data_set"] for part in parts]).astype(np.uint8),
+        np.concatenate([part["sheet"] for part in parts]).astype(np.uint8),
+    )
+
+
+def read_images(info: DatasetInfo, indices: npt.NDArray[np.int64], spare: int = 0) -> npt.NDArray[np.uint8]:
+    """The pictures of the given samples, (len(indices) + spare, size, size) uint8, in the order of `indices`.
+
+    The last `spare` ones are memory for others.
+
+    Chunks are unpacked beside each other, a few pictures at a time, so memory is little more than that of the result.
+
+    Raises:
+        KanjinetError: a missing or damaged chunk, or pictures of another size than metadata.json says.
+    """
+    images = np.empty((len(indices) + spare, info.image_size, info.image_size), dtype=np.uint8)
+    order = np.argsort(indices, kind="stable")
+    starts = np.cumsum([0, *(chunk.records for chunk in info.chunks)])
+    bounds = np.searchsorted(indices[order], starts)
+
+    def read(number: int) -> None:
+        rows = order[bounds[number] : bounds[number + 1]]
+        if len(rows):
+            _unpack(info, info.chunks[number], indices[rows] - starts[number], rows, images)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(read, range(len(info.chunks))):
+            pass
+    return images
+
+
+def _unpack(
+    info: DatasetInfo,
+    chunk: ChunkInfo,
+    wanted: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    images: npt.NDArray[np.uint8],
+) -> None:
+    """Put the pictures `wanted` of a chunk, ascending, into these rows of `images`."""
+    content, path = _read_file(info.folder, chunk), info.folder / chunk.name
+    with _expect_chunk(path), open_zip(content) as archive, open_array(archive, "X.npy") as (member, shape, kind):
+        _check_array(path, "X", shape, kind, chunk)
+        _check_size(path, shape[1:], info.image_size)
+        block = np.empty((min(_PICTURES_AT_ONCE, chunk.records), *shape[1:]), dtype=np.uint8)
+        for first in range(0, int(wanted[-1]) + 1, len(block)):
+            count = min(len(block), chunk.records - first)
+            pixels = member.read(block[:count].nbytes)
+            block[:count] = np.frombuffer(pixels, dtype=np.uint8).reshape(block[:count].shape)
+            inside = slice(*np.searchsorted(wanted, [first, first + count]))
+            images[rows[inside]] = block[wanted[inside] - first]
+
+
+def describe_dataset(
+    chunks: tuple[ChunkInfo, ...], labels: Labels, image_size: int, preprocessing: str, contract: str
+) -> dict[str, Any]:
+    """The content of metadata.json."""
+    return {
+        "format": DATASET_FORMAT,
+        "dataset": "ETL9G",
+        "synthetic": any(chunk.synthetic for chunk in chunks),
+        "total_samples": len(labels),
+        "num_classes": NUM_CLASSES,
+        "image_size": image_size,
+        "num_chunks": len(chunks),
+        "data_sets": [int(number) for number in np.unique(labels.data_sets)],
+        "dataset_sha256": hash_dataset(chunks),
+        "preprocessing": {"version": preprocessing, "contract": contract},
+        "class_table": CHARACTERS,
+        "class_table_sha256": CLASS_TABLE_SHA256,
+        "samples_per_class": count_classes(labels),
+    }

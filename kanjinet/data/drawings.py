@@ -1,0 +1,43 @@
+"""Real drawings that people made on a screen: pictures to judge a network by, never to train it on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kanjinet.classes import CLASS_OF_CHARACTER
+from kanjinet.errors import KanjinetError
+from kanjinet.storage.zip_files import read_arrays
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """Pictures (n, height, width) uint8, bright ink on paper of 0, and their classes (n,) int64."""
+
+    ink: npt.NDArray[np.uint8]
+    classes: npt.NDArray[np.int64]
+
+
+def read_drawings(path: Path) -> Drawings:
+    """Read an .npz file of `images` (n, height, width) uint8, dark on white, and `characters` (n,), one each.
+
+    Raises:
+        KanjinetError: no such file, another kind of file, or a character that is none of the 3,036.
+    """
+    remedy = "name an .npz file with the arrays images (n, height, width) uint8 and characters (n,)"
+    if not path.is_file():
+        raise KanjinetError(f"{path}: not found: {remedy}")
+    try:
+        with open(path, "rb") as file:
+            images, characters = read_arrays(file, ("images", "characters")).values()
+    except ValueError as error:
+        raise KanjinetError(f"{path}: not a file of drawings ({error}): {remedy}") from error
+    if not images.size or images.ndim != 3 or images.dtype != np.uint8 or characters.shape != images.shape[:1]:
+        raise KanjinetError(
+            f"{path}: images {images.shape} {images.dtype}, characters {characters.shape}, are no drawings: {remedy}"
+        )
+    if unknown := sorted({str(character) for character in characters} - CLASS_OF_CHARACTER.keys()):
+        raise KanjinetError(f"{path}: {unknown[0]!r} is none of ETL9G's 3,036 characters: leave its drawings out")
+    classes = np.array([CLASS_OF_CHARACTER[str(character)] for character in characters], dtype=np.int64)
+    return Drawings(255 - images, classes)

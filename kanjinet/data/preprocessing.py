@@ -1,0 +1,279 @@
+"""One preprocessing for every stage and every client: what happens to a picture before the network sees it.
+
+`kanjinet.contract` says it in words for those who write a client in another language.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from kanjinet.contract import PLAIN
+
+INK_SCALE = 255 // 15  # 17: ETL9G's darkest ink, level 15, becomes 255
+FILL = 52 / 64  # of the output's side: the longer side of the character
+DIRT_SHARE = 8  # pixels of less than an eighth of the darkest one's ink are taken for dirt, not ink
+BOX_SHARE = 4  # pixels of at least a quarter of the darkest one's ink span the character's box
+REACH = 4 / 52  # of the box's longer side: how far to either side the lines' density is averaged
+EDGE_PIXELS = 2  # ink this near to a cell's edge may belong to the neighbouring cell
+FRAGMENT_DEPTH = 0.22  # of the cell's side: a neighbour's fragment reaches no further in
+DEEP_FRAGMENT = 0.34  # of the cell's side: the same, where blank paper parts it from the character
+FRAGMENT_SHARE = 0.35  # of the cell's ink: more of it is the character itself
+LARGE_FRAGMENT_SHARE = 0.5  # the same, where blank paper parts it from the character at its left or right
+GAP_PIXELS = 3  # so much blank paper parts a fragment from the character
+
+
+def preprocess(ink: npt.NDArray[np.uint8], size: int, version: str, *, cells: bool) -> npt.NDArray[np.uint8]:
+    """Turn pictures of one size into network inputs.
+
+    Args:
+        ink: (n, height, width) uint8, bright ink on paper of 0. A batch, because one call on many is faster.
+        size: side of the output, pixels.
+        version: NORMALIZE or PLAIN.
+        cells: whether the pictures are cells of scanned sheets, at whose edges the neighbours' writing may show.
+
+    Returns:
+        (n, size, size) uint8; `kanjinet.contract` says how. A picture without ink stays empty.
+    """
+    out = np.zeros((len(ink), size, size), dtype=np.uint8)
+    if version == PLAIN:
+        for result, picture in zip(out, ink, strict=True):
+            result[:] = resize(picture, size, size)
+        return out
+    cropped = list(crop_to_ink(ink, cells=cells))
+    if cropped:
+        target = round(size * FILL)
+        for (index, _), picture in zip(cropped, even_out_lines([box for _, box in cropped], target), strict=True):
+            y, x = ((size - side) // 2 for side in picture.shape)
+            out[index, y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    return out
+
+
+def even_out_lines(boxes: list[npt.NDArray[np.uint8]], target: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """Resize boxes so that lines lie evenly in them: what is crowded grows, what is empty shrinks.
+
+    Contrast at the edges of strokes stands for the density of lines: it is cheaper than the distances between strokes,
+    works on grey pictures, and reads better.
+
+    Source of the idea: Tsukumo and Tanaka, "Classification of handprinted Chinese characters using nonlinear
+    normalization and correlation methods", 1988.
+
+    Args:
+        boxes: (height, width) uint8 each, with some ink.
+        target: the longer side of the results, pixels.
+
+    Yields:
+        (new height, new width) uint8 each, 255 the darkest pixel.
+    """
+    sizes = np.array([box.shape for box in boxes])  # (n, 2)
+    longer, shorter = sizes.max(axis=1), sizes.min(axis=1)
+    flattened = np.floor(target * np.sqrt(np.sin(np.pi / 2 * shorter / longer)) + 0.5).astype(np.int64)
+    new_sizes = np.where(sizes == longer[:, None], target, np.maximum(flattened, 1)[:, None])
+    reaches = np.floor(longer * REACH + 0.5).astype(np.int64)
+    down, across = (_place_borders(boxes, axis, sizes[:, axis], reaches, new_sizes[:, axis]) for axis in (0, 1))
+    for index, (box, (height, width)) in enumerate(zip(boxes, new_sizes.tolist(), strict=True)):
+        # sums[y, x]: all ink above and left of a point; between the pixels' corners it is bilinear, so exact.
+        sums = np.asarray(cv2.integral(box, sdepth=cv2.CV_64F), dtype=np.float64)
+        rows, columns = down.whole[index, : height + 1], across.whole[index, : width + 1]
+        upper = sums.take(rows, axis=0)
+        upper += down.rest[index, : height + 1, None] * (sums.take(rows + 1, axis=0) - upper)
+        bands = upper[1:] - upper[:-1]
+        bands *= down.inverse_distances[index, :height, None]
+        left = bands.take(columns, axis=1)
+        left += across.rest[index, : width + 1] * (bands.take(columns + 1, axis=1) - left)
+        ink = left[:, 1:] - left[:, :-1]
+        ink *= across.inverse_distances[index, :width]
+        ink *= 255 / ink.max()
+        ink += 0.5 + 1e-6  # ties go up whatever the rounding errors of a batch
+        yield ink.astype(np.uint8)
+
+
+class _Borders(NamedTuple):
+    """Borders (n, k + 1) of k output lines in n boxes, in lines of the box: whole part, and rest.
+
+    And 1 / their distances, (n, k). What lies beyond a box's own number of lines means nothing.
+    """
+
+    whole: npt.NDArray[np.int64]
+    rest: npt.NDArray[np.float64]
+    inverse_distances: npt.NDArray[np.float64]
+
+
+def _place_borders(
+    boxes: list[npt.NDArray[np.uint8]],
+    axis: int,
+    lengths: npt.NDArray[np.int64],
+    reaches: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+) -> _Borders:
+    """Borders of output lines between which there is equal density.
+
+    Args:
+        boxes: n boxes.
+        axis: 0 for rows, 1 for columns.
+        lengths: (n,) of the boxes along the axis.
+        reaches: (n,) lines to either side over which density is averaged.
+        counts: (n,) output lines.
+    """
+    contrast = np.zeros((len(boxes), int(lengths.max()) + 1))  # at the lines' borders
+    for row, box, length in zip(contrast, boxes, lengths.tolist(), strict=True):
+        inked = _sum_lines(box, axis)
+        row[0], row[length] = inked[0], inked[-1]
+        if length > 1:
+            steps = cv2.absdiff(box[1:], box[:-1]) if axis == 0 else cv2.absdiff(box[:, 1:], box[:, :-1])
+            row[1:length] = _sum_lines(np.asarray(steps, dtype=np.uint8), axis)
+    smooth = _sum_neighbours(contrast[:, :-1] + contrast[:, 1:], lengths, reaches)
+    shares = np.zeros(contrast.shape)
+    np.cumsum(smooth / smooth.sum(axis=1, keepdims=True), axis=1, out=shares[:, 1:])
+    border = np.minimum(np.arange(contrast.shape[1]), lengths[:, None])
+    shares = (shares + border / lengths[:, None]) / 2  # the density's mean is added to it
+    # One interpolation for all boxes: the shares of box i lie between 2 i and 2 i + 1.
+    wanted = np.minimum(np.arange(counts.max() + 1) / counts[:, None], 1)
+    first = 2.0 * np.arange(len(boxes))[:, None]
+    borders = np.interp((wanted + first).ravel(), (shares + first).ravel(), border.ravel()).reshape(wanted.shape)
+    whole = np.minimum(borders.astype(np.int64), (lengths - 1)[:, None])
+    distances = np.maximum(borders[:, 1:] - borders[:, :-1], np.finfo(np.float64).tiny)  # 0 beyond a box's count
+    return _Borders(whole, borders - whole, 1 / distances)
+
+
+def _sum_neighbours(
+    density: npt.NDArray[np.float64], lengths: npt.NDArray[np.int64], reaches: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """The sum of each line (n, longest) and `reaches` (n,) to either side, end lines repeated; 0 beyond `lengths`."""
+    line = np.arange(density.shape[1])
+    margin = int(reaches.max())
+    repeated = np.clip(np.arange(-margin, len(line) + margin), 0, (lengths - 1)[:, None])
+    sums = np.zeros((len(density), len(line) + 2 * margin + 1))
+    np.cumsum(np.take_along_axis(density, repeated, axis=1), axis=1, out=sums[:, 1:])
+    middle = line + margin + sums.shape[1] * np.arange(len(density))[:, None]  # in the flattened sums
+    summed = sums.take(middle + 1 + reaches[:, None]) - sums.take(middle - reaches[:, None])
+    summed[line >= lengths[:, None]] = 0
+    return summed
+
+
+def _sum_lines(picture: npt.NDArray[np.uint8], axis: int) -> npt.NDArray[np.int32]:
+    """The sum of each row (axis 0) or column (axis 1)."""
+    return np.asarray(cv2.reduce(picture, 1 - axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S), dtype=np.int32).ravel()
+
+
+def crop_to_ink(ink: npt.NDArray[np.uint8], *, cells: bool) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+    """The ink's box of each picture that has ink: where every form of normalising begins.
+
+    Args:
+        ink: as for `preprocess`.
+        cells: as for `preprocess`.
+
+    Yields:
+        The number of the picture and its box, (height, width) uint8.
+    """
+    if not cells:  # the paper of those is 0 already
+        ink = subtract_paper(ink)
+    # The largest value of each row and column is all that peak and box need: two fast passes over the batch.
+    row_peaks, column_peaks = ink.max(axis=2), ink.max(axis=1)  # (n, height), (n, width)
+    cleaned: dict[int, npt.NDArray[np.uint8]] = {}
+    if cells:
+        for index in np.flatnonzero(_reach_edge(row_peaks) | _reach_edge(column_peaks)).tolist():
+            cell = cleaned[index] = ink[index].copy()
+            _drop_fragments(cell)
+            row_peaks[index], column_peaks[index] = cell.max(axis=1), cell.max(axis=0)
+    peaks = row_peaks.max(axis=1)  # (n,)
+    least_ink = -(-peaks.astype(np.int64) // DIRT_SHARE)
+    edges = np.stack([*_find_extents(row_peaks, peaks), *_find_extents(column_peaks, peaks)], axis=1).tolist()
+    for index in np.flatnonzero(peaks).tolist():
+        top, bottom, left, right = edges[index]
+        box = cleaned.get(index, ink[index])[top:bottom, left:right]
+        yield index, np.where(box < least_ink[index], np.uint8(0), box)
+
+
+def subtract_paper(ink: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Pictures (n, height, width) uint8 on dark paper -> the same on paper of 0, which is most of each."""
+    pixels = ink.reshape(len(ink), -1)
+    middle = (pixels.shape[1] - 1) // 2
+    paper = np.partition(pixels, middle, axis=1)[:, middle] if pixels.size else np.zeros(len(ink), np.uint8)
+    return ink - np.minimum(ink, paper[:, None, None])
+
+
+def _find_extents(
+    line_peaks: npt.NDArray[np.uint8], peaks: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """First, and one past the last, line of each picture with a pixel of its peak / BOX_SHARE at least."""
+    inked = line_peaks * np.int64(BOX_SHARE) >= peaks[:, None]
+    return inked.argmax(axis=1), line_peaks.shape[1] - inked[:, ::-1].argmax(axis=1)
+
+
+def resize(picture: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
+    """Area averaging along an axis that shrinks, linear interpolation along one that grows."""
+    source_height, source_width = picture.shape
+    if (width > source_width) == (height > source_height):
+        way = cv2.INTER_LINEAR if width > source_width else cv2.INTER_AREA
+        return _as_uint8(cv2.resize(picture, (width, height), interpolation=way))
+    # INTER_AREA shrinks only where both axes do, so a picture of mixed axes takes one step an axis.
+    for target in ((width, source_height), (width, height)):
+        grows = target[0] > picture.shape[1] or target[1] > picture.shape[0]
+        picture = _as_uint8(cv2.resize(picture, target, interpolation=cv2.INTER_LINEAR if grows else cv2.INTER_AREA))
+    return picture
+
+
+def _as_uint8(picture: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    return np.asarray(picture, dtype=np.uint8)
+
+
+def _reach_edge(line_peaks: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """(n, lines) -> (n,): whether there is ink in the first or last lines of a picture."""
+    return (line_peaks[:, :EDGE_PIXELS].max(axis=1) | line_peaks[:, -EDGE_PIXELS:].max(axis=1)) > 0
+
+
+def _drop_fragments(cell: npt.NDArray[np.uint8]) -> None:
+    """Erase a neighbouring cell's fragments in place: first what blank paper divides, then single pieces."""
+    for lines, largest_share in (
+        (cell.T, LARGE_FRAGMENT_SHARE),  # from the left and the right: neighbours of one line are nearer
+        (cell.T[::-1], LARGE_FRAGMENT_SHARE),
+        (cell, FRAGMENT_SHARE),  # from the top and the bottom
+        (cell[::-1], FRAGMENT_SHARE),
+    ):
+        end = _find_fragment_end(lines)
+        if end and lines[:end].sum() < largest_share * cell.sum():
+            lines[:end] = 0
+    if _reach_edge(cell.max(axis=1)[None]) or _reach_edge(cell.max(axis=0)[None]):
+        _drop_pieces_at_edges(cell)
+
+
+def _find_fragment_end(lines: npt.NDArray[np.uint8]) -> int:
+    """How many lines from an edge on hold a fragment that reaches that edge and that blank lines part from the rest.
+
+    The first blank lines within DEEP_FRAGMENT end it. Where the fragment itself is parted, later ones within
+    FRAGMENT_DEPTH do, as long as most of its ink stands at the edge.
+    """
+    has_ink = lines.max(axis=1) * np.int64(BOX_SHARE) >= int(lines.max())  # a speck parts nothing and reaches nothing
+    if not has_ink[:EDGE_PIXELS].any():
+        return 0
+    is_gap = ~np.any(np.lib.stride_tricks.sliding_window_view(has_ink, GAP_PIXELS), axis=1)
+    gap_starts = np.flatnonzero(is_gap[: round(DEEP_FRAGMENT * len(lines))])
+    if not len(gap_starts):
+        return 0
+    first = int(gap_starts[0])
+    later = gap_starts[gap_starts <= FRAGMENT_DEPTH * len(lines)]
+    if len(later) and lines[first : later[-1]].sum() < lines[:first].sum():
+        return int(later[-1])
+    return first
+
+
+def _drop_pieces_at_edges(cell: npt.NDArray[np.uint8]) -> None:
+    """Erase small connected pieces that touch the edge and stay near it."""
+    height, width = cell.shape
+    count, pieces, boxes, _ = cv2.connectedComponentsWithStats((cell > 0).astype(np.uint8), connectivity=8)
+    shares = np.bincount(pieces.ravel(), weights=cell.ravel(), minlength=count) / cell.sum()
+    depth_x, depth_y = FRAGMENT_DEPTH * width, FRAGMENT_DEPTH * height
+    for piece in range(1, count):
+        left, top, box_width, box_height = (int(value) for value in boxes[piece, :4])
+        right, bottom = left + box_width, top + box_height
+        near_a_side = (
+            (left < EDGE_PIXELS and right <= depth_x)
+            or (top < EDGE_PIXELS and bottom <= depth_y)
+            or (right > width - EDGE_PIXELS and left >= width - depth_x)
+            or (bottom > height - EDGE_PIXELS and top >= height - depth_y)
+        )
+        if near_a_side and shares[piece] < FRAGMENT_SHARE:
+            cell[pieces == piece] = 0

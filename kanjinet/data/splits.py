@@ -1,0 +1,146 @@
+"""Which samples are used, and which of them for training, validation and test."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kanjinet.data.dataset import Labels
+from kanjinet.data.etl9g import NUM_DATA_SETS
+from kanjinet.errors import KanjinetError
+
+SPLITS = ("random", "writers", "etl9")
+PARTS = ("train", "validation", "test")
+TRAIN_SHARE, VALIDATION_SHARE, TEST_SHARE = 0.70, 0.15, 0.15
+
+# 14 : 3 : 3 of 20, spread so that a class with as few as five samples still has three for training
+_ETL9_TEST_SETS = 20  # at the beginning and as many at the end of the 200
+_ETL9_VALIDATION_SETS = 8  # of the 160 between, so that the choice of the best epoch does not look at the test
+_VALIDATION_SLOTS, _TEST_SLOTS = (3, 10, 16), (6, 13, 19)
+
+Indices = npt.NDArray[np.int64]
+
+
+def choose_samples(classes: npt.NDArray[np.uint16], limit: int | None, seed: int) -> Indices:
+    """Sample indices, ascending: all, or `limit` of them, as even over the classes as the number allows.
+
+    Raises:
+        KanjinetError: more samples are asked for than there are.
+    """
+    if limit is None:
+        return np.arange(len(classes))
+    if limit > len(classes):
+        raise KanjinetError(f"--sample-limit {limit:,}: the dataset has {len(classes):,} samples: choose fewer, or all")
+    shuffled = np.random.default_rng(seed).permutation(len(classes))
+    by_class = shuffled[np.argsort(classes[shuffled], kind="stable")]
+    sorted_classes = classes[by_class]
+    starts = np.flatnonzero(np.r_[True, sorted_classes[1:] != sorted_classes[:-1]])
+    rank_in_class = np.arange(len(by_class)) - np.repeat(starts, np.diff(np.r_[starts, len(by_class)]))
+    # Take everybody's first sample, then everybody's second, ...; classes in random order within a round.
+    class_order = np.random.default_rng([seed, 1]).permutation(int(classes.max()) + 1)
+    rounds = np.lexsort((class_order[sorted_classes], rank_in_class))
+    return np.sort(by_class[rounds[:limit]])
+
+
+def split_samples(labels: Labels, chosen: Indices, split: str, seed: int) -> dict[str, Indices]:
+    """Divide the chosen samples, 70 / 15 / 15, into disjoint index arrays for "train", "validation" and "test".
+
+    Args:
+        labels: of the whole dataset.
+        chosen: indices into it.
+        split: "random": stratified by class, so that a writer's other characters may be in training;
+            "writers": whole data sets, so that the writers of validation and test are never seen in training;
+            "etl9": the same, with the first 20 and the last 20 data sets as the test, as in the literature on ETL9,
+            and 8 of the 160 between for validation.
+        seed: of the shuffle.
+
+    Raises:
+        KanjinetError: too few samples or data sets to fill all three parts.
+    """
+    rng = np.random.default_rng([seed, 2])
+    if split == "writers":
+        slots = _slots_of_data_sets(labels.data_sets[chosen], rng)
+    elif split == "etl9":
+        slots = _slots_of_literature(labels.data_sets, rng)[labels.data_sets[chosen]]
+    else:
+        shuffled = rng.permutation(chosen)
+        chosen = shuffled[np.argsort(labels.classes[shuffled], kind="stable")]
+        pattern = np.array([1 if s in _VALIDATION_SLOTS else 2 if s in _TEST_SLOTS else 0 for s in range(20)])
+        slots = pattern[(np.arange(len(chosen)) + rng.integers(20)) % 20]
+    parts = {name: np.sort(chosen[slots == number]) for number, name in enumerate(PARTS)}
+    for name, indices in parts.items():
+        if len(indices) < 2:
+            raise KanjinetError(
+                f"{len(chosen)} samples leave {len(indices)} for {name}: use a larger --sample-limit, or none"
+            )
+    return parts
+
+
+def check_split_rule(training: dict[str, Any], where: Path) -> None:
+    """Refuse a model that does not say how its pictures were divided.
+
+    Args:
+        training: options of its training, as the model's file has them.
+        where: the file, for the message.
+
+    Raises:
+        KanjinetError: an option is missing, or none that a training has.
+    """
+    limit, seed = training.get("sample_limit"), training.get("seed")
+    if (
+        training.get("split") not in SPLITS
+        or not isinstance(training.get("dataset_sha256"), str)
+        or not (type(seed) is int and 0 <= seed < 1 << 32)
+        or not (limit is None or (type(limit) is int and limit > 0))
+    ):
+        raise KanjinetError(
+            f"{where}: does not say how the pictures of its training were divided: use a file that this toolkit wrote, "
+            "or evaluate it with --images"
+        )
+
+
+def split_as_trained(labels: Labels, dataset_sha256: str, training: dict[str, Any]) -> dict[str, Indices]:
+    """The parts that a network's own training used where it was on this dataset; of another one, all samples.
+
+    Args:
+        labels: of the whole dataset.
+        dataset_sha256: of the dataset.
+        training: options of the training, as a checkpoint has them.
+    """
+    is_same = training["dataset_sha256"] == dataset_sha256
+    chosen = choose_samples(labels.classes, training["sample_limit"] if is_same else None, training["seed"])
+    return split_samples(labels, chosen, training["split"], training["seed"])
+
+
+def _slots_of_data_sets(data_sets: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """0, 1 or 2 (train, validation, test) for each sample, by its data set."""
+    present = np.unique(data_sets)
+    if len(present) < 3:
+        raise KanjinetError(
+            f"--split writers needs samples of at least 3 data sets, the chosen ones are of {len(present)}: "
+            "use a larger --sample-limit, prepare more ETL9G files, or use --split random"
+        )
+    num_validation = max(1, round(len(present) * VALIDATION_SHARE))
+    num_test = max(1, round(len(present) * TEST_SHARE))
+    slot_of_set = np.zeros(256, dtype=np.int64)
+    shuffled = rng.permutation(present)
+    slot_of_set[shuffled[:num_validation]] = 1
+    slot_of_set[shuffled[num_validation : num_validation + num_test]] = 2
+    return slot_of_set[data_sets]
+
+
+def _slots_of_literature(data_sets: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """0, 1 or 2 (train, validation, test) for each number of a data set."""
+    missing = sorted(set(range(1, NUM_DATA_SETS + 1)) - set(np.unique(data_sets).tolist()))
+    if missing:
+        raise KanjinetError(
+            f"--split etl9 needs all {NUM_DATA_SETS} data sets, {len(missing)} are missing, number {missing[0]} the "
+            "first: prepare all 50 ETL9G files, or use --split writers"
+        )
+    slots = np.zeros(256, dtype=np.int64)
+    between = np.arange(_ETL9_TEST_SETS + 1, NUM_DATA_SETS - _ETL9_TEST_SETS + 1)
+    slots[1 : NUM_DATA_SETS + 1] = 2
+    slots[between] = 0
+    slots[rng.choice(between, _ETL9_VALIDATION_SETS, replace=False)] = 1
+    return slots

@@ -1,0 +1,1 @@
+"""Reading with trained networks: recognizer, metrics, report, image grids."""

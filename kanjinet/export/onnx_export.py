@@ -1,0 +1,206 @@
+"""A trained network as one ONNX file that is what its backend's name says."""
+
+import io
+import logging
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+
+from kanjinet import __version__
+from kanjinet.classes import NUM_CLASSES
+from kanjinet.errors import KanjinetError
+from kanjinet.export.fusion import InferenceForm, make_inference_form
+from kanjinet.export.verification import Promise, check_structure
+from kanjinet.model import LightweightKanjiNet
+
+PROMISES = {
+    "tract": Promise(opset=12, dynamic_batch=True, fixed_pooling=False),
+    "ort-tract": Promise(opset=11, dynamic_batch=True, fixed_pooling=True),
+    "strict": Promise(opset=11, dynamic_batch=False, fixed_pooling=True),
+}
+BACKENDS = tuple(PROMISES)
+DYNAMO = "torch.export"
+TORCHSCRIPT = "TorchScript"
+
+_DYNAMO_OPSET = 18  # the oldest that PyTorch's exporter writes; _lower brings it down to 12
+# Between opsets 12 and 18 these only took on further element types: the float32 form is the same.
+_SAME_IN_OPSET_12 = {"Add", "AveragePool", "Conv", "Gemm", "MaxPool", "Mul", "Relu", "Sigmoid"}
+_GLOBAL_POOLINGS = {"ReduceMean": "GlobalAveragePool", "ReduceMax": "GlobalMaxPool"}
+_TRACED_BATCH = 2  # PyTorch takes a batch of 1 for a constant
+
+
+@dataclass(frozen=True)
+class Export:
+    """An exported network.
+
+    Attributes:
+        model: the ONNX model, complete but for its metadata.
+        exporter: DYNAMO or TORCHSCRIPT, with PyTorch's version.
+        fallback_reason: why TorchScript was used in place of torch.export, or empty.
+    """
+
+    model: onnx.ModelProto
+    exporter: str
+    fallback_reason: str
+
+
+def pooling_of_backend(pooling_type: str, backend: str) -> str:
+    """The pooling type that a file for `backend` has: adaptive_* becomes fixed_*, which computes the same, or stays."""
+    return pooling_type.replace("adaptive", "fixed") if PROMISES[backend].fixed_pooling else pooling_type
+
+
+def export_network(network: LightweightKanjiNet, backend: str) -> Export:
+    """Export a network, in evaluation mode, with batch norm folded.
+
+    Input "input": (batch, 1, size, size) float32; output "output": (batch, 3036) float32.
+
+    Raises:
+        KanjinetError: the graph does not keep the backend's promise.
+    """
+    promise = PROMISES[backend]
+    form = make_inference_form(network, fixed_pooling=promise.fixed_pooling)
+    reason = ""
+    if backend == "tract":
+        try:
+            return Export(_export_dynamo(form, promise), f"{DYNAMO}, PyTorch {torch.__version__}", "")
+        except (torch.onnx.errors.OnnxExporterError, ImportError, KanjinetError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    model = _export_torchscript(form, promise)
+    return Export(model, f"{TORCHSCRIPT}, PyTorch {torch.__version__}", reason)
+
+
+def add_metadata(model: onnx.ModelProto, properties: dict[str, str]) -> None:
+    """Write what the file says about itself: producer, description and properties."""
+    model.producer_name, model.producer_version = "kanjinet", __version__
+    model.doc_string = (
+        f"LightweightKanjiNet {properties['model_version']}: scores of the {NUM_CLASSES} characters of ETL9G for "
+        "pictures of single characters. Metadata: class_table is the characters in the order of the scores, "
+        "preprocessing_contract what must happen to a picture before."
+    )
+    helper.set_model_props(model, properties)
+
+
+def _export_dynamo(form: InferenceForm, promise: Promise) -> onnx.ModelProto:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which nothing here uses
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the insides of PyTorch; the result is checked
+        program = torch.onnx.export(
+            form,
+            (_make_example(form, _TRACED_BATCH),),
+            dynamo=True,
+            opset_version=_DYNAMO_OPSET,
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            verbose=False,
+        )
+    assert program is not None
+    return _finish(_lower(program.model_proto), form, promise)
+
+
+def _export_torchscript(form: InferenceForm, promise: Promise) -> onnx.ModelProto:
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch calls this exporter old; opset 11 needs it
+        torch.onnx.export(
+            form,
+            (_make_example(form, _TRACED_BATCH if promise.dynamic_batch else 1),),
+            file,  # type: ignore[arg-type]  # this exporter takes one; the annotation is the other's
+            dynamo=False,
+            opset_version=promise.opset,
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}} if promise.dynamic_batch else None,
+        )
+    return _finish(onnx.load_from_string(file.getvalue()), form, promise)
+
+
+def _make_example(form: InferenceForm, batch: int) -> torch.Tensor:
+    return torch.zeros(batch, 1, form.config.image_size, form.config.image_size)
+
+
+def _finish(exported: onnx.ModelProto, form: InferenceForm, promise: Promise) -> onnx.ModelProto:
+    """A model with the exported nodes and weights and nothing else of what the exporters add.
+
+    They leave traces of the source code, intermediate shapes with batch names that contradict a batch pinned by the
+    user (tract then refuses the file), constants as nodes, and an IR version newer than the opset needs.
+    """
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in exported.graph.initializer}
+    nodes = []
+    for node in exported.graph.node:
+        if node.op_type == "Constant" and [each.name for each in node.attribute] == ["value"]:
+            tensors[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+            continue
+        attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        nodes.append(
+            helper.make_node(node.op_type, node.input, node.output, node.name, domain=node.domain, **attributes)
+        )
+    used = {name for node in nodes for name in node.input}
+    batch = "batch" if promise.dynamic_batch else 1
+    side = form.config.image_size
+    values = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "LightweightKanjiNet",
+        [values("input", onnx.TensorProto.FLOAT, [batch, 1, side, side], "pictures: ink 1 on paper 0")],
+        [values("output", onnx.TensorProto.FLOAT, [batch, NUM_CLASSES], "scores before the softmax, in class order")],
+        [
+            numpy_helper.from_array(np.ascontiguousarray(tensor), name)
+            for name, tensor in tensors.items()
+            if name in used
+        ],
+    )
+    opsets = [helper.make_opsetid("", promise.opset)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets))
+    check_structure(model, promise, side, NUM_CLASSES)
+    return model
+
+
+def _lower(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Rewrite what differs between opset 18 and opset 12 in the few operators that the network uses.
+
+    Raises:
+        KanjinetError: an operator for which no rewriting is known.
+    """
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.value_info
+    }
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type in _GLOBAL_POOLINGS:
+            node = _lower_reduction(node, constants)
+        elif node.op_type == "Reshape":
+            node = _lower_flattening(node, constants, shapes)
+        elif node.op_type not in _SAME_IN_OPSET_12:
+            raise KanjinetError(f"no opset-12 form of operator {node.op_type} is known")
+        nodes.append(node)
+    lowered = onnx.ModelProto()
+    lowered.CopyFrom(model)
+    del lowered.graph.node[:]
+    lowered.graph.node.extend(nodes)
+    return lowered
+
+
+def _lower_reduction(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> onnx.NodeProto:
+    """Over both sides of the map: a global pooling, which onnxruntime runs without changing the layout in memory."""
+    axes = constants.get(node.input[1]) if len(node.input) == 2 else None
+    keep = next((attribute.i for attribute in node.attribute if attribute.name == "keepdims"), 1)
+    if axes is None or sorted(axis % 4 for axis in axes.tolist()) != [2, 3] or not keep:
+        raise KanjinetError(f"{node.op_type} over axes {axes} is no global pooling, so it has no opset-12 form")
+    return helper.make_node(_GLOBAL_POOLINGS[node.op_type], node.input[:1], node.output, node.name)
+
+
+def _lower_flattening(
+    node: onnx.NodeProto, constants: dict[str, np.ndarray], shapes: dict[str, list[int]]
+) -> onnx.NodeProto:
+    """Reshape to (-1, n) with n = all but the batch: Flatten, which has no allowzero and no shape to compute."""
+    features = int(np.prod(shapes.get(node.input[0], [0])[1:]))
+    target = constants.get(node.input[1])
+    if target is None or target.tolist() != [-1, features] or features <= 0:
+        raise KanjinetError(f"Reshape to {target} is no flattening, so it has no opset-12 form")
+    return helper.make_node("Flatten", node.input[:1], node.output, node.name, axis=1)

@@ -1,0 +1,153 @@
+"""Reading ONNX files that may come from anyone, and writing graphs node by node."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from google.protobuf.message import DecodeError, Message
+from onnx import helper, numpy_helper
+
+from kanjinet.errors import KanjinetError
+from kanjinet.storage.files import read_bounded
+
+Array = npt.NDArray[Any]
+
+LARGEST_MODEL_BYTES = 1 << 28
+INPUT, OUTPUT = "input", "output"  # of every exported network
+CHECKSUM = "content_sha256"
+
+
+def read_self_contained(path: Path, remedy: str) -> bytes:
+    """The bytes of an ONNX file that names no other file: an engine would read whatever path stands in it.
+
+    Args:
+        path: the file.
+        remedy: what a user can do when it is refused, for the message.
+
+    Raises:
+        KanjinetError: not an ONNX file, a damaged one, or one whose weights lie elsewhere.
+        OSError: it cannot be read.
+    """
+    content = read_bounded(path, LARGEST_MODEL_BYTES, remedy)
+    check_seal(content, path, remedy)
+    try:
+        model = onnx.load_model_from_string(content)
+    except DecodeError as error:
+        raise KanjinetError(
+            f"{path}: onnxruntime does not take it, because it is not an ONNX file ({error}): {remedy}"
+        ) from error
+    for tensor in _find_tensors(model):
+        if tensor.external_data or tensor.data_location != onnx.TensorProto.DEFAULT:
+            location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+            raise KanjinetError(
+                f"{path}: its tensor {tensor.name!r} lies in another file, {location!r}, which is never read: {remedy}"
+            )
+    return content
+
+
+def seal(content: bytes) -> bytes:
+    """An ONNX file with one more metadata entry at its end, CHECKSUM: the SHA-256 of all bytes before it.
+
+    A Protocol Buffers message may go on after its end: what is appended is read as if it had stood in it.
+    """
+    entry = onnx.StringStringEntryProto(key=CHECKSUM, value=hashlib.sha256(content).hexdigest())
+    return content + onnx.ModelProto(metadata_props=[entry]).SerializeToString()
+
+
+def check_seal(content: bytes, path: Path, remedy: str) -> None:
+    """Compare an ONNX file with the checksum at its end, where it has one; older files have none.
+
+    Raises:
+        KanjinetError: it was damaged, or changed by another program.
+    """
+    length = len(seal(b""))
+    if CHECKSUM.encode() in content[-length:] and seal(content[:-length]) != content:
+        raise KanjinetError(f"{path}: damaged or changed, its {CHECKSUM} is not that of its content: {remedy}")
+
+
+def _find_tensors(message: Message) -> Iterator[onnx.TensorProto]:
+    """Every tensor in a message, however deep: of graphs, subgraphs, attributes, functions and sparse tensors."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is not None:
+            for each in value if not isinstance(value, Message) else [value]:
+                yield from _find_tensors(each)
+
+
+class GraphWriter:
+    """Collects nodes and tensors; names are as short as they can be, because a file holds each several times.
+
+    Attributes:
+        nodes: in the order in which they are computed.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self._tensors: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._arrays: dict[str, Array] = {}
+
+    def tensor(self, array: npt.ArrayLike | np.generic) -> str:
+        """The name of a constant; equal ones share it."""
+        value = np.ascontiguousarray(array).reshape(np.shape(array))  # ascontiguousarray makes a scalar a vector
+        name = self._tensors.setdefault((str(value.dtype), value.shape, value.tobytes()), f"c{len(self._tensors)}")
+        self._arrays[name] = value
+        return name
+
+    def add(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        """Append a node; returns the name of its output, by default a new one."""
+        output = output or f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        return output
+
+    def copy(self, node: onnx.NodeProto, names: dict[str, str]) -> None:
+        """Append a node of another graph.
+
+        Args:
+            node: with one output.
+            names: this graph's names of the other's values, to which its output is added.
+        """
+        inputs = [names.get(name, name) for name in node.input]
+        names[node.output[0]] = self.add(node.op_type, *inputs, output=keep_graph_output(node), **read_attributes(node))
+
+    def build(self, source: onnx.ModelProto, opset: int | None = None) -> onnx.ModelProto:
+        """A model with these nodes, and the name, inputs and outputs of another one.
+
+        Args:
+            source: the other one.
+            opset: to declare; by default the other one's.
+        """
+        used = {each for node in self.nodes for each in node.input}
+        tensors = [numpy_helper.from_array(array, key) for key, array in self._arrays.items() if key in used]
+        opsets = [helper.make_opsetid("", opset or source.opset_import[0].version)]
+        graph = helper.make_graph(self.nodes, source.graph.name, source.graph.input, source.graph.output, tensors)
+        return helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets))
+
+
+def read_tensors(model: onnx.ModelProto) -> dict[str, Array]:
+    """A model's constants by name."""
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def read_attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """A node's attributes as Python values."""
+    return {each.name: helper.get_attribute_value(each) for each in node.attribute}
+
+
+def keep_graph_output(node: onnx.NodeProto) -> str:
+    """The graph's output keeps its name; every other value gets a new one, which is what "" stands for."""
+    return OUTPUT if node.output[0] == OUTPUT else ""
+
+
+def list_users(nodes: Iterable[onnx.NodeProto]) -> dict[str, list[onnx.NodeProto]]:
+    """The nodes that take each value in."""
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in nodes:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    return users

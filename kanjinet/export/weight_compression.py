@@ -1,0 +1,93 @@
+"""An exported network whose weights take less room in the file, and float32 again when an engine loads it.
+
+Engines compute a Cast or a Mul of constants once, on loading: the file is small, and as fast as a float32 one.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from kanjinet.export.onnx_graph import Array, GraphWriter, keep_graph_output, read_attributes, read_tensors
+
+LARGEST_LAYER = 1_000_000  # weights; tract 0.23 computes larger constants anew at every run
+SMALLEST_TENSOR = 64  # values; a smaller one takes no room worth a node
+WEIGHTED = ("Conv", "Gemm")  # input 1: weights by output channel; input 2: bias
+_INT8_MAX = 127
+
+
+def store_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network with its weights stored in 16 bits; computation, input and output stay float32."""
+
+    def write(writer: GraphWriter, array: Array, _is_weights: bool) -> str:
+        if array.size < SMALLEST_TENSOR:
+            return writer.tensor(array)
+        return writer.add("Cast", writer.tensor(array.astype(np.float16)), to=onnx.TensorProto.FLOAT)
+
+    return _rewrite_tensors(split_large_layers(model), write)
+
+
+def store_int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network with its weights stored in 8 bits, a scale for each output channel; all else stays float32."""
+
+    def write(writer: GraphWriter, array: Array, is_weights: bool) -> str:
+        if not is_weights:
+            return writer.tensor(array)
+        scale, codes = quantize_weights(array)
+        whole = writer.add("Cast", writer.tensor(codes), to=onnx.TensorProto.FLOAT)
+        factor = writer.add("Cast", writer.tensor(align(scale, array.ndim)), to=onnx.TensorProto.FLOAT)
+        return writer.add("Mul", whole, factor)
+
+    return _rewrite_tensors(split_large_layers(model), write)
+
+
+def _rewrite_tensors(model: onnx.ModelProto, write: Callable[[GraphWriter, Array, bool], str]) -> onnx.ModelProto:
+    """The same nodes, with each constant as `write` writes it: once, however many nodes use it."""
+    tensors, writer = read_tensors(model), GraphWriter()
+    weights = {node.input[1] for node in model.graph.node if node.op_type in WEIGHTED}
+    names = {name: write(writer, array, name in weights) for name, array in tensors.items()}
+    for node in model.graph.node:
+        writer.copy(node, names)
+    return writer.build(model)
+
+
+def quantize_weights(weights: Array, least_scale: npt.ArrayLike = 0) -> tuple[Array, Array]:
+    """Weights (channels, ...) -> scales (channels,) float16, and codes of the weights' shape, int8 in -127 ... 127.
+
+    Scales of 16 bits halve their room and lose nothing: the codes are computed for the rounded scale.
+
+    Args:
+        weights: one row a channel.
+        least_scale: no channel's scale is smaller, one number or (channels,).
+    """
+    largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
+    wanted = np.maximum(np.maximum(largest, 1e-3) / _INT8_MAX, least_scale)  # float16 has few digits for less
+    scale = wanted.astype(np.float16)
+    scale = np.where(scale < wanted, np.nextafter(scale, np.float16(np.inf)), scale)
+    codes = np.rint(weights / align(scale.astype(np.float32), weights.ndim))
+    return scale, codes.astype(np.int8)
+
+
+def align(scale: Array, rank: int) -> Array:
+    """(channels,) -> (channels, 1, ...), which multiplies a tensor of this rank by channel."""
+    return scale.reshape(-1, *[1] * (rank - 1))
+
+
+def split_large_layers(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Divide linear layers of more than LARGEST_LAYER weights into several with a part of the outputs each."""
+    tensors, writer = read_tensors(model), GraphWriter()
+    names = {name: writer.tensor(array) for name, array in tensors.items()}
+    for node in model.graph.node:
+        weights = tensors.get(node.input[1]) if node.op_type == "Gemm" else None
+        if weights is None or weights.size <= LARGEST_LAYER:
+            writer.copy(node, names)
+            continue
+        count = -(-weights.size // LARGEST_LAYER)
+        parts = zip(np.array_split(weights, count), np.array_split(tensors[node.input[2]], count), strict=True)
+        outputs = [
+            writer.add("Gemm", names[node.input[0]], writer.tensor(part), writer.tensor(bias), **read_attributes(node))
+            for part, bias in parts
+        ]
+        names[node.output[0]] = writer.add("Concat", *outputs, output=keep_graph_output(node), axis=1)
+    return writer.build(model)

@@ -1,0 +1,161 @@
+"""Files that are either whole or absent: written under a temporary name, then renamed."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from kanjinet.errors import KanjinetError
+from kanjinet.storage.locks import hold_file, open_no_link
+
+PARTIAL_SUFFIX = ".part"  # a leftover of a killed run; the next run replaces it
+LARGEST_JSON_BYTES = 8 << 20  # the toolkit's own have at most some 100 kB, and each byte may take 30 in memory
+
+_REMEDIES = {
+    errno.ENOSPC: "free some disk space and run the same command again",
+    errno.EDQUOT: "free some disk space and run the same command again",
+    errno.EACCES: "check the permissions, or choose another folder",
+    errno.EPERM: "check the permissions, or choose another folder",
+    errno.EROFS: "choose a folder that can be written to",
+    errno.ENOTDIR: "a file stands where a folder is needed; choose another path",
+    errno.EISDIR: "a folder stands where a file is needed; choose another path",
+    errno.EIO: "check the disk, then run the same command again",
+    errno.ENOENT: "check the path, and that nobody else removes it, then run the same command again",
+}
+
+
+def describe_os_error(error: OSError) -> str:
+    """One line for an operating-system error: file, what went wrong, and what to do about it."""
+    parts = [str(error.filename)] if error.filename else []
+    parts.append(error.strerror or str(error) or type(error).__name__)
+    remedy = _REMEDIES.get(error.errno or 0)
+    return ": ".join([*parts, remedy] if remedy else parts)
+
+
+@contextmanager
+def replace_on_success(path: Path) -> Iterator[IO[bytes]]:
+    """Open a binary file that becomes `path` only when the block ends without an error.
+
+    The bytes go to a temporary name in the same folder, reach the disk, and are then renamed over `path`;
+    after an error the temporary file is gone and an earlier `path` is untouched. Of two processes that write the same
+    `path`, the second waits for the first.
+
+    Raises:
+        OSError: with `path` as its file name, also where the failing call did not know the name.
+    """
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    with _naming(path, partial), hold_file(partial):
+        try:
+            with open(partial, "w+b", opener=open_no_link) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first error is the one to tell of
+                partial.unlink()
+            raise
+
+
+@contextmanager
+def _naming(path: Path, partial: Path | None = None) -> Iterator[None]:
+    """Give an OSError of a call that knows no file name, or only that of `partial`, the name of `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(partial), partial):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def read_bytes(path: Path, most_bytes: int = -1) -> bytes:
+    """The bytes of a file, or only the first `most_bytes`.
+
+    Raises:
+        OSError: with `path` as its file name, also where the failing call did not know the name.
+    """
+    with _naming(path), open(path, "rb") as file:
+        return file.read(most_bytes)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented UTF-8 JSON, characters not escaped, whole or not at all."""
+    text = json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    with replace_on_success(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Read a UTF-8 JSON file; a byte-order mark, as Windows' editors write it, is passed over.
+
+    Args:
+        path: the file.
+        remedy: what a user can do when it is missing or damaged, for the message.
+
+    Raises:
+        KanjinetError: the file is missing, larger than LARGEST_JSON_BYTES, or not JSON.
+    """
+    try:
+        return json.loads(read_bounded(path, LARGEST_JSON_BYTES, remedy).decode("utf-8-sig"))
+    except FileNotFoundError as error:
+        raise KanjinetError(f"{path}: not found: {remedy}") from error
+    except (ValueError, RecursionError) as error:
+        raise KanjinetError(f"{path}: not a JSON file ({error}): {remedy}") from error
+
+
+def read_bounded(path: Path, largest_bytes: int, remedy: str) -> bytes:
+    """The bytes of a file that may come from anyone.
+
+    Raises:
+        KanjinetError: a pipe or a device, which may never end, or more than `largest_bytes`.
+        OSError: not there, or not readable.
+    """
+    check_regular(path, remedy)
+    content = read_bytes(path, largest_bytes + 1)
+    if len(content) > largest_bytes:
+        raise KanjinetError(f"{path}: larger than {largest_bytes:,} bytes: {remedy}")
+    return content
+
+
+def check_regular(path: Path, remedy: str) -> None:
+    """Refuse what would keep a reader waiting for ever.
+
+    Raises:
+        KanjinetError: a pipe, a socket or a device.
+        OSError: not there.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a folder says so
+        raise KanjinetError(f"{path}: a pipe or a device where a file is needed: {remedy}")
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with _naming(path), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
+
+
+def _sha256(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder and its parents; an existing folder is fine.
+
+    Raises:
+        KanjinetError: a file stands in its place.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise KanjinetError(f"{path}: is a file where a folder is needed: choose another folder") from error
+    return path

@@ -1,0 +1,155 @@
+"""A trained network as a SafeTensors file whose header says all that is needed to use it without this toolkit.
+
+Source of the format: https://huggingface.co/docs/safetensors (8 bytes of header length, JSON header, raw tensors).
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+
+from kanjinet.classes import CHARACTERS
+from kanjinet.contract import check_preprocessing
+from kanjinet.errors import KanjinetError, brief
+from kanjinet.model import LightweightKanjiNet
+from kanjinet.storage.checkpoint import Checkpoint, hash_tensors, load_checkpoint, rebuild_model
+from kanjinet.storage.files import read_bounded
+from kanjinet.storage.model_card import describe_model
+from kanjinet.storage.zip_files import LARGEST_UNPACKED_BYTES
+
+SAFETENSORS_FORMAT = "kanjinet-safetensors-1"
+WEIGHTS_CHECKSUM, HEADER_CHECKSUM = "weights_sha256", "header_sha256"
+INSTALL_REMEDY = "python -m pip install safetensors"
+_REMEDY = "use a .safetensors file that convert_to_safetensors.py wrote, or convert the checkpoint again"
+
+
+def serialize_checkpoint(checkpoint: Checkpoint, where: Path) -> bytes:
+    """The bytes of a SafeTensors file: every tensor of the state dictionary, and a header of strings.
+
+    Args:
+        checkpoint: the network and its provenance.
+        where: the checkpoint's file, for messages.
+
+    Raises:
+        KanjinetError: the package safetensors is missing, or the checkpoint's preprocessing is not known.
+    """
+    try:
+        from safetensors.torch import save
+    except ImportError as error:
+        raise KanjinetError(f"the package safetensors is missing: {INSTALL_REMEDY}") from error
+    tensors = {
+        name: tensor.detach().cpu().contiguous().clone()  # no two names may share memory
+        for name, tensor in checkpoint.model.state_dict().items()
+    }
+    header = {
+        "format": "pt",
+        "kanjinet_format": SAFETENSORS_FORMAT,
+        **describe_model(checkpoint, where),
+        WEIGHTS_CHECKSUM: hash_tensors(tensors),
+    }
+    return _sort_header(bytes(save(tensors, metadata={**header, HEADER_CHECKSUM: _hash_header(header)})))
+
+
+def _sort_header(content: bytes) -> bytes:
+    """The same file with its header's entries in order: the package leaves those of the metadata in a random one."""
+    length = int.from_bytes(content[:8], "little")
+    entries = json.loads(content[8 : 8 + length])
+    header = json.dumps(entries, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8")
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
+
+
+def _hash_header(header: dict[str, str]) -> str:
+    """SHA-256, in hex, of a header's entries but HEADER_CHECKSUM, by name, as JSON with ASCII alone."""
+    entries = {name: value for name, value in header.items() if name != HEADER_CHECKSUM}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode("ascii")).hexdigest()
+
+
+def load_safetensors(path: Path) -> Checkpoint:
+    """Rebuild a trained network from a SafeTensors file alone.
+
+    Raises:
+        KanjinetError: no such file, a damaged one, or one of another format, network or class table.
+    """
+    header, tensors = _read(path)
+    if header.get("kanjinet_format") != SAFETENSORS_FORMAT:
+        found = header.get("kanjinet_format")
+        raise KanjinetError(f"{path}: format {brief(found)}, expected {SAFETENSORS_FORMAT!r}: {_REMEDY}")
+    if header.get("class_table") != CHARACTERS:
+        raise KanjinetError(f"{path}: another class table: {_REMEDY}")
+    for name, compute in (
+        (HEADER_CHECKSUM, lambda: _hash_header(header)),
+        (WEIGHTS_CHECKSUM, lambda: hash_tensors(tensors)),
+    ):
+        if name in header and header[name] != compute():  # older files have none
+            raise KanjinetError(f"{path}: damaged, its {name} is not that of its content: {_REMEDY}")
+    try:
+        check_preprocessing(header["preprocessing"], str(path))
+        return Checkpoint(
+            model=rebuild_model(json.loads(header["config"]), tensors),
+            preprocessing=header["preprocessing"],
+            synthetic=bool(json.loads(header["synthetic"])),
+            training=dict(json.loads(header["training"])),
+            dataset_sha256=header["dataset_sha256"],
+            environment=dict(json.loads(header["environment"])),
+        )
+    except KeyError as error:
+        raise KanjinetError(f"{path}: no {error} in its header: {_REMEDY}") from error
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise KanjinetError(f"{path}: its tensors do not fit its header ({first_line}): {_REMEDY}") from error
+
+
+def load_trained_network(path: Path) -> Checkpoint:
+    """Rebuild a trained network from a .safetensors file or, with any other name, a checkpoint.
+
+    Raises:
+        KanjinetError: no such file, a damaged one, or one of another format, network, preprocessing or class table.
+    """
+    if path.suffix.lower() == ".safetensors":
+        return load_safetensors(path)
+    checkpoint = load_checkpoint(path)
+    check_preprocessing(checkpoint.preprocessing, str(path))
+    return checkpoint
+
+
+def compare_tensors(before: LightweightKanjiNet, after: LightweightKanjiNet) -> int:
+    """Compare every tensor of two networks bit by bit.
+
+    Returns:
+        How many tensors were compared.
+
+    Raises:
+        KanjinetError: names, shapes, types or bytes differ.
+    """
+    expected, found = before.state_dict(), after.state_dict()
+    if expected.keys() != found.keys():
+        raise KanjinetError(f"tensors differ: {', '.join(sorted(expected.keys() ^ found.keys()))}")
+    for name, tensor in expected.items():
+        other = found[name]
+        if (tensor.shape, tensor.dtype) != (other.shape, other.dtype) or _to_bytes(tensor) != _to_bytes(other):
+            raise KanjinetError(f"tensor {name} differs after reloading")
+    return len(expected)
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+    except ImportError as error:
+        raise KanjinetError(f"the package safetensors is missing: {INSTALL_REMEDY}") from error
+    if not path.is_file():
+        raise KanjinetError(f"{path}: not found: {_REMEDY}")
+    # A mapped file that another process cuts short would end this one.
+    content = read_bounded(path, LARGEST_UNPACKED_BYTES, _REMEDY)
+    try:
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return dict(header.get("__metadata__", {})), tensors
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise KanjinetError(f"{path}: not a SafeTensors file, or a damaged one ({error}): {_REMEDY}") from error
+
+
+def _to_bytes(tensor: torch.Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().numpy().tobytes()

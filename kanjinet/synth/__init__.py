@@ -1,0 +1,1 @@
+"""Sample handwriting: KanjiVG strokes, simulated writers, rasterizer, sheets."""

@@ -1,0 +1,126 @@
+"""How ETL9G lays its characters out: sheets, positions, serial numbers, dates; and sample sheets in that layout.
+
+Source: AIST, "Specification of ETL-9", and its published first fields of records of ETL9G_01, _11 and _21.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from kanjinet.classes import CLASS_OF_CHARACTER, JIS_CODES, NUM_CLASSES, NUM_HIRAGANA, jis_to_character
+from kanjinet.data.etl9g import (
+    CELL_HEIGHT,
+    CELL_WIDTH,
+    MAX_INK,
+    RECORD_DTYPE,
+    SETS_PER_FILE,
+    SHEETS_PER_SET,
+    SYNTHETIC_MARK,
+    pack_pixels,
+)
+from kanjinet.synth.glyph_table import Copybook
+from kanjinet.synth.handwriting import COLUMNS_PER_SHEET, invent_writer, write_sheet
+
+CONTACT_CHARACTERS = "あきさふはばぱ申由甲土士未末千干牛午大犬太己巳関閲永飛鬼識"
+CHARACTERS_PER_SHEET = 152  # the last sheet of a set has 148
+GATHERED_YYMM = 8212
+_SHEETS_WITH_THREE_HIRAGANA = range(3, 20, 2)  # 9 sheets; the other 11 have four: 71 in all
+# AIST's samples give the first three; the rest continues them: (file, months after October 1983).
+_SCAN_MONTHS = ((1, 0), (11, 1), (21, 8), (50, 17))
+
+
+def list_sheet_classes() -> list[npt.NDArray[np.int64]]:
+    """The classes of each of a data set's 20 sheets, in the order of writing.
+
+    Kanji follow JIS order across the sheets; hiragana stand between them, 3 or 4 a sheet. Where exactly is known of
+    no sheet; these places agree with AIST's samples (0x3124 is number 101 of sheet 1, 0x3227 number 49 of sheet 2).
+    """
+    sheets = []
+    kanji, kana = NUM_HIRAGANA, 0
+    for sheet in range(1, SHEETS_PER_SET + 1):
+        size = min(CHARACTERS_PER_SHEET, NUM_CLASSES - CHARACTERS_PER_SHEET * (sheet - 1))
+        num_kana = 3 if sheet in _SHEETS_WITH_THREE_HIRAGANA else 4
+        spacing = size // num_kana
+        places = np.arange(num_kana) * spacing + sheet * 23 % spacing
+        classes = np.zeros(size, dtype=np.int64)
+        is_kana = np.isin(np.arange(size), places)
+        classes[is_kana] = np.arange(kana, kana + num_kana) * 29 % NUM_HIRAGANA  # 29 and 71 share no factor
+        classes[~is_kana] = np.arange(kanji, kanji + size - num_kana)
+        kanji += size - num_kana
+        kana += num_kana
+        sheets.append(classes)
+    return sheets
+
+
+def scanned_yymm(file_number: int) -> int:
+    """When a file's sheets were scanned, YYMM in decimal: 8310 for file 1, 8311 for 11, 8406 for 21."""
+    files, months = zip(*_SCAN_MONTHS, strict=True)
+    month = 9 + int(np.interp(file_number, files, months))  # counted from January 1983
+    return (83 + month // 12) * 100 + month % 12 + 1
+
+
+def make_sheet_records(
+    copybook: Copybook, data_set: int, sheet: int, seed: int, difficulty: float
+) -> npt.NDArray[np.void]:
+    """One sheet of one simulated writer, as records.
+
+    The result depends on the arguments alone, so sheets can be made in any order and by any process.
+
+    Args:
+        copybook: the strokes.
+        data_set: 1-200.
+        sheet: 1-20, within the data set.
+        seed: of the whole sample.
+        difficulty: 0 (copybook) ... 1 (hasty).
+
+    Returns:
+        (152,) of `RECORD_DTYPE`; (148,) for sheet 20.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(data_set, sheet)))
+    classes = list_sheet_classes()[sheet - 1]
+    writer = invent_writer(rng, difficulty)
+    images = write_sheet(copybook, classes, writer, rng)
+    records = np.zeros(len(classes), dtype=RECORD_DTYPE)
+    jis_codes = JIS_CODES[classes]
+    places = np.arange(len(classes))
+    records["sheet"] = (data_set - 1) % SETS_PER_FILE * SHEETS_PER_SET + sheet
+    records["jis_code"] = jis_codes
+    records["reading"] = [f"U+{ord(jis_to_character(int(code))):04X}".ljust(8).encode() for code in jis_codes]
+    records["serial"] = places + 1
+    records["gathered_yymm"] = GATHERED_YYMM
+    records["scanned_yymm"] = scanned_yymm((data_set - 1) // SETS_PER_FILE + 1)
+    records["position_x"] = places % COLUMNS_PER_SHEET
+    records["position_y"] = places // COLUMNS_PER_SHEET
+    records["undefined_header"] = SYNTHETIC_MARK
+    records["pixels"] = pack_pixels(images)
+    return records
+
+
+def draw_contact_sheet(
+    copybook: Copybook, seed: int, difficulty: float, characters: str = CONTACT_CHARACTERS
+) -> npt.NDArray[np.uint8]:
+    """A picture to judge the handwriting by: a row of 16 writers for each of some characters, then six by one writer.
+
+    Ink is shown at twice its darkness.
+
+    Args:
+        copybook: the strokes.
+        seed: for writers other than those of the files.
+        difficulty: 0 (copybook) ... 1 (hasty).
+        characters: of the 3,036; those of the first rows, look-alikes among them unless others are asked for.
+
+    Returns:
+        (rows * 127, 16 * 128) uint8, ink dark on white.
+    """
+    shared = np.array([CLASS_OF_CHARACTER[character] for character in characters])
+    columns = []
+    for number in range(COLUMNS_PER_SHEET):
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, number)))
+        columns.append(write_sheet(copybook, shared, invent_writer(rng, difficulty), rng, with_fragments=False))
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, COLUMNS_PER_SHEET)))
+    various = rng.choice(NUM_CLASSES, (6, COLUMNS_PER_SHEET), replace=False)
+    images = write_sheet(copybook, various.ravel(), invent_writer(rng, difficulty), rng)
+    grid = np.concatenate([np.stack(columns, axis=1), images.reshape(6, COLUMNS_PER_SHEET, CELL_HEIGHT, CELL_WIDTH)])
+    grid = 255 - np.minimum(grid, MAX_INK // 2) * (255 // (MAX_INK // 2))
+    grid[:, :, :, 0] = np.minimum(grid[:, :, :, 0], 220)
+    grid[:, :, 0] = np.minimum(grid[:, :, 0], 220)
+    return grid.transpose(0, 2, 1, 3).reshape(-1, COLUMNS_PER_SHEET * CELL_WIDTH)

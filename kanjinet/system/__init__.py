@@ -1,0 +1,1 @@
+"""The machine, its packages, and the preflight checks: standard library only."""

@@ -1,0 +1,208 @@
+"""What preflight_check.py looks at: one function a group of checks; each works before any package is installed.
+
+`kanjinet.data.etl9g` needs numpy, so it is imported only where it is used, and its absence is a result.
+"""
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from kanjinet.errors import KanjinetError
+from kanjinet.storage.files import describe_os_error
+from kanjinet.system.machine import Gpu, describe_python_range, find_gpu, is_python_supported
+from kanjinet.system.packages import ImportResult, is_version_enough, read_requirements, try_imports
+
+STAGE_SCRIPTS = (
+    "make_sample_etl9g.py",
+    "prepare_etl9g_dataset.py",
+    "test_etl9g_setup.py",
+    "train_etl9g_model.py",
+    "average_models.py",
+    "calibrate_model.py",
+    "evaluate_model.py",
+    "recognize_kanji.py",
+    "convert_to_onnx.py",
+    "convert_to_safetensors.py",
+    "generate_enhanced_mapping.py",
+    "serve_web.py",
+)
+LEAST_RAM_GIB, GOOD_RAM_GIB = 2, 8
+DATASET_BYTES_PER_RECORD = 64 * 64 + 64  # a picture at the default size, and room for its labels
+OTHER_OUTPUT_BYTES = 200 * 10**6  # checkpoints and exports of one training run
+RECORDS_LOOKED_AT = 50  # at either end of each file: enough to tell another database from ETL9G
+
+Status = Literal["ok", "warning", "failed"]
+_SETUP_REMEDY = "run setup_etl9g.py, and activate the environment that it makes"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the table: what was looked at, how it is, and what to do about it."""
+
+    group: str
+    name: str
+    status: Status
+    value: str
+    remedy: str = ""
+
+
+def run_checks(etl_dir: Path, root: Path) -> list[Check]:
+    """Every check, in the order of the table.
+
+    Args:
+        etl_dir: the folder of the ETL9G files.
+        root: the toolkit's folder.
+    """
+    imports = try_imports(read_requirements(root / "requirements.txt"), root)
+    data_checks, records = check_data(etl_dir)
+    return [
+        check_python(),
+        check_ram(),
+        check_disk(records),
+        *check_packages(imports, root),
+        check_gpu(find_gpu(), imports["torch"]),
+        *data_checks,
+        check_scripts(root),
+    ]
+
+
+def check_python() -> Check:
+    """The version of Python."""
+    value = f"{platform.python_version()} ({sys.executable})"
+    if is_python_supported():
+        return Check("system", "Python", "ok", value)
+    remedy = f"the packages need Python {describe_python_range()}: install one, and run setup_etl9g.py with it"
+    return Check("system", "Python", "failed", value, remedy)
+
+
+def check_ram() -> Check:
+    """The memory of the machine."""
+    try:
+        import psutil
+    except ImportError:
+        return Check("system", "RAM", "warning", "unknown before psutil is installed", _SETUP_REMEDY)
+    memory = psutil.virtual_memory()
+    total_gib, free_gib = memory.total / 2**30, memory.available / 2**30
+    value = f"{total_gib:.1f} GiB, {free_gib:.1f} GiB free; {os.cpu_count()} processors"
+    if total_gib < LEAST_RAM_GIB:
+        return Check("system", "RAM", "failed", value, f"training needs at least {LEAST_RAM_GIB} GiB")
+    if total_gib < GOOD_RAM_GIB:
+        remedy = "enough for a sample; for all 50 files use --sample-limit, and fewer --workers when preparing"
+        return Check("system", "RAM", "warning", value, remedy)
+    return Check("system", "RAM", "ok", value)
+
+
+def check_disk(records: int) -> Check:
+    """The free space of the current folder, where the stages write."""
+    needed_bytes = records * DATASET_BYTES_PER_RECORD + OTHER_OUTPUT_BYTES
+    free_bytes = shutil.disk_usage(Path.cwd()).free
+    value = f"{free_bytes / 1e9:.1f} GB free in {Path.cwd()}"
+    if free_bytes >= needed_bytes:
+        return Check("system", "disk", "ok", value)
+    remedy = f"{needed_bytes / 1e9:.1f} GB are needed for the prepared dataset and the models: free some space"
+    return Check("system", "disk", "failed", value, remedy)
+
+
+def check_packages(imports: dict[str, ImportResult], root: Path) -> Iterator[Check]:
+    """Each package of requirements.txt: that it can be imported, and its version."""
+    for requirement in read_requirements(root / "requirements.txt"):
+        result = imports[requirement.name]
+        if result.error is not None or result.version is None:
+            remedy = _SETUP_REMEDY if result.error == "not installed" else f"install it again; or {_SETUP_REMEDY}"
+            yield Check("packages", requirement.name, "failed", result.error or "no version", remedy)
+        elif requirement.minimum and not is_version_enough(result.version, requirement.minimum):
+            value = f"{result.version}, but at least {requirement.minimum} is needed"
+            yield Check("packages", requirement.name, "failed", value, _SETUP_REMEDY)
+        else:
+            yield Check("packages", requirement.name, "ok", result.version)
+
+
+def check_gpu(gpu: Gpu | None, torch: ImportResult) -> Check:
+    """The NVIDIA GPU, its driver, and whether PyTorch can use it; without one training is slow, but works."""
+    device, cuda_build = torch.details.get("cuda_device"), torch.details.get("cuda_build")
+    if gpu is None and device is None:
+        remedy = "training runs on the CPU: start with --sample-limit and few --epochs"
+        return Check("GPU", "CUDA", "warning", "no NVIDIA GPU", remedy)
+    if gpu is None:
+        return Check("GPU", "CUDA", "ok", f"{device}, CUDA {cuda_build}; nvidia-smi does not answer")
+    memory = f", {gpu.memory_mib / 1024:.0f} GiB" if gpu.memory_mib else ""
+    value = f"{gpu.name}{memory}, driver {gpu.driver}"
+    if device is not None:
+        return Check("GPU", "CUDA", "ok", f"{value}, CUDA {cuda_build}")
+    if torch.error is not None:
+        return Check("GPU", "CUDA", "warning", f"{value}; PyTorch cannot be imported", _SETUP_REMEDY)
+    if cuda_build is None:
+        return Check("GPU", "CUDA", "warning", f"{value}; this PyTorch is a CPU build", "run setup_etl9g.py again")
+    remedy = "training would run on the CPU: install a newer NVIDIA driver"
+    return Check("GPU", "CUDA", "warning", f"{value}; PyTorch's CUDA {cuda_build} cannot use it", remedy)
+
+
+def check_data(etl_dir: Path) -> tuple[list[Check], int]:
+    """The ETL9G files: how many, of which sizes, real or synthetic; also returns the number of records."""
+    try:
+        from kanjinet.data import etl9g
+    except ImportError:
+        found = len(list(etl_dir.glob("ETL9G_[0-5][0-9]")))
+        value = f"{found} files in {etl_dir}, not looked at before numpy is installed"
+        return [Check("data", "ETL9G files", "failed", value, _SETUP_REMEDY)], 0
+    try:
+        files = etl9g.find_etl9g_files(etl_dir)
+        is_synthetic = etl9g.is_synthetic(etl_dir)
+    except KanjinetError as error:
+        return [_failed_data("ETL9G files", str(error))], 0
+    except OSError as error:
+        return [_failed_data("ETL9G files", describe_os_error(error))], 0
+
+    checks, records, size_bytes = [], 0, 0
+    for file in files:
+        try:
+            records_in_file, is_marked = _look_at_file(etl9g, file.path)
+        except KanjinetError as error:
+            checks.append(_failed_data(file.path.name, str(error)))
+            continue
+        except OSError as error:
+            checks.append(_failed_data(file.path.name, describe_os_error(error)))
+            continue
+        records += records_in_file
+        size_bytes += file.path.stat().st_size
+        is_synthetic |= is_marked
+    checks.insert(0, _summarise_files(etl9g, files, len(checks), f"{records:,} records, {size_bytes / 1e9:.2f} GB"))
+    origin = "synthetic sample, not real handwriting" if is_synthetic else "AIST's files: no mark of a synthetic sample"
+    checks.insert(1, Check("data", "origin", "ok", origin))
+    return checks, records
+
+
+def _look_at_file(etl9g: ModuleType, path: Path) -> tuple[int, bool]:
+    """The number of records of a file, and whether they say that they are synthetic."""
+    records = etl9g.open_records(path)
+    for part in (records[:RECORDS_LOOKED_AT], records[-RECORDS_LOOKED_AT:]):
+        etl9g.read_labels(path, part)
+    return len(records), etl9g.is_synthetic(path.parent, records[:RECORDS_LOOKED_AT])
+
+
+def _summarise_files(etl9g: ModuleType, files: list, damaged: int, amount: str) -> Check:
+    value = f"{len(files)} of {etl9g.NUM_FILES}: {amount}"
+    if damaged:
+        return Check("data", "ETL9G files", "failed", f"{value}; {damaged} damaged", "see the lines below")
+    if len(files) < etl9g.NUM_FILES:
+        return Check("data", "ETL9G files", "warning", value, "training works with these; all 50 read better")
+    return Check("data", "ETL9G files", "ok", value)
+
+
+def _failed_data(name: str, message: str) -> Check:
+    problem, _, remedy = message.rpartition(": ")
+    return Check("data", name, "failed", problem or remedy, remedy if problem else "")
+
+
+def check_scripts(root: Path) -> Check:
+    """The stages' scripts."""
+    missing = [name for name in STAGE_SCRIPTS if not (root / name).is_file()]
+    if missing:
+        return Check("scripts", "stages", "failed", f"missing: {', '.join(missing)}", "get the toolkit's files again")
+    return Check("scripts", "stages", "ok", f"all {len(STAGE_SCRIPTS)} in {root}")

@@ -1,0 +1,56 @@
+"""The history of a training, epoch by epoch, as train_etl9g_model.py leaves it beside the weights."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from kanjinet.errors import KanjinetError, brief
+from kanjinet.storage.files import read_json, write_json
+
+PROGRESS_NAME = "training_progress.json"
+_CHECKSUM = "content_sha256"
+_CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+
+
+def write_progress(path: Path, options: dict[str, Any], epochs: list[dict[str, Any]], *, synthetic: bool) -> None:
+    """Write the history of a training with its options, whole or not at all, and with a checksum."""
+    content = {"options": options, "synthetic": synthetic, "epochs": epochs}
+    write_json(path, {**content, _CHECKSUM: _hash(content)})
+
+
+def _hash(content: dict[str, Any]) -> str:
+    """SHA-256, in hex, of a JSON object's entries but _CHECKSUM, however they are laid out."""
+    entries = {name: value for name, value in content.items() if name != _CHECKSUM}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode("ascii")).hexdigest()
+
+
+def read_training_epochs(model_path: Path, training: dict[str, Any]) -> list[dict[str, float]]:
+    """The epochs of a model's training: "epoch", and loss and accuracy (a share, 0-1) on both parts.
+
+    Args:
+        model_path: the model's file; the history stands beside it.
+        training: the options of its training, as the file has them.
+
+    Returns:
+        None at all where there is no history, or one of another training.
+
+    Raises:
+        KanjinetError: the file is damaged.
+    """
+    path = model_path.parent / PROGRESS_NAME
+    if not path.is_file():
+        return []
+    remedy = "remove it, or train again"
+    content = read_json(path, remedy)
+    try:
+        if content.get(_CHECKSUM, "") not in ("", _hash(content)):  # older files have none
+            raise KanjinetError(f"{path}: damaged, its {_CHECKSUM} is not that of its content: {remedy}")
+        if any(training.get(name) != value for name, value in content["options"].items()):
+            return []
+        return [
+            {"epoch": int(entry["epoch"]), **{name: float(entry[name]) for name in _CURVES}}
+            for entry in content["epochs"]
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise KanjinetError(f"{path}: not the history of a training ({brief(error)}): {remedy}") from error

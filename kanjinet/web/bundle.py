@@ -1,0 +1,143 @@
+"""The files of the page in web/: its own, the runtime's from npm, and a model with its mapping."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kanjinet.contract import NORMALIZE
+from kanjinet.errors import KanjinetError
+from kanjinet.evaluation.recognizer import load_recognizer
+from kanjinet.storage.files import read_json, sha256_of_file
+from kanjinet.storage.locks import lock_folder
+
+PAGE_SUFFIXES = (".html", ".css", ".js", ".svg", ".webmanifest")  # of web/site; its type declarations stay there
+RUNTIME = "node_modules/onnxruntime-web/dist"
+RUNTIME_FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+MODEL_NAME, MAPPING_NAME = "model.onnx", "mapping.json"  # what the page calls them
+SERVICE_WORKER_NAME, KEPT_FILES_NAME = "service_worker.js", "kept_files.js"
+NODE_REMEDY = "install Node.js 18 or later, which brings npm (https://nodejs.org), and run the same command again"
+
+
+def assemble_page(web_dir: Path, model_path: Path) -> dict[str, bytes]:
+    """Every file of the page, by its name; npm is called only where its packages are not there yet.
+
+    Args:
+        web_dir: the folder web/.
+        model_path: an ONNX file of this toolkit with its mapping beside it.
+
+    Raises:
+        KanjinetError: the model is none that the page can use, or npm is missing or failed.
+    """
+    model, mapping = read_model(model_path)
+    install_packages(web_dir)
+    site = sorted(path for path in (web_dir / "site").iterdir() if path.suffix in PAGE_SUFFIXES)
+    files = {path.name: path.read_bytes() for path in site}
+    files |= {name: (web_dir / RUNTIME / name).read_bytes() for name in RUNTIME_FILES}
+    files |= {MODEL_NAME: model, MAPPING_NAME: mapping}
+    files[KEPT_FILES_NAME] = _list_kept_files(files)
+    return files
+
+
+def read_model(model_path: Path) -> tuple[bytes, bytes]:
+    """The bytes of a model and of its mapping, once both are known to be right.
+
+    Raises:
+        KanjinetError: another kind of file, a damaged one, or a mapping that is missing or another model's.
+    """
+    if model_path.suffix.lower() != ".onnx":
+        raise KanjinetError(f"{model_path}: the page reads .onnx files: write one with convert_to_onnx.py")
+    recognizer = load_recognizer(model_path)
+    if recognizer.preprocessing != NORMALIZE:
+        raise KanjinetError(
+            f"{model_path}: needs pictures of preprocessing {recognizer.preprocessing}, the page makes {NORMALIZE}: "
+            "prepare the dataset with --preprocess normalize and train again"
+        )
+    mapping_path = model_path.with_name(f"{model_path.stem}_mapping.json")
+    remedy = "convert_to_onnx.py writes it beside the model"
+    mapping = read_json(mapping_path, remedy)
+    try:
+        wanted = mapping["model_info"]["model_sha256"]
+    except (KeyError, TypeError) as error:
+        raise KanjinetError(f"{mapping_path}: not the mapping of a model ({error!r}): {remedy}") from error
+    if wanted != sha256_of_file(model_path):
+        raise KanjinetError(f"{mapping_path}: belongs to another model than {model_path.name}: {remedy}")
+    return model_path.read_bytes(), mapping_path.read_bytes()
+
+
+def install_packages(web_dir: Path) -> None:
+    """Have npm install what package-lock.json names, unless it is there.
+
+    Raises:
+        KanjinetError: npm is missing, or failed.
+    """
+    if are_packages_installed(web_dir):
+        return
+    npm = find_npm()
+    if npm is None:
+        raise KanjinetError(f"npm: not found, and {web_dir / RUNTIME} needs it: {NODE_REMEDY}")
+    with lock_folder(web_dir, "serve_web.py"):
+        result = subprocess.run(
+            [npm, "ci", "--no-audit", "--no-fund"],
+            cwd=web_dir,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+    if result.returncode != 0 or not are_packages_installed(web_dir):
+        reason = " / ".join(result.stdout.split("\n")[:3]).strip()
+        raise KanjinetError(
+            f"npm ci in {web_dir}: failed with exit status {result.returncode} ({reason}): "
+            "check the network and npm's registry, and run the same command again"
+        )
+
+
+def find_npm() -> str | None:
+    """The path of npm, if this machine has it."""
+    return shutil.which("npm")
+
+
+def are_packages_installed(web_dir: Path) -> bool:
+    """Whether npm finished installing what package-lock.json names."""
+    installed = web_dir / "node_modules" / ".package-lock.json"  # npm writes it last
+    if not installed.is_file():
+        return False
+    remedy = f"remove {web_dir / 'node_modules'} and run serve_web.py again"
+    wanted = _list_versions(read_json(web_dir / "package-lock.json", "it is part of this toolkit"))
+    return _list_versions(read_json(installed, remedy)) == wanted
+
+
+def _list_versions(lock: dict[str, Any]) -> dict[str, str]:
+    return {name: package["version"] for name, package in lock["packages"].items() if name}
+
+
+def _list_kept_files(files: dict[str, bytes]) -> bytes:
+    """The script that tells the service worker what to keep, and gives this set of files a name."""
+    digest = hashlib.sha256()
+    for name, content in files.items():
+        digest.update(f"{name} {len(content)} ".encode() + content)
+    kept = ["./", *(name for name in files if name != SERVICE_WORKER_NAME)]
+    return f"self.KEPT = {json.dumps({'version': digest.hexdigest(), 'files': kept}, indent=2)};\n".encode()
+
+
+def content_type(name: str) -> str:
+    """The media type of one of the page's files."""
+    return _CONTENT_TYPES[PurePosixPath(name).suffix]
+
+
+_CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".webmanifest": "application/manifest+json",
+    ".svg": "image/svg+xml",
+    ".wasm": "application/wasm",
+    ".onnx": "application/octet-stream",
+}

@@ -1,0 +1,164 @@
+"""recognize_kanji.py, as a user runs it, with the model that ships."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+
+from kanjinet.evaluation.recognizer import PRETRAINED_PATH, Recognizer
+from kanjinet.export.check_inputs import draw_character
+from tests.conftest import ROOT, run_script
+from tests.data.test_image_files import png_of_nothing, save
+
+STROKES = {"田": 5, "東": 8, "あ": 3, "験": 18, "川": 3}
+JIS = {character: character.encode("euc_jp").hex() for character in STROKES}
+
+
+def write_picture(path: Path, character: str) -> None:
+    """A printed character, dark on white with a wide margin, in the format that the name says."""
+    grey = np.full((200, 300), 255, dtype=np.uint8)
+    grey[40:168, 90:218] = 255 - draw_character(character)
+    picture = Image.fromarray(grey)
+    if path.suffix == ".tif":
+        picture = picture.convert("RGB").convert("CMYK")
+    if path.suffix == ".gif":
+        picture = Image.fromarray(255 - grey)
+    picture.save(path)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("絵 pictures")
+    names = ("1 田.png", "2.gif", "3.tif", "4.webp", "5 [川].jpg")
+    for name, character in zip(names, STROKES, strict=True):
+        write_picture(folder / name, character)
+    (folder / "notes.txt").write_text("not read", encoding="utf-8")
+    return folder
+
+
+def test_table_names_character_probability_code_and_strokes(pictures: Path) -> None:
+    done = run_script(["recognize_kanji.py", pictures, "--top", "3"], pictures)
+    lines = done.stdout.splitlines()
+    assert "synthetic sample" in lines[0]
+    assert len(lines) == 1 + 5 * (1 + 3)
+    for line, (character, strokes) in zip(lines[2::4], STROKES.items(), strict=True):
+        words = line.split()
+        assert words[:2] == ["1", character]
+        assert float(words[2].rstrip("%")) > 30
+        code = f"{int(JIS[character], 16) & 0x7F7F:04X}"
+        assert words[3:] == ["JIS", code, str(strokes), "strokes"]
+
+
+def test_json_csv_and_pictures_that_the_network_saw_agree(pictures: Path, tmp_path: Path) -> None:
+    names = sorted(path.name for path in pictures.iterdir() if path.suffix != ".txt")
+    command = ["recognize_kanji.py", *names, "--top", "2"]
+    options = ["--format", "json", "--output", tmp_path / "answers.json", "--explain", tmp_path / "seen"]
+    assert "answers.json" in run_script([*command, *options], pictures).stdout
+    answers = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
+    assert answers["model"] == PRETRAINED_PATH.name
+    assert [entry["picture"] for entry in answers["pictures"]] == names
+    rows = list(csv.DictReader(io.StringIO(run_script([*command, "--format", "csv"], pictures).stdout)))
+    flat = [
+        {"picture": entry["picture"], "rank": str(rank), **found, "problem": ""}
+        for entry in answers["pictures"]
+        for rank, found in enumerate(entry["candidates"], start=1)
+    ]
+    assert rows == [{key: str(value) for key, value in row.items()} for row in flat]
+
+    session = onnxruntime.InferenceSession(PRETRAINED_PATH.read_bytes())
+    characters = session.get_modelmeta().custom_metadata_map["class_table"]
+    seen = sorted((tmp_path / "seen").iterdir())
+    assert [path.name for path in seen] == [f"{n:04d}_{Path(name).stem}.png" for n, name in enumerate(names, start=1)]
+    for path, entry, character in zip(seen, answers["pictures"], STROKES, strict=True):
+        picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+        assert picture.shape == (64, 64)
+        scores = session.run(None, {"input": picture[None, None].astype(np.float32) / 255})[0][0].astype(np.float64)
+        shares = np.exp(scores) / np.exp(scores).sum()
+        found = entry["candidates"][0]
+        assert found["character"] == character == characters[shares.argmax()]
+        assert found["probability"] == pytest.approx(shares.max(), abs=2e-6)
+        assert found["stroke_count"] == STROKES[character]
+
+
+def run_with_input(options: list[str], content: bytes, encoding: str = "utf-8") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, str(ROOT / "recognize_kanji.py"), *options]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    return subprocess.run(command, input=content, capture_output=True, check=False, env=environment)
+
+
+def test_standard_input_and_a_console_that_knows_no_kanji(pictures: Path) -> None:
+    done = run_with_input(["-", "--format", "csv", "--top", "1"], (pictures / "1 田.png").read_bytes(), "ascii")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode("utf-8").splitlines()[1].startswith("-,1,田,")
+    assert b"\r" not in done.stdout
+    done = run_with_input(["-"], b"no picture")
+    assert done.returncode == 1
+    assert b"standard input: not a picture" in done.stderr
+
+
+def test_the_others_are_read_when_some_cannot_be(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "junk.png").write_bytes(b"junk")
+    (tmp_path / "bomb.png").write_bytes(png_of_nothing(90_000, 90_000))
+    (tmp_path / "blank.png").write_bytes(save(Image.new("L", (40, 40), 200), "PNG").getvalue())
+    words = ["junk.png", "blank.png", str(pictures / "1 田.png"), "bomb.png", "missing.png"]
+    done = run_script(["recognize_kanji.py", *words, "--format", "csv", "--top", "1"], tmp_path, check=False)
+    assert done.returncode == 1
+    errors = done.stderr.splitlines()
+    assert len(errors) == 4
+    for line, (name, reason) in zip(
+        errors, [("junk", "not a picture"), ("bomb", "50 million"), ("missing", ""), ("3 of 5", "")], strict=True
+    ):
+        assert line.startswith(f"error: {name}")
+        assert reason in line
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["character"] for row in rows] == ["", "", "田", "", ""]
+    assert "no character" in rows[1]["problem"]
+    done = run_script(["recognize_kanji.py", "blank.png"], tmp_path)
+    assert "no character" in done.stdout
+
+
+def test_patterns_empty_folders_and_missing_models(pictures: Path, tmp_path: Path) -> None:
+    done = run_script(["recognize_kanji.py", "*.gif", "5 [[]川].jpg", "5 [川].jpg", "--top", "1"], pictures)
+    assert [line for line in done.stdout.splitlines()[1:] if not line.startswith(" ")] == ["2.gif", *["5 [川].jpg"] * 2]
+    (tmp_path / "notes.txt").touch()
+    done = run_script(["recognize_kanji.py", tmp_path, pictures / "2.gif"], tmp_path, check=False)
+    assert done.returncode == 1
+    assert "no picture files in this folder" in done.stderr
+    assert "  1  東" in done.stdout
+    done = run_script(["recognize_kanji.py", "x.png", "--model", "x.onnx"], tmp_path, check=False)
+    assert done.returncode == 1
+    assert "x.onnx: not found" in done.stderr
+
+
+def test_onnx_files_need_no_torch(pictures: Path) -> None:
+    code = (
+        "import sys, runpy; sys.argv = ['recognize_kanji.py', '2.gif']; "
+        f"sys.path.insert(0, {str(ROOT)!r}); runpy.run_path({str(ROOT / 'recognize_kanji.py')!r})['main'](); "
+        "print(sorted({'torch', 'onnxruntime'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-X", "utf8", "-c", code]
+    done = subprocess.run(command, cwd=pictures, capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.splitlines()[-1] == "['onnxruntime']"
+
+
+def test_best_classes_are_those_of_a_stable_sort() -> None:
+    scores = np.random.default_rng(0).integers(0, 40, (150, 3036)).astype(np.float32)  # full of ties
+    pictures = np.arange(150, dtype=np.uint8)[:, None, None]  # of one pixel, which says which scores to give
+
+    def run(inputs: np.ndarray) -> np.ndarray:
+        return scores[np.rint(inputs[:, 0, 0, 0] * 255).astype(int)]
+
+    best = Recognizer(Path("x.onnx"), run, 7, 1, "none", True, {}).find_best(pictures, 5)
+    np.testing.assert_array_equal(best.classes, np.argsort(-scores, axis=1, kind="stable")[:, :5])
+    powers = np.exp(scores.astype(np.float64))
+    shares = np.take_along_axis(powers / powers.sum(axis=1, keepdims=True), best.classes, axis=1)
+    np.testing.assert_allclose(best.probabilities, shares, rtol=1e-9)

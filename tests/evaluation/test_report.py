@@ -1,0 +1,212 @@
+"""The report: a page on its own that shows what evaluation.json says; and the charts in it."""
+
+import base64
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from kanjinet.data.dataset import read_dataset_info, read_labels
+from kanjinet.data.splits import choose_samples, split_samples
+from kanjinet.evaluation.charts import HEIGHT, Chart, make_axis, show_count, show_share
+from kanjinet.evaluation.page import make_text
+from kanjinet.evaluation.recognizer import PRETRAINED_PATH
+from kanjinet.export.check_inputs import draw_character
+from kanjinet.storage.checkpoint import save_checkpoint
+from tests.conftest import run_script
+from tests.random_checkpoint import TRAINING, make_checkpoint
+
+# folder -> characters that its pictures really show, as the model that ships reads all of them rightly in print
+SHOWN = {
+    "田": "田田由",  # one picture lies in the wrong folder
+    "U+6771": "東東",
+    "3042": "ああ",
+    "験": "験",
+}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawings &lt; 絵")
+    for name, characters in SHOWN.items():
+        (folder / name).mkdir()
+        for number, character in enumerate(characters):
+            grey = np.pad(255 - draw_character(character), 20, constant_values=255)
+            picture = Image.fromarray(255 - grey if number else grey)
+            picture.save(folder / name / f"{number} &lt;.{'gif' if number else 'png'}")
+    Image.new("L", (50, 50), 128).save(folder / "験" / "blank.png")
+    (folder / "田" / "junk.png").write_bytes(b"junk")
+    (folder / "notes").mkdir()
+    return folder
+
+
+def read_page(path: Path) -> ElementTree.Element:
+    """The page, which must be well-formed and hold all that it shows."""
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    page = ElementTree.fromstring(text.partition("\n")[2])
+    assert "http" not in text
+    assert not re.search(r"@import|url\(|<link|<script|<iframe", text)
+    for element in page.iter():
+        for name in ("src", "href", "srcset", "data"):
+            assert element.get(name, "data:").startswith("data:")
+    for image in page.iter("img"):
+        assert image.get("alt")
+        content = base64.b64decode(image.attrib["src"].removeprefix("data:image/png;base64,"))
+        assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED).ndim == 2
+    for chart in page.iter("svg"):
+        assert chart.get("aria-label") or chart.get("aria-hidden") == "true"
+    assert "prefers-color-scheme: dark" in page.findtext("head/style", "")
+    return page
+
+
+def text_of(element: ElementTree.Element) -> str:
+    return "".join(element.itertext())
+
+
+def test_folder_of_pictures_is_judged_by_its_names(pictures: Path, tmp_path: Path) -> None:
+    command = ["evaluate_model.py", "--model", PRETRAINED_PATH, "--images", pictures, "--output-dir", tmp_path]
+    done = run_script(command, pictures, check=False)
+    assert done.returncode == 1  # because of junk.png
+    assert re.search(r"^error: .*junk.png: not a picture", done.stderr, re.MULTILINE)
+    assert "notes: left out" in done.stdout
+    result = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+    # 9 pictures: one in the wrong folder, one without a character
+    assert (result["samples"], result["without_character"], len(result["not_read"])) == (9, 1, 1)
+    assert result["top1"] == 7 / 9
+    assert (result["kanji"]["top1"], result["hiragana"]["top1"]) == (5 / 7, 1)
+    assert {entry["stroke_count"]: (entry["top1"], entry["samples"]) for entry in result["stroke_counts"]} == {
+        3: (1, 2),
+        5: (2 / 3, 3),
+        8: (1, 2),
+        18: (0.5, 2),
+    }
+    assert result["writers"] == []
+    mistakes = [(entry["character"], entry["read_as"], entry["count"]) for entry in result["confusions"]]
+    assert sorted(mistakes) == [("田", "由", 1), ("験", "", 1)]
+    assert {entry["character"]: (entry["jis_code"], entry["read_as"]) for entry in result["hardest"]} == {
+        "田": ("4544", ["由"]),
+        "験": ("3833", [""]),
+    }
+
+    page = read_page(tmp_path / "report.html")
+    words = text_of(page)
+    for wanted in ("77.78", "71.43", "Most confused pairs", "Hardest characters", "All 2 mistakes"):
+        assert wanted in words
+    assert "Training" not in words
+    assert f"in the folder {pictures}" in words  # whatever is in a name is shown as it is
+    wall = [figure for figure in page.iter("figure") if figure.find("figcaption/span") is not None]
+    assert {figure.get("title") for figure in wall} == {str(Path("田", "2 &lt;.gif")), str(Path("験", "blank.png"))}
+    assert {figure.find("img").attrib["alt"] for figure in wall} == {"田 read as 由", "験 read as nothing"}
+    assert cv2.imread(str(tmp_path / "predictions.png")) is not None
+
+
+def test_several_models_are_compared_in_one_report(workplace: Path, tmp_path: Path) -> None:
+    info = read_dataset_info(workplace / "dataset")
+    labels = read_labels(info.folder, info.chunks)
+    other = make_checkpoint()
+    other.training = {**TRAINING, "sample_limit": 3000, "seed": 9, "dataset_sha256": info.sha256}
+    save_checkpoint(tmp_path / "other.pth", other)
+    models = ["best_kanji_model.pth", tmp_path / "other.pth"]
+    done = run_script(["evaluate_model.py", "--model", *models, "--output-dir", tmp_path], workplace)
+
+    test = split_samples(labels, choose_samples(labels.classes, 600, 0), "random", 0)["test"]
+    known = set(split_samples(labels, choose_samples(labels.classes, 3000, 9), "random", 9)["train"]) & set(test)
+    assert known
+    assert f"other.pth was trained on {len(known):,} of these 90 pictures" in done.stdout
+    result = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+    (second,) = result["others"]
+    assert (result["model"], second["model"]) == ("best_kanji_model.pth", "other.pth")
+    assert result["samples"] == second["samples"] == 90
+    difference = round((second["top1"] - result["top1"]) * 90)
+    assert second["only_this_right"] - second["only_first_right"] == difference
+    by_writer = {entry["data_set"]: entry["samples"] for entry in result["writers"]}
+    assert by_writer == {number: int((labels.data_sets[test] == number).sum()) for number in (1, 2, 3)}
+
+    page = read_page(tmp_path / "report.html")
+    words = text_of(page)
+    assert "Mistakes of best_kanji_model.pth" in words
+    assert "Mistakes of other.pth" in words
+    assert "synthetic sample" in words
+    assert len(list(page.iter("polyline"))) == 4  # of the model whose history stands beside it
+    history = json.loads((workplace / "training_progress.json").read_text(encoding="utf-8"))["epochs"]
+    assert f"{history[0]['validation_loss']:.3f}" in words
+    assert len(list(page.iter("rect"))) > 5
+
+
+def test_history_of_another_training_is_not_shown(workplace: Path, tmp_path: Path) -> None:
+    model = tmp_path / "best_kanji_model.pth"
+    model.write_bytes((workplace / "best_kanji_model.pth").read_bytes())
+    history = json.loads((workplace / "training_progress.json").read_text(encoding="utf-8"))
+    history["options"]["seed"] += 1
+    del history["content_sha256"]  # as in a file of an older version
+    (tmp_path / "training_progress.json").write_text(json.dumps(history), encoding="utf-8")
+    command = ["evaluate_model.py", "--model", model, "--data-dir", workplace / "dataset"]
+    run_script(command, tmp_path)
+    assert "epoch" not in text_of(read_page(tmp_path / "evaluation" / "report.html").find("body"))
+    (tmp_path / "training_progress.json").write_text('{"options": {}, "epochs": [{}]}', encoding="utf-8")
+    done = run_script(command, tmp_path, check=False)
+    assert done.returncode == 1
+    assert "training_progress.json: not the history of a training" in done.stderr
+
+
+def test_names_cannot_break_the_page() -> None:
+    name = '<b>"&\x00\udc80\ufffe.png'  # file names may hold anything
+    element = ElementTree.fromstring(f'<p title="{make_text(name)}">{make_text(name)}</p>')
+    assert element.text == element.get("title") == '<b>"&\ufffd\ufffd\ufffd.png'
+    make_text(name).encode("utf-8")
+
+
+def test_options_that_exclude_each_other_are_refused(pictures: Path) -> None:
+    command = ["evaluate_model.py", "--model", PRETRAINED_PATH, "--images", pictures, "--split", "all"]
+    done = run_script(command, pictures, check=False)
+    assert done.returncode == 2
+    assert "--images takes the place of" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "top", "ticks"),
+    [
+        ([0.0], 1.0, ["0 %", "20 %", "40 %", "60 %", "80 %", "100 %"]),
+        ([0.913], 1.0, ["90 %", "92 %", "94 %", "96 %", "98 %", "100 %"]),
+        ([0.9991], 1.0, ["99.9 %", "99.92 %", "99.94 %", "99.96 %", "99.98 %", "100 %"]),
+        ([1.0], 1.0, ["50 %", "60 %", "70 %", "80 %", "90 %", "100 %"]),
+    ],
+)
+def test_axes_of_shares(values: list[float], top: float, ticks: list[str]) -> None:
+    axis = make_axis("share", values, show_share, top=top)
+    assert [axis.show(tick) for tick in axis.ticks] == ticks
+
+
+def test_other_axes() -> None:
+    assert list(make_axis("loss", [0, 7.9], show_count).ticks) == [0, 2, 4, 6, 8]
+    assert list(make_axis("epoch", [1, 2, 3], show_count, whole=True).ticks) == [1, 2, 3]
+    assert list(make_axis("epoch", [1], show_count, whole=True).ticks) == [1]
+    assert list(make_axis("strokes", range(1, 26), show_count, whole=True).ticks) == [5, 10, 15, 20, 25]
+    nothing = make_axis("none", [], show_count)
+    assert nothing.low < nothing.high
+
+
+def test_marks_stand_where_the_axes_say() -> None:
+    chart = Chart("a < b", make_axis("x", [0, 10], show_count), make_axis("y", [0, 100], show_count))
+    chart.add_marks([(0, 0), (10, 100), (5, 50)], 0)
+    chart.add_whiskers([(5, -50, 500)], 0)
+    svg = ElementTree.fromstring(chart.to_svg())
+    assert svg.get("aria-label") == "a < b"
+    (left, bottom), (right, top), middle = [
+        (float(mark.attrib["cx"]), float(mark.attrib["cy"])) for mark in svg.iter("circle")
+    ]
+    assert left < middle[0] < right
+    assert 0 < top < middle[1] < bottom < HEIGHT
+    assert middle == (pytest.approx((left + right) / 2, abs=0.1), pytest.approx((top + bottom) / 2, abs=0.1))
+    labels = {
+        text.text: float(text.attrib.get("x", 0)) for text in svg.iter("text") if text.get("text-anchor") == "middle"
+    }
+    assert (labels["0"], labels["10"]) == (left, right)
+    (whisker,) = [line for line in svg.iter("line") if "whisker" in line.get("class", "")]
+    assert (float(whisker.attrib["y1"]), float(whisker.attrib["y2"])) == (bottom, top)  # cut off at the edges

@@ -1,0 +1,116 @@
+"""The benchmarks of exports run, shortened by their own options, and fail where an engine does not agree."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from kanjinet.errors import KanjinetError
+from kanjinet.export.onnx_export import export_network
+from kanjinet.export.weight_compression import store_int8_weights
+from tests.conftest import ROOT, run_script
+from tests.random_checkpoint import draw_pictures, make_network, write_checkpoint
+
+WEB = ROOT / "web"
+
+
+@pytest.fixture
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+
+def test_every_combination_asked_for_is_exported_and_checked(tmp_path: Path) -> None:
+    command = [
+        "benchmarks/check_exports.py",
+        "--versions",
+        "1.0",
+        "--sizes",
+        "32",
+        "--pooling-types",
+        "avg_2x2",
+        "fixed_max",
+    ]
+    output = run_script([*command, "--backends", "strict", "ort-tract"], tmp_path).stdout
+    for pooling, backend, batch in (("avg_2x2", "strict", "1"), ("fixed_max", "ort-tract", "any")):
+        line = rf"^1\.0 +32 +{pooling} +{backend} +11 +{batch} +\d+ +\d\.\d\d +\d\.\de-0\d +\d\.\de-0\d +100% +\d+\.\d$"
+        assert re.search(line, output, re.MULTILINE), output
+    assert "4 exports, all as promised" in output
+
+
+def test_a_failed_combination_fails_the_benchmark(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], benchmarks: None
+) -> None:
+    import check_exports
+
+    monkeypatch.setattr(
+        check_exports, "compute_scores", lambda network, inputs: np.zeros((len(inputs), 3036), np.float32)
+    )
+    options = ["--versions", "1.0", "--sizes", "32", "--pooling-types", "fixed_avg", "--backends", "strict"]
+    monkeypatch.setattr(sys, "argv", ["check_exports.py", *options])
+    with pytest.raises(KanjinetError, match="1 of 1 exports failed"):
+        check_exports.main()
+    assert "FAILED: onnxruntime" in capsys.readouterr().out
+
+
+def test_parity_is_measured_in_each_engine(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "m.pth", "1.0", 32)
+    command = ["benchmarks/check_parity.py", "--model", checkpoint, "--writers", "1"]
+    result = run_script(command, tmp_path, check=False)
+    output = result.stdout
+    failed = set(re.findall(r"(?:^error: |; )([^:;]+): ", result.stderr))
+    # Random weights, unlike trained ones, may not bear being rounded to 8 bits; everything else must be equal.
+    assert (result.returncode, failed) in ((0, set()), (1, {"tract int8-weights"})), result.stderr
+    for name in ("tract", "ort-tract", "strict", "tract fp16", "tract, raw picture"):
+        for engine in ("onnxruntime", "tract"):
+            assert re.search(rf"^{name} +{engine} \S+ +1 .* \d+\.\d\d%$", output, re.MULTILINE), output
+
+
+def test_speed_is_measured_in_each_format_and_engine(tmp_path: Path) -> None:
+    output = run_script(["benchmarks/bench_inference.py", "--rounds", "1"], tmp_path).stdout
+    for name in ("2.1 +float32", "2.1 +int8", "3.0 +float32", "3.0 +fp16", "3.0 +int8-weights"):
+        for engine in ("onnxruntime", "tract"):
+            assert re.search(
+                rf"^{name} +{engine} +[\d.]+ +\d+ +[\d.]+ +[\d.]+x +[\d,]+ +[\d.]+x$", output, re.MULTILINE
+            ), output
+    assert re.search(r"^2\.1: 7\.56 million multiply-adds", output, re.MULTILINE)  # counted by hand from the table
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """onnxruntime-web in Chromium, with the package that the page in web/ is pinned to."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from browser_engine import DEFAULT_CHROMIUM, DEFAULT_DIST, open_browser_engine
+
+    dist, npm = ROOT / DEFAULT_DIST, shutil.which("npm")
+    if not dist.is_dir() and npm and (WEB / "package.json").is_file():
+        subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=WEB, check=True)
+    if not (dist.is_dir() and DEFAULT_CHROMIUM.is_file()):
+        remedy = f"{dist} or {DEFAULT_CHROMIUM} is missing: npm ci in web/, apt-get install chromium"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(remedy)
+    with open_browser_engine(dist) as engine:
+        yield engine
+
+
+def test_the_browser_computes_what_onnxruntime_does(browser: Any) -> None:
+    pictures = draw_pictures(32)[:6].numpy()
+    model = export_network(make_network("3.0", 32), "tract").model
+    for exported in (model, store_int8_weights(model)):
+        content = exported.SerializeToString()
+        assert browser.load(content) > 0
+        found = browser.run(pictures, batch=4)
+        expected = onnxruntime.InferenceSession(content).run(None, {"input": pictures})[0]
+        assert np.abs(found - expected).max() < 1e-3
+    assert all(each > 0 for each in browser.time(pictures[:1], 3))
+
+
+def test_the_browser_names_what_is_wrong_with_a_file(browser: Any) -> None:
+    with pytest.raises(KanjinetError, match="onnxruntime-web"):
+        browser.load(b"nonsense")

@@ -1,0 +1,180 @@
+"""make_sample_etl9g.py through its command line, its files read by a second reader written here with `struct`."""
+
+import collections
+import hashlib
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORD = struct.Struct(">2H8sI4B4H2B34s8128s7s")  # AIST's form_e9g
+MARK = b"SYNTHETIC SAMPLE FROM KANJIVG"
+
+
+def run(folder, *options, check=True):
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, str(ROOT / "make_sample_etl9g.py"), *map(str, options)]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=300
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+def read(path):
+    return [
+        RECORD.unpack(block) for block in struct.iter_unpack(f"{RECORD.size}s", path.read_bytes()) for block in block
+    ]
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sample")
+    done = run(folder, "--sets", 2, "--workers", 2, "--contact-sheet", "hands.png")
+    return folder, done
+
+
+def test_size_and_report(sample):
+    folder, done = sample
+    assert RECORD.size == 8199
+    assert (folder / "ETL9G" / "ETL9G_01").stat().st_size == 2 * 3036 * 8199
+    assert sorted(path.name for path in (folder / "ETL9G").iterdir()) == ["ETL9G_01", "ETL9INFO"]
+    assert "6,072 characters" in done.stdout and "characters/s" in done.stdout
+    assert "prepare_etl9g_dataset.py" in done.stdout
+    assert done.stderr == ""  # no bar where nobody watches
+    assert (folder / "hands.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_info_says_what_the_files_are(sample):
+    text = (sample[0] / "ETL9G" / "ETL9INFO").read_bytes()
+    for words in (MARK, b"synthetic", b"KanjiVG", b"Ulrich Apel", b"Attribution-Share Alike 3.0", b"Seed:       0"):
+        assert words in text
+
+
+def test_official_layout(sample):
+    records = read(sample[0] / "ETL9G" / "ETL9G_01")
+    sizes = collections.Counter(record[0] for record in records)
+    assert sizes == {sheet: 148 if sheet in (20, 40) else 152 for sheet in range(1, 41)}
+    kana = collections.Counter(record[0] for record in records if record[1] < 0x3000)
+    assert set(kana.values()) == {3, 4}
+    for half in (records[:3036], records[3036:]):
+        kanji = [record[1] for record in half if record[1] >= 0x3000]
+        assert kanji == sorted(set(kanji)) and len(kanji) == 2965
+        assert len({record[1] for record in half}) == 3036
+        hiragana = [record[1] for record in half if record[1] < 0x3000]
+        assert hiragana != sorted(hiragana)
+    for before, record in zip([None, *records], records, strict=False):
+        sheet, jis, reading, serial, *zeros, gathered, scanned, x, y, undefined, _, tail = record
+        assert serial == (1 if before is None or before[0] != sheet else before[3] + 1)
+        assert (x, y) == ((serial - 1) % 16, (serial - 1) // 16)
+        character = bytes([jis >> 8 | 0x80, jis & 0xFF | 0x80]).decode("euc_jp")
+        assert reading == f"U+{ord(character):04X}  ".encode()
+        assert zeros == [0] * 6 and (gathered, scanned) == (8212, 8310)
+        assert undefined == MARK.ljust(34, b"\0") and tail == bytes(7)
+
+
+def test_first_fields_that_aist_published(sample):
+    from kanjinet.classes import JIS_CODES
+    from kanjinet.synth.sheets import GATHERED_YYMM, list_sheet_classes, scanned_yymm
+
+    first = read(sample[0] / "ETL9G" / "ETL9G_01")[0]
+    assert (*first[:2], *first[3:14]) == (1, 0x3021, 1, 0, 0, 0, 0, 0, 0, 8212, 8310, 0, 0)
+    known = {(11, 101): (1, 0x3124, 101, 8311, 4, 6), (21, 201): (2, 0x3227, 49, 8406, 0, 3)}
+    sheets = list_sheet_classes()
+    for (file, record), fields in known.items():
+        sheet = (record - 1) // 152 + 1
+        place = (record - 1) % 152
+        jis = int(JIS_CODES[sheets[sheet - 1][place]])
+        assert (sheet, jis, place + 1, scanned_yymm(file), place % 16, place // 16) == fields
+    dates = [scanned_yymm(file) for file in range(1, 51)]
+    assert dates == sorted(dates) and all(1 <= date % 100 <= 12 for date in dates) and dates[0] > GATHERED_YYMM
+
+
+def test_same_bytes_from_other_workers_and_runs_also_over_an_earlier_sample(sample, tmp_path):
+    earlier = tmp_path / "again"
+    earlier.mkdir()
+    (earlier / "ETL9INFO").write_bytes(MARK)
+    record = RECORD.pack(1, 0x3021, b"", 1, *[0] * 6, 8212, 8310, 0, 0, MARK.ljust(34, b"\0"), bytes(8128), bytes(7))
+    (earlier / "ETL9G_09").write_bytes(record)
+    run(tmp_path, "--sets", 1, "--workers", 1, "--output-dir", "again")
+    first_set = (sample[0] / "ETL9G" / "ETL9G_01").read_bytes()[: 3036 * 8199]
+    assert (earlier / "ETL9G_01").read_bytes() == first_set
+    assert sorted(path.name for path in earlier.iterdir()) == ["ETL9G_01", "ETL9INFO"]
+
+
+def test_finished_files_are_kept_and_those_of_other_options_are_not(sample, tmp_path):
+    first = sample[0] / "ETL9G" / "ETL9G_01"
+    before = first.stat().st_mtime_ns, first.stat().st_ino
+    again = run(sample[0], "--sets", 2)
+    assert "(1 of the files were there already)" in again.stdout
+    assert (first.stat().st_mtime_ns, first.stat().st_ino) == before
+
+    (tmp_path / "ETL9G").mkdir()
+    for path in (first, first.with_name("ETL9INFO")):
+        (tmp_path / "ETL9G" / path.name).write_bytes(path.read_bytes())
+    run(tmp_path, "--sets", 1, "--seed", 1)
+    assert (tmp_path / "ETL9G" / "ETL9G_01").read_bytes() != first.read_bytes()[: 3036 * 8199]
+    assert b"Seed:       1" in (tmp_path / "ETL9G" / "ETL9INFO").read_bytes()
+
+
+def test_sheets_are_of_different_hands(sample):
+    records = read(sample[0] / "ETL9G" / "ETL9G_01")
+    pictures = collections.defaultdict(set)
+    for record in records:
+        pictures[record[1]].add(record[-2])
+    assert all(len(found) == 2 for found in pictures.values())
+
+
+def test_seed_and_difficulty_change_the_bytes():
+    from kanjinet.synth.glyph_table import read_copybook
+    from kanjinet.synth.sheets import make_sheet_records
+
+    copybook = read_copybook(0, 400)  # more than the first two sheets need
+    jobs = [(1, 1, 0, 0.5), (1, 1, 1, 0.5), (1, 1, 0, 0.6), (2, 1, 0, 0.5), (1, 2, 0, 0.5), (1, 1, 0, 0.5)]
+    digests = [hashlib.sha256(make_sheet_records(copybook, *job).tobytes()).digest() for job in jobs]
+    assert len(set(digests)) == 5 and digests[0] == digests[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--files", "0"], "at least 1"),
+        (["--files", "51"], "at most 50"),
+        (["--sets", "201"], "at most 200"),
+        (["--sets", "-1"], "at least 1"),
+        (["--workers", "0"], "at least 1"),
+        (["--seed", "-1"], "from 0 to 4294967295"),
+        (["--difficulty", "1.5"], "from 0 to 1"),
+        (["--difficulty", "nan"], "from 0 to 1"),
+        (["--files", "1", "--sets", "1"], "not allowed"),
+    ],
+)
+def test_silly_values(tmp_path, options, words):
+    done = run(tmp_path, *options, check=False)
+    assert done.returncode != 0 and words in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_real_data_is_never_overwritten(tmp_path):
+    folder = tmp_path / "ETL9G"
+    folder.mkdir()
+    real = RECORD.pack(1, 0x3021, b"A.TSUGU ", 1, *[0] * 6, 8212, 8310, 0, 0, bytes(34), bytes(8128), bytes(7))
+    (folder / "ETL9G_07").write_bytes(real)
+    done = run(tmp_path, "--sets", 1, check=False)
+    assert done.returncode == 1 and "never overwritten" in done.stderr and "Traceback" not in done.stderr
+    (folder / "ETL9G_07").unlink()
+    (folder / "ETL9INFO").write_text("ETL9G, Electrotechnical Laboratory", encoding="ascii")
+    done = run(tmp_path, "--sets", 1, check=False)
+    assert done.returncode == 1 and "ETL9INFO" in done.stderr
+    assert [path.name for path in folder.iterdir()] == ["ETL9INFO"]
+
+
+def test_the_output_folder_is_a_file(tmp_path):
+    (tmp_path / "ETL9G").write_text("x", encoding="ascii")
+    done = run(tmp_path, "--sets", 1, check=False)
+    assert done.returncode == 1 and "is a file" in done.stderr

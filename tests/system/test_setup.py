@@ -1,0 +1,418 @@
+import ast
+import http.server
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import setup_etl9g
+from kanjinet.system.machine import Gpu, find_gpu
+from kanjinet.system.packages import is_version_enough, read_requirements
+from tests.documented_commands import ROOT, check_command
+
+TOOLKIT_FILES = ("setup_etl9g.py", "kanjinet/__init__.py", "kanjinet/system/machine.py", "kanjinet/system/packages.py")
+PARTS_OF_PYTORCH_BUILDS = ("nvidia-", "cuda-", "triton", "setuptools")
+RTX_4070 = Gpu("NVIDIA GeForce RTX 4070 Ti", "581.29", 12282, 8.9)
+GTX_1080 = Gpu("NVIDIA GeForce GTX 1080", "580.65.06", 8192, 6.1)
+OLD_DRIVER = Gpu("NVIDIA GeForce RTX 2080", "551.23", 8192, 7.5)
+
+
+def imported_modules(path: Path, *, everywhere: bool) -> set[str]:
+    """The top-level names of the modules that a file imports: anywhere in it, or when it is itself imported."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = set()
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("name", TOOLKIT_FILES)
+def test_setup_needs_only_the_standard_library(name: str) -> None:
+    assert imported_modules(ROOT / name, everywhere=True) <= sys.stdlib_module_names | {"kanjinet"}
+
+
+def test_requirements_are_what_the_code_imports() -> None:
+    own = {path.stem for path in [*ROOT.glob("*.py"), *ROOT.glob("tests/*.py"), *ROOT.glob("benchmarks/*.py")]}
+    ignored = sys.stdlib_module_names | own | {"kanjinet", "benchmarks"}
+    code = [*ROOT.glob("*.py"), *ROOT.glob("kanjinet/**/*.py")]
+    imported = set().union(*(imported_modules(path, everywhere=True) for path in code)) - ignored
+    runtime, tests = (
+        {requirement.import_name.partition(".")[0] for requirement in read_requirements(ROOT / name)}
+        for name in ("requirements.txt", "requirements-dev.txt")
+    )
+    indirect = {"", "onnxscript"}  # kanjivg is data; torch.onnx imports onnxscript itself
+    assert imported - runtime <= {"tract"} & tests, "optional: a stage says how to install it"
+    assert runtime - imported == indirect
+
+
+def test_every_requirement_has_a_tested_version() -> None:
+    files = ("requirements.txt", "requirements-dev.txt")
+    constraints = [line.partition(";")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()]
+    for requirement in (requirement for file in files for requirement in read_requirements(ROOT / file)):
+        versions = [line.strip().partition("==")[2] for line in constraints if line.startswith(f"{requirement.name}==")]
+        assert versions, requirement.name
+        assert all(is_version_enough(version, requirement.minimum or "0") for version in versions), requirement.name
+
+
+def test_what_the_packages_need_in_their_turn_has_a_tested_version() -> None:
+    """So that the same versions are installed tomorrow, and an audit of constraints.txt leaves nothing out."""
+
+    def normalize(name: str) -> str:
+        return re.sub(r"[-_.]+", "-", name).lower()
+
+    installed = {normalize(each.metadata["Name"]): each.requires or [] for each in importlib.metadata.distributions()}
+    pinned = {
+        normalize(name) for name in re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    }
+    waiting = [
+        each.name for file in ("requirements.txt", "requirements-dev.txt") for each in read_requirements(ROOT / file)
+    ]
+    needed: set[str] = set()
+    while waiting:
+        name = normalize(waiting.pop())
+        if name in installed and name not in needed and not name.startswith(PARTS_OF_PYTORCH_BUILDS):
+            needed.add(name)
+            lines = [line for line in installed[name] if "extra ==" not in line]
+            waiting += [match[0] for line in lines if (match := re.match(r"[\w.-]+", line))]
+    assert len(needed) > 40
+    assert needed <= pinned
+
+
+def test_version_comparison() -> None:
+    assert is_version_enough("2.14.1+cu130", "2.9")
+    assert is_version_enough("13.0.0", "9.5")
+    assert not is_version_enough("1.26.4", "2.1")
+
+
+# Which PyTorch
+
+
+@pytest.mark.parametrize(
+    ("gpu", "system", "reachable", "expected"),
+    [
+        (None, "Linux", True, ("cpu", "/cpu")),
+        (None, "Windows", True, ("cpu", "/cpu")),
+        (None, "Linux", False, ("cpu", None)),
+        (None, "Windows", False, ("cpu", None)),
+        (None, "Darwin", True, ("cpu", None)),
+        (RTX_4070, "Linux", True, ("cuda", None)),
+        (RTX_4070, "Linux", False, ("cuda", None)),
+        (RTX_4070, "Windows", True, ("cuda", "/cu130")),
+        (RTX_4070, "Windows", False, ("cuda", None)),
+        (GTX_1080, "Windows", True, ("cuda", "/cu126")),
+        (GTX_1080, "Linux", True, ("cuda", "/cu126")),
+        (OLD_DRIVER, "Linux", True, ("cuda", "/cu126")),
+        (OLD_DRIVER, "Linux", False, ("cuda", None)),
+    ],
+)
+def test_wheel_choice(gpu: Gpu | None, system: str, reachable: bool, expected: tuple[str, str | None]) -> None:
+    asked: list[str] = []
+    wheels = setup_etl9g.choose_torch_wheels(gpu, system, lambda url: asked.append(url) or reachable)
+    device, index = expected
+    assert wheels.device == device
+    assert wheels.index_url == (f"https://download.pytorch.org/whl{index}" if index else None)
+    if not reachable and asked:
+        assert f"{asked[0]} cannot be reached" in wheels.reason
+
+
+def answer(**outputs: str) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """A runner that answers as nvidia-smi: `full` to the query with compute_cap, `short` to the one without."""
+
+    def run(command: list[str], **_: object) -> "subprocess.CompletedProcess[str]":
+        assert command[0] == "nvidia-smi"
+        text = outputs.get("full" if "compute_cap" in command[1] else "short")
+        if text is None:
+            return subprocess.CompletedProcess(command, 2, 'Field "compute_cap" is not a valid field to query.', "")
+        return subprocess.CompletedProcess(command, 0, text, "")
+
+    return run
+
+
+def test_gpu_is_read_from_nvidia_smi() -> None:
+    assert find_gpu(answer(full="NVIDIA GeForce RTX 4070 Ti, 581.29, 12282, 8.9\n")) == RTX_4070
+    two = "NVIDIA GeForce GTX 1080, 580.65.06, 8192, 6.1\nNVIDIA T400, 580.65.06, 2048, 7.5\n"
+    assert find_gpu(answer(full=two)) == GTX_1080
+    old = find_gpu(answer(short="GeForce GTX 970, 391.35, 4096\n"))
+    assert old == Gpu("GeForce GTX 970", "391.35", 4096, None)
+    strange = find_gpu(answer(full="NVIDIA H200, 580.1, [N/A], [N/A]\n"))
+    assert strange == Gpu("NVIDIA H200", "580.1", None, None)
+
+
+def test_no_gpu_without_a_driver_that_answers() -> None:
+    def run_missing(*_: object, **__: object) -> "subprocess.CompletedProcess[str]":
+        raise FileNotFoundError("nvidia-smi")
+
+    def run_hanging(*_: object, **__: object) -> "subprocess.CompletedProcess[str]":
+        raise subprocess.TimeoutExpired("nvidia-smi", 30)
+
+    assert find_gpu(run_missing) is None
+    assert find_gpu(run_hanging) is None
+    assert find_gpu(answer()) is None
+    assert find_gpu(answer(full="", short="No devices were found\n")) is None
+
+
+@pytest.fixture
+def wheel_index(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server with a page of wheels as PyTorch's index has them, for CPython 3.12 on Linux and Windows."""
+    monkeypatch.setattr(setup_etl9g, "tested_torch_version", lambda: "2.14.1")
+    platforms = ("manylinux_2_28_x86_64", "manylinux_2_28_aarch64", "win_amd64")
+    wheels = [f"torch-2.14.1%2Bcpu-cp312-cp312-{name}.whl" for name in platforms]
+    page = "".join(f'<a href="/whl/cpu/{wheel}#sha256=0">{wheel.replace("%2B", "+")}</a><br/>\n' for wheel in wheels)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/whl/cpu/torch/" else 404)
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/whl"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "python", "expected"),
+    [
+        ("Linux", "x86_64", (3, 12), True),
+        ("Linux", "aarch64", (3, 12), True),
+        ("Windows", "AMD64", (3, 12), True),
+        ("Windows", "ARM64", (3, 12), False),
+        ("Linux", "x86_64", (3, 13), False),
+    ],
+)
+def test_index_is_asked_for_this_machine(
+    wheel_index: str,
+    monkeypatch: pytest.MonkeyPatch,
+    system: str,
+    machine: str,
+    python: tuple[int, int],
+    expected: bool,
+) -> None:
+    monkeypatch.setattr(setup_etl9g.platform, "system", lambda: system)
+    monkeypatch.setattr(setup_etl9g.platform, "machine", lambda: machine)
+    monkeypatch.setattr(setup_etl9g, "python_tag", lambda: "cp{}{}".format(*python))
+    assert setup_etl9g.index_has_torch(f"{wheel_index}/cpu") is expected
+    assert not setup_etl9g.index_has_torch(f"{wheel_index}/cu999")
+
+
+def test_unreachable_index_is_given_up_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup_etl9g, "INDEX_TIMEOUT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection, and never answers
+        assert not setup_etl9g.index_has_torch(f"http://127.0.0.1:{silent.getsockname()[1]}/whl/cpu")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    assert not setup_etl9g.index_has_torch(f"http://127.0.0.1:{port}/whl/cpu")
+
+
+# The environment, the demo and the tests: the real script, in a folder of its own, with packages made on the spot
+
+
+def write_wheel(folder: Path, name: str, version: str, code: str) -> None:
+    """A wheel with one module; as `python -m name` it runs `code`."""
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{name}.py", code)
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+
+
+class Toolkit:
+    """A copy of the set-up script in its own folder, whose requirements are two packages made here."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "tool kit"  # set-up must not mind the space
+        wheels = folder / "wheels"
+        wheels.mkdir(parents=True)
+        for name in TOOLKIT_FILES:
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, self.root / name)
+        write_wheel(wheels, "snow", "1.0", "")
+        write_wheel(wheels, "snow", "2.0", "")
+        write_wheel(wheels, "pytest", "8.0", "import sys; print('tests', sys.argv[1:]); sys.exit(len(sys.argv) - 1)")
+        self.write("requirements.txt", "# runtime\nsnow>=1.0\n")
+        self.write("requirements-dev.txt", "-r requirements.txt\npytest\n")
+        self.write("constraints.txt", "torch==2.14.1\nsnow==1.0\n")
+        self.env = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels.as_uri(), "PIP_CONFIG_FILE": os.devnull}
+        self.python = setup_etl9g.venv_python(self.root / "venv")
+        self.stamp = self.root / "venv" / setup_etl9g.STAMP_NAME
+        self.unfinished = self.root / "venv" / setup_etl9g.UNFINISHED_NAME
+
+    def write(self, name: str, text: str) -> None:
+        (self.root / name).write_text(text, encoding="utf-8")
+
+    def set_up(self, *options: str, python: str = sys.executable) -> "subprocess.CompletedProcess[str]":
+        command = [python, str(self.root / "setup_etl9g.py"), "--cpu", *options]
+        return subprocess.run(command, env=self.env, cwd=self.root.parent, capture_output=True, text=True)
+
+    def version_of(self, package: str) -> str:
+        code = f"import importlib.metadata as m; print(m.version({package!r}))"
+        return subprocess.run([self.python, "-c", code], capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Toolkit:
+    """Set up once; the tests that take it leave it set up."""
+    toolkit = Toolkit(tmp_path_factory.mktemp("setup"))
+    result = toolkit.set_up()
+    assert result.returncode == 0, result.stderr
+    assert "making the virtual environment" in result.stdout
+    assert "source" in result.stdout
+    assert "Activate.ps1" in result.stdout
+    assert toolkit.version_of("snow") == "1.0"
+    assert not toolkit.unfinished.exists()
+    return toolkit
+
+
+def has_worked(result: "subprocess.CompletedProcess[str]") -> tuple[bool, bool]:
+    """Whether a run succeeded in making the environment, in running pip."""
+    assert result.returncode == 0, result.stderr
+    return "making the virtual environment" in result.stdout, "-m pip install" in result.stdout
+
+
+def test_second_run_does_nothing(ready: Toolkit) -> None:
+    assert has_worked(ready.set_up()) == (False, False)
+
+
+def test_changed_requirements_are_installed(ready: Toolkit) -> None:
+    ready.write("constraints.txt", "torch==2.14.1\nsnow==2.0\n")
+    assert has_worked(ready.set_up()) == (False, True)
+    assert ready.version_of("snow") == "2.0"
+
+
+def test_missing_package_is_installed_again(ready: Toolkit) -> None:
+    subprocess.run([ready.python, "-m", "pip", "uninstall", "-y", "-q", "snow"], check=True, env=ready.env)
+    assert has_worked(ready.set_up()) == (False, True)
+    assert ready.version_of("snow")
+
+
+def test_failing_pip_is_reported_and_the_next_run_goes_on(ready: Toolkit) -> None:
+    good = (ready.root / "requirements.txt").read_text(encoding="utf-8")
+    ready.write("requirements.txt", good + "nosuchpackage\n")
+    result = ready.set_up()
+    assert result.returncode == 1
+    assert "pip failed with exit status 1" in result.stderr
+    assert "-m pip install -r requirements.txt -c constraints.txt" in result.stderr
+    assert "nosuchpackage" in result.stderr
+    ready.write("requirements.txt", good)
+    assert has_worked(ready.set_up())[0] is False
+
+
+def test_tests_run_with_the_environments_python(ready: Toolkit) -> None:
+    result = ready.set_up("--test", "--", "-k", "some name", "-x")
+    assert "tests ['-k', 'some name', '-x']" in result.stdout
+    assert result.returncode == 3, "pytest's exit status"
+    assert "exit status 3" in result.stderr
+    assert has_worked(ready.set_up("--test")) == (False, False)
+    assert has_worked(ready.set_up()) == (False, False), "an environment for the tests serves the stages as well"
+    assert ready.set_up("--", "-x").returncode == 2
+
+
+@pytest.mark.parametrize("damage", ["killed while pip worked", "no interpreter"])
+def test_half_made_environment_is_made_anew(ready: Toolkit, damage: str) -> None:
+    if damage == "killed while pip worked":
+        ready.unfinished.touch()
+    else:
+        ready.python.unlink()
+    assert has_worked(ready.set_up()) == (True, True)
+    assert ready.version_of("snow")
+
+
+def test_environment_in_use_is_not_cleared(ready: Toolkit) -> None:
+    ready.unfinished.touch()
+    result = ready.set_up(python=str(ready.python))
+    ready.unfinished.unlink()
+    assert result.returncode == 1
+    assert "deactivate" in result.stderr
+    assert has_worked(ready.set_up(python=str(ready.python))) == (False, False)
+
+
+def test_foreign_folder_is_left_alone(tmp_path: Path) -> None:
+    toolkit = Toolkit(tmp_path / "setup")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"miaow")
+    result = toolkit.set_up("--venv-dir", str(tmp_path / "photos"))
+    assert result.returncode == 1
+    assert "is no virtual environment" in result.stderr
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
+    result = toolkit.set_up("--venv-dir", str(tmp_path / "photos" / "cat.jpg"))
+    assert result.returncode == 1
+    assert "is a file" in result.stderr
+
+
+def test_missing_ensurepip_names_the_remedy(tmp_path: Path) -> None:
+    toolkit = Toolkit(tmp_path / "setup")
+    debian = tmp_path / "debian"  # its venv module without the package python3-venv
+    debian.mkdir()
+    (debian / "venv.py").write_text("import sys\nprint('ensurepip is not available')\nsys.exit(1)\n")
+    toolkit.env["PYTHONPATH"] = str(debian)
+    result = toolkit.set_up()
+    assert result.returncode == 1
+    assert "ensurepip is not available" in result.stderr
+    assert f"sudo apt install python3.{sys.version_info.minor}-venv" in result.stderr
+
+
+def test_demo_shows_each_command_and_reports(ready: Toolkit) -> None:
+    for stage in setup_etl9g.DEMO_STAGES:
+        ready.write(stage.split()[0], "import sys; print('ran', sys.argv)\n")
+    ready.write("evaluate_model.py", EVALUATE)
+    result = ready.set_up("--demo")
+    assert result.returncode == 0, result.stderr
+    for stage in setup_etl9g.DEMO_STAGES:
+        assert f"> python {stage}\n" in result.stdout
+    report = result.stdout.partition("demo finished in")[2]
+    assert "71.2% of characters by writers never seen" in report
+    assert "synthetic sample" in report
+    assert "predictions.png" in report
+    assert "0.00 MB" in report
+    assert report.rstrip().endswith("python preflight_check.py --etl-dir ETL9G")
+
+
+EVALUATE = """
+import json, pathlib
+folder = pathlib.Path("demo/evaluation")
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "evaluation.json").write_text(json.dumps({"top1": 0.712}))
+(folder / "predictions.png").write_bytes(b"picture")
+"""
+
+
+def test_failing_stage_stops_the_demo(ready: Toolkit) -> None:
+    for stage in setup_etl9g.DEMO_STAGES:
+        ready.write(stage.split()[0], "")
+    ready.write("train_etl9g_model.py", "import sys; sys.exit(7)\n")
+    result = ready.set_up("--demo")
+    assert result.returncode == 7
+    assert "stage 5 of 9 failed with exit status 7" in result.stderr
+    assert "train_etl9g_model.py --data-dir" in result.stderr
+    assert "convert_to_onnx.py" not in result.stdout
+
+
+@pytest.mark.parametrize("stage", setup_etl9g.DEMO_STAGES, ids=lambda stage: stage.split()[0])
+def test_demo_uses_known_options(stage: str) -> None:
+    check_command(stage.split())
+
+
+def test_stamp_says_what_was_installed(ready: Toolkit) -> None:
+    stamp = json.loads(ready.stamp.read_text(encoding="utf-8"))
+    assert set(stamp) == {"python", "device", "files"}
+    assert {"requirements.txt", "constraints.txt"} <= set(stamp["files"])

@@ -1,0 +1,99 @@
+"""What a network of version 3.0 knows before its first step."""
+
+import numpy as np
+import pytest
+import torch
+
+from kanjinet.contract import NORMALIZE
+from kanjinet.data.etl9g import CELL_HEIGHT, CELL_WIDTH
+from kanjinet.data.preprocessing import INK_SCALE, preprocess
+from kanjinet.model import LightweightKanjiNet, ModelConfig, ResidualBlock, init_corner_means_, init_edge_filters_
+from kanjinet.synth.glyph_table import read_copybook
+from kanjinet.synth.handwriting import invent_writer, write_sheet
+from kanjinet.training.augmentation import Augmentation
+from kanjinet.training.initialization import discriminate, factorize, fit_classifier
+from kanjinet.training.trainer import Samples, evaluate
+
+
+def test_edge_filters_answer_to_edges_of_their_direction_alone() -> None:
+    weight = torch.empty(32, 1, 5, 5)
+    init_edge_filters_(weight)
+    vertical_edge = torch.zeros(5, 5)
+    vertical_edge[:, 2:] = 1
+    answers = (weight[:8, 0] * vertical_edge).sum((1, 2))
+    assert answers.argmax() == 0  # towards the right
+    assert answers.argmin() == 4  # towards the left
+    assert answers[[2, 6]].abs().max() < 1e-6  # upwards, downwards
+    torch.testing.assert_close(weight.sum((2, 3)), torch.zeros(32, 1), atol=1e-6, rtol=0)  # even paper: nothing
+    torch.testing.assert_close(weight[8:16], weight[:8])
+
+
+def test_corner_means_look_at_the_four_quarters_of_a_window() -> None:
+    weight = torch.empty(64, 1, 3, 3)
+    init_corner_means_(weight)
+    torch.testing.assert_close(weight.sum((2, 3)), torch.ones(64, 1))
+    corners = {tuple(weight[channel, 0].flatten().nonzero().flatten().tolist()) for channel in range(0, 32, 8)}
+    assert corners == {(0, 1, 3, 4), (1, 2, 4, 5), (3, 4, 6, 7), (4, 5, 7, 8)}
+
+
+def test_residual_blocks_start_as_the_identity() -> None:
+    block = ResidualBlock(16, 16, stride=1).eval()
+    pictures = torch.rand(2, 16, 8, 8)
+    assert torch.equal(block(pictures), pictures)
+
+
+def test_discriminant_parts_classes_as_the_formula_for_two_says() -> None:
+    rng = np.random.default_rng(0)
+    spread = np.array([[2.0, 0.8], [0.8, 0.5]])
+    points = np.concatenate([rng.multivariate_normal(mean, spread, 4000) for mean in ([0, 0], [1, 1])])
+    classes = np.repeat([0, 2], 4000)  # class 1 has no picture
+    features = torch.from_numpy(points).float()
+    weight, bias = discriminate(features, torch.from_numpy(classes), 3)
+    pooled = (np.cov(points[:4000].T, bias=True) + np.cov(points[4000:].T, bias=True)) / 2
+    shrunk = 0.9 * pooled + 0.1 * points.var(axis=0).mean() * np.eye(2)
+    direction = np.linalg.inv(shrunk) @ (points[4000:].mean(0) - points[:4000].mean(0))
+    np.testing.assert_allclose((weight[2] - weight[0]).numpy(), direction, rtol=1e-3)
+    middle = torch.from_numpy((points[4000:].mean(0) + points[:4000].mean(0)) / 2).float()
+    scores = weight @ middle + bias
+    assert scores[0].item() == pytest.approx(scores[2].item(), abs=1e-3)  # halfway: neither
+    assert weight[1].abs().max() < 1e-4 and bias[1].abs() < 1e-3
+
+
+def test_one_picture_of_each_class_gives_scores_of_a_usual_size() -> None:
+    features = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
+    weight, bias = discriminate(features, torch.arange(20), 3036)
+    scores = features @ weight.T + bias
+    assert (scores.argmax(1) == torch.arange(20)).all()
+    assert scores.abs().max() < 1000
+
+
+def test_two_factors_keep_the_scores_as_well_as_any_of_their_rank() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(400, 12, generator=generator) @ torch.randn(12, 12, generator=generator)
+    weight = torch.randn(30, 12, generator=generator)
+    scores = features @ weight.T
+    for rank in (3, 12):
+        first, second = factorize(weight, features, rank)
+        assert first.shape == (rank, 12) and second.shape == (30, rank)
+        lost = (features @ first.T @ second.T - scores).norm()
+        least = torch.linalg.svdvals(scores)[rank:].norm()  # what the best approximation of the scores loses
+        assert lost.item() == pytest.approx(least.item(), rel=1e-3, abs=0.05)
+
+
+def test_an_untrained_network_reads_other_writers_after_fitting() -> None:
+    """60 classes, 3 writers to learn from, another one to read: by chance 1.7 %."""
+    copybook = read_copybook()
+    classes = np.arange(500, 560)
+    sheets = []
+    for number in range(4):
+        rng = np.random.default_rng([5, number])
+        cells = write_sheet(copybook, classes, invent_writer(rng), rng, with_fragments=False)
+        assert cells.shape == (60, CELL_HEIGHT, CELL_WIDTH)
+        sheets.append(torch.from_numpy(preprocess(cells * np.uint8(INK_SCALE), 64, NORMALIZE, cells=True)))
+    seen = Samples(torch.cat(sheets[:3]), torch.from_numpy(np.tile(classes, 3)))
+    unseen = Samples(sheets[3], torch.from_numpy(classes))
+    torch.manual_seed(0)
+    model = LightweightKanjiNet(ModelConfig.preset("3.0"))
+    assert evaluate(model, unseen).top[1] < 0.1
+    fit_classifier(model, seen, Augmentation())
+    assert evaluate(model, unseen).top[1] > 0.6

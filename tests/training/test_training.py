@@ -1,0 +1,597 @@
+"""Training through the real script: what it writes, what it refuses, and that it loses nothing."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import train_etl9g_model
+from kanjinet.errors import KanjinetError
+from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
+from kanjinet.storage.locks import lock_folder
+from kanjinet.training.augmentation import Augmentation
+from kanjinet.training.resume import STATE_FORMAT
+from kanjinet.training.trainer import (
+    Samples,
+    Trainer,
+    compile_network,
+    peak_learning_rate,
+    repeat_hiragana,
+    schedule_factor,
+)
+from tests.conftest import ROOT, require, run_on_full_disk, run_script
+
+QUICK = ["train_etl9g_model.py", "--sample-limit", "300", "--batch-size", "32", "--model-version", "1.0"]
+
+
+def load(path: Path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+def train(workplace: Path, output_dir: Path, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    command = [*QUICK, "--data-dir", str(workplace / "dataset"), "--output-dir", str(output_dir), *options]
+    return run_script(command, workplace, check=check)
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    a, b = load(first)["state_dict"], load(second)["state_dict"]
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_outputs_describe_the_run(workplace: Path) -> None:
+    progress = json.loads((workplace / "training_progress.json").read_text(encoding="utf-8"))
+    info = json.loads((workplace / "best_model_info.json").read_text(encoding="utf-8"))
+    content = load(workplace / "best_kanji_model.pth")
+    assert [epoch["epoch"] for epoch in progress["epochs"]] == [1]
+    assert progress["epochs"][0].keys() >= {"train_loss", "train_accuracy", "validation_accuracy", "learning_rate"}
+    assert info["model_version"] == "3.0"
+    assert info["parameters"] == sum(
+        tensor.numel()
+        for name, tensor in content["state_dict"].items()
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    )
+    assert info["test"]["samples"] == 90
+    assert 0 <= info["test"]["top1"] <= info["test"]["top3"] <= info["test"]["top5"] <= 1
+    assert content["synthetic"] is True
+    assert content["training"]["test"] == info["test"]
+    assert content["training"]["temperature"] == info["temperature"]
+    assert info["temperature"]["samples"] == 90
+    assert content["class_table"][2080] == "田"
+
+
+def test_accuracy_of_a_sample_is_called_synthetic_and_zero_is_kept(workplace: Path, tmp_path: Path) -> None:
+    result = train(workplace, tmp_path, "--epochs", "1")
+    assert (tmp_path / "best_kanji_model.pth").is_file()
+    test_line = next(line for line in result.stdout.splitlines() if line.startswith("test"))
+    assert "synthetic sample" in test_line
+
+
+def test_same_seed_same_weights_other_seed_other_weights(workplace: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", "5"), ("b", "5"), ("c", "6")):
+        train(workplace, tmp_path / name, "--epochs", "1", "--seed", seed)
+    first, second, third = (tmp_path / name / "best_kanji_model.pth" for name in "abc")
+    assert same_weights(first, second)
+    assert not same_weights(first, third)
+
+
+def start_slowly(workplace: Path, output_dir: Path, *options: str) -> subprocess.Popen[str]:
+    """A run that saves its state after every step and rests a little there, so that it can be hit within an epoch."""
+    code = (
+        "import sys, time, kanjinet.training.resume as state, train_etl9g_model as script\n"
+        "from kanjinet.cli import run_script\n"
+        "state.SAVE_EVERY_S = 0\n"
+        "save = state.StateFile.save\n"
+        "state.StateFile.save = lambda self: (save(self), time.sleep(0.05))\n"
+        "run_script(script.main)"
+    )
+    command = [*QUICK[1:], "--data-dir", str(workplace / "dataset"), "--output-dir", str(output_dir), *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *command],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=workplace,
+    )
+
+
+def wait_for_step(folder: Path, epoch: int, step: int) -> None:
+    """Return once a run's state is of this step, or a later one of the epoch."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if (folder / "training_state.pth").is_file():
+            with contextlib.suppress(FileNotFoundError):  # it is about to be replaced
+                position = load(folder / "training_state.pth")["trainer"]["position"]
+                if position and (position["epoch"], position["step"]) >= (epoch, step):
+                    return
+        time.sleep(0.01)
+    raise AssertionError("no such state")
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    history = json.loads((folder / "training_progress.json").read_text())["epochs"]
+    return [{name: value for name, value in epoch.items() if name != "elapsed_s"} for epoch in history]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is a POSIX signal")
+@pytest.mark.parametrize("ending", ["SIGKILL", "SIGINT", "damaged", "with fresh sets"])
+def test_a_run_ended_within_an_epoch_resumes_to_the_same_weights(workplace: Path, tmp_path: Path, ending: str) -> None:
+    options = ("--epochs", "3", "--patience", "9")
+    if ending == "with fresh sets":
+        options += ("--fresh-sets", "1", "--batch-size", "96")
+    train(workplace, tmp_path / "whole", *options)
+
+    ended = tmp_path / "ended"
+    process = start_slowly(workplace, ended, *options)
+    wait_for_step(ended, epoch=1, step=3)
+    process.send_signal(signal.SIGINT if ending == "SIGINT" else signal.SIGKILL)
+    stdout, stderr = process.communicate()
+    if ending == "SIGINT":
+        assert process.returncode == 130
+        assert "the same command with --resume goes on here" in stdout
+        assert stderr == "interrupted\n"
+    elif ending == "damaged":
+        (ended / "training_state.pth").write_bytes(b"cut off")
+
+    result = train(workplace, ended, *options, "--resume")
+    assert re.search(r"^resumed    after epoch 1 and \d+ steps", result.stdout, re.MULTILINE)
+    assert ("training_state_previous_1.pth, because training_state.pth is missing or damaged" in result.stdout) == (
+        ending == "damaged"
+    )
+    assert same_weights(tmp_path / "whole" / "best_kanji_model.pth", ended / "best_kanji_model.pth")
+    whole_end, resumed_end = (
+        load(folder / "training_state.pth")["trainer"]["model"] for folder in (tmp_path / "whole", ended)
+    )
+    assert all(torch.equal(whole_end[name], resumed_end[name]) for name in whole_end)  # best: epoch 1
+    assert read_history(tmp_path / "whole") == read_history(ended)
+
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+NO_LAUNCHER = pytest.mark.skipif(sys.platform == "win32", reason="PyTorch for Windows has no launcher's rendezvous")
+# Batch normalisation with fixed statistics, and nothing left to chance, so that sums alone differ in their order.
+TRAIN_EXACTLY = """
+import sys, torch
+from dataclasses import fields
+from kanjinet.training.augmentation import Augmentation
+from kanjinet.model import LightweightKanjiNet, ModelConfig
+from kanjinet.training.distributed import join_process_group
+from kanjinet.training.trainer import Samples, Trainer, evaluate
+torch.manual_seed(0)
+still = Augmentation(**{field.name: 0 for field in fields(Augmentation) if field.name != "elastic_points"})
+model = LightweightKanjiNet(ModelConfig.preset("3.0", 32)).eval()
+model.train = lambda mode=True: model
+samples = Samples(torch.randint(0, 256, (40, 32, 32), dtype=torch.uint8), torch.randint(0, 3036, (40,)))
+with join_process_group(torch.device("cpu")) as group:
+    trainer = Trainer(model, samples, 8, 2, 0.001, 3, still, group)
+    results = [trainer.train_epoch(epoch, lambda *_: None) for epoch in range(2)]
+    found = evaluate(model, samples, group, batch_size=6)
+    if group.is_first:
+        torch.save({"weights": model.state_dict(), "loss": results[1].loss, "judged": found.loss}, sys.argv[1])
+"""
+
+
+def run_in_two_processes(workplace: Path, output_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [*TORCHRUN, str(ROOT / QUICK[0]), *QUICK[1:], "--data-dir", str(workplace / "dataset")]
+    command += ["--output-dir", str(output_dir), *options]
+    return subprocess.run(command, capture_output=True, text=True, cwd=workplace, timeout=300)
+
+
+@NO_LAUNCHER
+def test_two_processes_make_the_steps_of_one(tmp_path: Path) -> None:
+    script = tmp_path / "exact.py"
+    script.write_text(TRAIN_EXACTLY, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    found = []
+    for name, launcher in (("one", [sys.executable]), ("two", TORCHRUN)):
+        result = tmp_path / f"{name}.pth"
+        subprocess.run([*launcher, str(script), str(result)], env=environment, check=True, timeout=300)
+        found.append(load(result))
+    one, two = found
+    assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
+    assert two["judged"] == pytest.approx(one["judged"], rel=1e-4)
+    for name, weights in one["weights"].items():
+        torch.testing.assert_close(two["weights"][name], weights, atol=2e-4, rtol=1e-3)
+
+
+@NO_LAUNCHER
+def test_of_two_processes_only_one_speaks_and_writes(workplace: Path, tmp_path: Path) -> None:
+    options = ("--epochs", "2", "--fresh-sets", "2", "--batch-size", "96")  # one set is drawn by each
+    train(workplace, tmp_path / "one", *options)
+    result = run_in_two_processes(workplace, tmp_path / "two", *options)
+    assert result.returncode == 0, result.stderr
+    assert len(re.findall(r"^epoch +\d/2", result.stdout, re.MULTILINE)) == 2
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted(
+        path.name for path in (tmp_path / "one").iterdir()
+    )
+    for one, two in zip(read_history(tmp_path / "one"), read_history(tmp_path / "two"), strict=True):
+        assert two["train_loss"] == pytest.approx(one["train_loss"], rel=0.05)
+        assert two["validation_loss"] == pytest.approx(one["validation_loss"], rel=0.05)
+        assert two["learning_rate"] == one["learning_rate"]
+
+
+def test_two_processes_refuse_a_batch_that_they_cannot_share(workplace: Path, tmp_path: Path) -> None:
+    result = run_in_two_processes(workplace, tmp_path, "--epochs", "1", "--batch-size", "31")
+    assert result.returncode != 0
+    assert "--batch-size 31: cannot be divided among 2 processes: use a multiple of 2" in result.stderr
+
+
+def test_curves_are_drawn_and_written_for_tensorboard(workplace: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(workplace, tmp_path, "--epochs", "2", "--tensorboard", str(tmp_path / "board"))
+    with Image.open(tmp_path / "training_curves.png") as picture:
+        assert picture.width > 1000
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 3  # more than axes
+    board = EventAccumulator(str(tmp_path / "board"))
+    board.Reload()
+    history = read_history(tmp_path)
+    for name in ("train_loss", "validation_accuracy", "learning_rate"):
+        values = [(event.step, event.value) for event in board.Scalars(name)]
+        assert values == [(epoch["epoch"], pytest.approx(epoch[name])) for epoch in history]
+
+
+def test_states_of_an_earlier_run_are_not_taken_for_this_one(workplace: Path, tmp_path: Path) -> None:
+    train(workplace, tmp_path, "--epochs", "2", "--patience", "9")
+    assert len(list(tmp_path.glob("training_state*.pth"))) == 2
+    train(workplace, tmp_path, "--epochs", "1", "--seed", "4")
+    assert [path.name for path in tmp_path.glob("training_state*.pth")] == ["training_state.pth"]
+
+
+def test_resume_with_other_options_is_refused(workplace: Path, tmp_path: Path) -> None:
+    train(workplace, tmp_path, "--epochs", "1")
+    result = train(workplace, tmp_path, "--epochs", "2", "--resume", check=False)
+    assert result.returncode == 1
+    assert "the run was started with epochs = 1, now it is 2" in result.stderr
+
+
+def test_an_earlier_model_is_kept(workplace: Path, tmp_path: Path) -> None:
+    train(workplace, tmp_path, "--epochs", "1", "--seed", "1")
+    before = (tmp_path / "best_kanji_model.pth").read_bytes()
+    train(workplace, tmp_path, "--epochs", "1", "--seed", "2")
+    assert (tmp_path / "best_kanji_model_previous.pth").read_bytes() == before
+
+
+def test_training_starts_from_a_trained_network(workplace: Path, tmp_path: Path) -> None:
+    train(workplace, tmp_path / "first", "--epochs", "1")
+    checkpoint = tmp_path / "first" / "best_kanji_model.pth"
+    run_script(["convert_to_safetensors.py", "--model-path", checkpoint], tmp_path)
+    tensors = next((tmp_path / "first").glob("*.safetensors"))
+    for name, start in (("pth", checkpoint), ("tensors", tensors)):
+        still = ("--epochs", "1", "--learning-rate", "1e-12", "--init-from", str(start))
+        result = train(workplace, tmp_path / name, *still)
+        assert "started from" in result.stdout
+    before, after = load(checkpoint), load(tmp_path / "pth" / "best_kanji_model.pth")
+    last = f"{list(before['state_dict'])[-1].rpartition('.')[0]}."
+    for key, weights in before["state_dict"].items():
+        if key.endswith("weight"):
+            temperature = after["training"]["temperature"]["value"] if key.startswith(last) else 1
+            assert torch.allclose(weights, temperature * after["state_dict"][key], atol=1e-6), key
+    assert same_weights(tmp_path / "pth" / "best_kanji_model.pth", tmp_path / "tensors" / "best_kanji_model.pth")
+    assert len(after["training"]["init_from_sha256"]) == 64
+    assert before["training"]["init_from_sha256"] is None
+
+
+def test_a_run_that_replaced_its_own_start_resumes(workplace: Path, tmp_path: Path) -> None:
+    train(workplace, tmp_path, "--epochs", "1")
+    start = ("--init-from", str(tmp_path / "best_kanji_model.pth"), "--seed", "3", "--epochs", "2")
+    result = train(workplace, tmp_path, *start)
+    assert "may be among those that" in result.stdout  # same dataset, other seed: the test pictures are no longer new
+    first = load(tmp_path / "best_kanji_model.pth")
+    assert "resumed    after epoch 2" in train(workplace, tmp_path, *start, "--resume").stdout
+    again = load(tmp_path / "best_kanji_model.pth")
+    assert again["training"] == first["training"]
+    assert all(torch.equal(again["state_dict"][name], first["state_dict"][name]) for name in first["state_dict"])
+    sha256 = load(tmp_path / "training_state.pth")["options"]["init_from_sha256"]
+    assert sha256 == first["training"]["init_from_sha256"] is not None
+
+
+def test_a_start_that_does_not_fit_is_refused(workplace: Path, tmp_path: Path) -> None:
+    start = workplace / "best_kanji_model.pth"  # version 3.0
+    result = train(workplace, tmp_path / "a", "--epochs", "1", "--init-from", str(start), check=False)
+    assert result.returncode == 1
+    assert "--init-from: a network with version 3.0, this training is of one with 1.0" in result.stderr
+    result = train(workplace, tmp_path / "a", "--epochs", "1", "--init-from", "none.pth", check=False)
+    assert result.returncode == 1
+    assert "none.pth: not found" in result.stderr
+    assert not (tmp_path / "a").exists()
+
+    run_script(["prepare_etl9g_dataset.py", "--preprocess", "plain", "--output-dir", tmp_path / "plain"], workplace)
+    command = ["train_etl9g_model.py", "--sample-limit", "300", "--epochs", "1", "--init-from", start]
+    result = run_script([*command, "--data-dir", tmp_path / "plain"], tmp_path, check=False)
+    assert result.returncode == 1
+    assert "trained on pictures preprocessed by even-lines-2" in result.stderr
+
+
+def test_writers_split_is_taken_and_noted(workplace: Path, tmp_path: Path) -> None:
+    result = train(workplace, tmp_path, "--epochs", "1", "--split", "writers")
+    counts = re.search(r"(\d+) train, (\d+) validation, (\d+) test pictures, split writers", result.stdout)
+    assert counts is not None
+    assert sum(map(int, counts.groups())) == 300
+    assert load(tmp_path / "best_kanji_model.pth")["training"]["split"] == "writers"
+
+
+def test_patience_stops_a_run_that_does_not_get_better(workplace: Path, tmp_path: Path) -> None:
+    result = train(workplace, tmp_path, "--epochs", "8", "--patience", "1", "--learning-rate", "1e-9")
+    assert "stopped    no better validation accuracy for 1 epochs" in result.stdout
+    assert len(json.loads((tmp_path / "training_progress.json").read_text())["epochs"]) < 8
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_earlier_run(workplace: Path, tmp_path: Path) -> None:
+    train(workplace, tmp_path, "--epochs", "1")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    result = train(workplace, tmp_path, "--epochs", "3", "--learning-rate", "1e30", check=False)
+    assert result.returncode == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert re.search("the loss is (nan|inf)", result.stderr)
+    assert "use a smaller --learning-rate" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (("--epochs", "0"), 2, "--epochs: '0': expected a whole number of at least 1"),
+        (("--epochs", "-3"), 2, "--epochs"),
+        (("--batch-size", "1"), 2, "--batch-size: 1: expected at least 2"),
+        (("--learning-rate", "-0.1"), 2, "--learning-rate"),
+        (("--learning-rate", "nan"), 2, "--learning-rate"),
+        (("--sample-limit", "0"), 2, "--sample-limit"),
+        (("--seed", "18446744073709551615"), 2, "--seed"),
+        (("--fresh-sets", "0"), 2, "--fresh-sets: '0': expected a whole number of at least 1"),
+        (("--fresh-difficulty", "0.5"), 2, "--fresh-difficulty: 0.5: give --fresh-sets too"),
+        (("--fresh-sets", "1", "--fresh-difficulty", "2"), 2, "--fresh-difficulty"),
+        (("--sample-limit", "99999999"), 1, "the dataset has 9,108 samples"),
+        (("--batch-size", "5000"), 1, "only 210 training pictures"),
+        (("--image-size", "96"), 1, "prepare_etl9g_dataset.py --size 96"),
+        (("--model-version", "9"), 2, "--model-version"),
+        (("--data-dir", "nowhere"), 1, "nowhere: no such folder: run prepare_etl9g_dataset.py"),
+    ],
+)
+def test_silly_options_are_refused(
+    workplace: Path, tmp_path: Path, options: tuple[str, ...], status: int, message: str
+) -> None:
+    result = train(workplace, tmp_path / "out", *options, check=False)
+    assert result.returncode == status, result.stdout
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out" / "best_kanji_model.pth").exists()
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "flipped", "no metadata", "swapped"])
+def test_damaged_datasets_are_refused_by_name(workplace: Path, tmp_path: Path, damage: str) -> None:
+    dataset = tmp_path / "dataset"
+    dataset.mkdir()
+    for path in (workplace / "dataset").iterdir():
+        (dataset / path.name).write_bytes(path.read_bytes())
+    chunk = dataset / "etl9g_dataset_chunk_01.npz"
+    content = bytearray(chunk.read_bytes())
+    if damage == "missing":
+        chunk.unlink()
+    elif damage == "cut":
+        chunk.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 0xFF
+        chunk.write_bytes(content)
+    elif damage == "no metadata":
+        (dataset / "metadata.json").unlink()
+    else:
+        np.savez(chunk, X=np.zeros((3, 64, 64), np.uint8), y=np.zeros(3, np.int64))
+    result = run_script([*QUICK, "--data-dir", str(dataset), "--output-dir", str(tmp_path)], tmp_path, check=False)
+    assert result.returncode == 1
+    assert ("metadata.json" if damage == "no metadata" else "etl9g_dataset_chunk_01.npz") in result.stderr
+    assert "prepare_etl9g_dataset.py" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "best_kanji_model.pth").exists()
+
+
+def test_schedule_warms_up_and_falls_to_nearly_nothing() -> None:
+    factors = [schedule_factor(step, 100) for step in range(100)]
+    assert factors[0] == pytest.approx(1 / 15)
+    assert max(factors) == factors[14] == 1
+    assert all(later <= earlier for earlier, later in zip(factors[15:], factors[16:], strict=False))
+    assert factors[-1] < 0.005
+
+
+def test_peak_rate_grows_with_the_root_of_the_batch() -> None:
+    assert peak_learning_rate(0.001, 64) == pytest.approx(0.004)
+    assert peak_learning_rate(0.001, 256) == pytest.approx(0.008)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits a process's file size, which Windows cannot")
+def test_only_a_fitted_classifier_learns_more_slowly() -> None:
+    for version in MODEL_VERSIONS:
+        trainer = make_trainer(version)
+        trainer.train_epoch(0, lambda *_: None)
+        network, groups = trainer.model, trainer.optimizer.param_groups
+        rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+        of_classifier = {rates[id(parameter)] for parameter in network.classifier.parameters()}
+        of_stages = {rates[id(parameter)] for parameter in network.stages.parameters()}
+        assert len(rates) == len(list(network.parameters()))
+        assert of_classifier == {(0.3 if version == "3.0" else 1) * rate for rate in of_stages}
+
+
+def test_a_full_disk_is_an_error_of_one_line_and_leaves_nothing(workplace: Path, tmp_path: Path) -> None:
+    command = [*QUICK, "--epochs", "1", "--data-dir", workplace / "dataset", "--output-dir", tmp_path]
+    result = run_on_full_disk(command, limit_bytes=2_000_000)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"error: {tmp_path / 'best_kanji_model.pth'}: File too large")
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("training", None), ("dataset_sha256", None), ("synthetic", "yes"), ("config", {}), ("format", 1)],
+)
+def test_checkpoints_with_other_contents_are_refused(workplace: Path, tmp_path: Path, name: str, value: object) -> None:
+    path = tmp_path / "best_kanji_model.pth"
+    torch.save({**load(workplace / "best_kanji_model.pth"), name: value}, path)
+    result = run_script(["convert_to_safetensors.py"], tmp_path, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: best_kanji_model.pth: ")
+    assert result.stderr.count("\n") == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["best_kanji_model.pth"]
+
+
+@pytest.mark.parametrize("size", [-7, 10**12, 50])
+def test_an_impossible_image_size_in_the_metadata_is_refused(workplace: Path, tmp_path: Path, size: int) -> None:
+    dataset = tmp_path / "dataset"
+    dataset.mkdir()
+    for path in (workplace / "dataset").iterdir():
+        (dataset / path.name).write_bytes(path.read_bytes())
+    metadata = json.loads((dataset / "metadata.json").read_text(encoding="utf-8"))
+    (dataset / "metadata.json").write_text(json.dumps({**metadata, "image_size": size}), encoding="utf-8")
+    result = run_script(["test_etl9g_setup.py"], tmp_path, check=False)
+    assert result.returncode == 1
+    assert f"image_size {size}, expected one of" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_second_run_in_the_same_folder_is_refused(workplace: Path, tmp_path: Path) -> None:
+    with lock_folder(tmp_path, "test"):
+        result = train(workplace, tmp_path, "--epochs", "1", check=False)
+    assert result.returncode == 1
+    assert "another train_etl9g_model.py is at work in this folder" in result.stderr
+
+
+def test_an_incomplete_state_is_refused(workplace: Path, tmp_path: Path) -> None:
+    torch.save({"format": STATE_FORMAT, "options": None}, tmp_path / "training_state.pth")
+    result = train(workplace, tmp_path, "--epochs", "1", "--resume", check=False)
+    assert result.returncode == 1
+    assert "incomplete state of a training run" in result.stderr
+
+
+def test_a_gpu_too_small_for_the_batch_is_an_error_of_one_line(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_up(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 96.00 GiB.")
+
+    monkeypatch.setattr(Trainer, "train_epoch", fill_up)
+    folders = ["--data-dir", str(workplace / "dataset"), "--output-dir", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", [*QUICK, *folders])
+    with pytest.raises(KanjinetError, match="--batch-size 32: the GPU .* use a smaller one"):
+        train_etl9g_model.main()
+
+
+def test_hiragana_are_shown_more_often_on_demand(workplace: Path, tmp_path: Path) -> None:
+    assert repeat_hiragana(torch.tensor([70, 71, 3000, 0]), 1).tolist() == [0, 1, 2, 3]
+    assert repeat_hiragana(torch.tensor([70, 71, 3000, 0]), 3).tolist() == [0, 1, 2, 3, 0, 3, 0, 3]
+    options = ["--epochs", "1", "--sample-limit", "3036", "--hiragana-repeats", "20"]
+    result = train(workplace, tmp_path, *options)
+    shown = 2125 + 19 * round(71 * 0.7)
+    steps = int(re.search(r"1 epochs of (\d+) steps", result.stdout)[1])
+    assert steps == pytest.approx(shown / 32, rel=0.02) and steps > 1.3 * 2125 / 32
+
+
+def test_two_networks_are_averaged_and_the_average_is_measured(workplace: Path, tmp_path: Path) -> None:
+    start = workplace / "best_kanji_model.pth"
+    options = ("--model-version", "3.0", "--epochs", "1", "--init-from", str(start))
+    train(workplace, tmp_path, *options)
+    end, mean = tmp_path / "best_kanji_model.pth", tmp_path / "mean.pth"
+    result = run_script(["average_models.py", start, end, "--output", mean], workplace)
+    first, second, between = (load(path)["state_dict"] for path in (start, end, mean))
+    training = load(mean)["training"]
+    for name, tensor in between.items():
+        if tensor.is_floating_point():
+            is_last = name in ("classifier.2.weight", "classifier.2.bias")
+            temperature = training["temperature"]["value"] if is_last else 1
+            torch.testing.assert_close(temperature * tensor, (first[name] + second[name]) / 2)
+    assert f"top-1 {training['test']['top1']:.2%} of {training['test']['samples']} pictures" in result.stdout
+    assert len(training["averaged_from_sha256"]) == 2
+    run_script(["average_models.py", start, end, "--output", mean, "--weight", "0.75"], workplace)
+    weight = "stages.1.0.layers.0.weight"
+    torch.testing.assert_close(load(mean)["state_dict"][weight], first[weight] / 4 + second[weight] * 3 / 4)
+    refused = run_script(["average_models.py", start, workplace / "none.pth"], workplace, check=False)
+    assert refused.returncode == 1
+    assert "none.pth: not found" in refused.stderr
+
+
+def make_trainer(version: str) -> Trainer:
+    torch.manual_seed(0)
+    samples = Samples(torch.randint(0, 256, (16, 64, 64), dtype=torch.uint8), torch.arange(16))
+    model = LightweightKanjiNet(ModelConfig.preset(version))
+    return Trainer(model, samples, batch_size=8, epochs=1, peak_rate=1e-3, seed=0, augmentation=Augmentation())
+
+
+@pytest.mark.parametrize("version", MODEL_VERSIONS)
+def test_maps_and_their_gradients_are_laid_out_channels_last(version: str) -> None:
+    trainer = make_trainer(version)
+    laid_out: list[bool] = []
+
+    def note(tensor: torch.Tensor) -> None:
+        laid_out.append(tensor.is_contiguous(memory_format=torch.channels_last))
+
+    def note_both(maps: torch.Tensor) -> None:
+        if maps.shape[1] > 1:
+            note(maps)
+            maps.register_hook(note)
+
+    convolutions = [module for module in trainer.model.modules() if isinstance(module, nn.Conv2d)]
+    for convolution in convolutions:
+        convolution.register_forward_hook(lambda _module, _inputs, output: note_both(output))
+    trainer.model.pool.register_forward_pre_hook(lambda _module, inputs: note_both(inputs[0]))
+    trainer.train_epoch(0, lambda *_: None)
+    assert len(laid_out) >= 2 * 2 * len(convolutions)  # two steps; a first map of one channel is not noted
+    assert all(laid_out)
+
+
+@pytest.mark.parametrize("limit", [1e-3, 1e3])
+def test_gradients_are_clipped_to_their_limit_and_else_kept(limit: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    norms = []
+    for most in (float("inf"), limit):
+        monkeypatch.setattr("kanjinet.training.trainer.MAX_GRADIENT_NORM", most)
+        trainer = make_trainer("1.0")
+        trainer.train_epoch(0, lambda *_: None)
+        gradients = [parameter.grad for parameter in trainer.model.parameters() if parameter.grad is not None]
+        norms.append(nn.utils.get_total_norm(gradients).item())
+    whole, clipped = norms
+    assert 1e-3 < whole < 1e3
+    assert clipped == (whole if limit > whole else pytest.approx(limit, rel=1e-3))
+
+
+def test_compiled_network_computes_the_same() -> None:
+    require(shutil.which(os.environ.get("CXX", "g++")), "install a C++ compiler")
+    torch.manual_seed(0)
+    network = LightweightKanjiNet(ModelConfig.preset("1.0", 32)).eval()
+    pictures = torch.rand(4, 1, 32, 32)
+    compiled = compile_network(network)
+    found = []
+    for each in (network, compiled):
+        network.zero_grad()
+        scores = each(pictures)
+        scores.square().mean().backward()
+        found.append([scores.detach(), *(parameter.grad.clone() for parameter in network.parameters())])
+    for plain, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, plain, atol=1e-4, rtol=1e-3)
+    assert compiled is not network
+
+
+def test_compiling_is_asked_for_by_its_option(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")  # PyTorch's own switch: the network stays as it is
+    train(workplace, tmp_path, "--epochs", "1", "--compile")
+    assert load(tmp_path / "best_kanji_model.pth")["training"]["compile"] is True
+
+
+def test_without_a_compiler_nothing_is_compiled(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "no compiler"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    command = [*QUICK, "--data-dir", workplace / "dataset", "--output-dir", tmp_path, "--compile"]
+    result = run_script(command, workplace, check=False)
+    assert result.returncode == 1
+    assert "--compile: PyTorch cannot compile here" in result.stderr and "leave it out" in result.stderr
+    assert not list(tmp_path.glob("*.pth"))
