@@ -47,7 +47,7 @@ def main() -> None:
     info = read_dataset_info(args.data_dir)
     if info.sha256 != second.dataset_sha256:
         raise KanjinetError(
-            f"{info.folder}: {args.models[1]} was trained on another dataset: name that with --data-dir"
+            f"{info.folder}: {args.models[1]} was trained on another dataset", "name that with --data-dir"
         )
     averaged = average(first.model, second.model, args.weight)
     parts = load_held_out(info, second)
@@ -62,7 +62,7 @@ def main() -> None:
     result = Checkpoint(averaged, second.preprocessing, second.synthetic or first.synthetic, training, info.sha256)
     save_checkpoint(args.output, result)
     note = f" ({SAMPLE_NOTE})" if result.synthetic else ""
-    print(f"test       top-1 {training['test']['top1']:.2%} of {training['test']['samples']:,} pictures{note}")
+    print(f"test       top-1 {training['test']['top1']:.2%} of {training['test']['samples']:,} images{note}")
     print(f"calibrated {describe_temperature(training['temperature'])}")
     print(f"written    {show_path(args.output)}")
 
@@ -71,13 +71,13 @@ def check_fit(paths: list[Path], first: Checkpoint, second: Checkpoint) -> None:
     """Refuse networks of different kinds."""
     if (first.config, first.preprocessing) != (second.config, second.preprocessing):
         raise KanjinetError(
-            f"{paths[1]}: another configuration or preprocessing than {paths[0]}: give one that was trained from it "
-            "with --init-from"
+            f"{paths[1]}: another configuration or preprocessing than {paths[0]}",
+            "give one that was trained from it with --init-from",
         )
 
 
 def average(first: LightweightKanjiNet, second: LightweightKanjiNet, weight: float) -> LightweightKanjiNet:
-    """A network with the mean of all weights and of batch normalisation's statistics, `weight` being the second's."""
+    """A network with the mean of all weights and of batch normalization's statistics, `weight` being the second's."""
     averaged = copy.deepcopy(second)
     other = first.state_dict()
     averaged.load_state_dict(

@@ -1,7 +1,7 @@
-"""Make a trained network as sure of its answers as it is right, on the pictures that a training holds back.
+"""Make a trained network as sure of its answers as it is right, on the images that a training holds back.
 
 train_etl9g_model.py and average_models.py do so by themselves; this is for networks of earlier versions, and for other
-pictures than those of the training. All scores are divided by one number, so no answer changes.
+images than those of the training. All logits are divided by one number, so no answer changes.
 
 Reads:  a trained network, .pth or .safetensors, and dataset/
 Writes: calibrated_kanji_model.pth

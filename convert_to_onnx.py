@@ -1,6 +1,6 @@
 """Convert a trained network to ONNX for one kind of engine, and check the file in real engines before it is kept.
 
-Reads:  best_kanji_model.pth, or a .safetensors file; pictures of dataset/ for the comparison, where it exists
+Reads:  best_kanji_model.pth, or a .safetensors file; images of dataset/ for the comparison, where it exists
 Writes: kanji_model_etl9g_64x64_3036classes_tract.onnx and ..._tract_mapping.json
 Run:    python convert_to_onnx.py --model-path best_kanji_model.pth --target-backend tract
 
@@ -22,8 +22,8 @@ import onnx
 from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
 from kanjinet.contract import IMAGE_SIZES
 from kanjinet.errors import KanjinetError
-from kanjinet.export.check_inputs import CheckPictures, load_check_pictures, make_noise
-from kanjinet.export.onnx_export import BACKENDS, PROMISES, Export, add_metadata, export_network, pooling_of_backend
+from kanjinet.export.check_inputs import CheckImages, load_check_images, make_noise
+from kanjinet.export.onnx_export import BACKENDS, SPECS, Export, add_metadata, export_network, pooling_of_backend
 from kanjinet.export.onnx_graph import seal
 from kanjinet.export.quantization import (
     QUANTIZED_OPSET,
@@ -34,14 +34,14 @@ from kanjinet.export.quantization import (
 )
 from kanjinet.export.verification import (
     ABSOLUTE_BOUND,
-    LEAST_AGREEMENT,
+    MIN_AGREEMENT,
     RELATIVE_BOUND,
     Comparison,
-    Promise,
+    ExportSpec,
     check_structure,
     compare_engines,
-    compare_scores,
-    compute_scores,
+    compare_logits,
+    compute_logits,
     run_onnxruntime,
 )
 from kanjinet.export.weight_compression import store_fp16, store_int8_weights
@@ -59,9 +59,9 @@ from kanjinet.storage.mapping import build_mapping
 from kanjinet.storage.model_card import check_export_path, default_export_path, describe_model
 from kanjinet.storage.safetensors_file import load_trained_network
 
-QUANTIZATIONS = tuple(LEAST_AGREEMENT)
-LARGEST_LOSS = 0.002  # of top-1 accuracy, by quantisation
-NUM_NOISE = 16  # random pictures beside the real or drawn ones
+QUANTIZATIONS = tuple(MIN_AGREEMENT)
+MAX_LOSS = 0.002  # of top-1 accuracy, by quantization
+NUM_NOISE = 16  # random images beside the real or drawn ones
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--pooling-type", choices=POOLING_TYPES, help="global pooling (default: the checkpoint's)")
     parser.add_argument("--target-backend", choices=BACKENDS, default="tract", help="kind of engine")
     parser.add_argument(
-        "--data-dir", type=Path, default=Path("dataset"), help="dataset whose pictures are compared, where it exists"
+        "--data-dir", type=Path, default=Path("dataset"), help="dataset whose images are compared, where it exists"
     )
     parser.add_argument(
         "--quantize",
@@ -100,10 +100,10 @@ def main() -> None:
     checkpoint = load_trained_network(args.model_path)
     config, backend = checkpoint.config, args.target_backend
     check_image_size(args.image_size, config, args.model_path)
-    promise = PROMISES[backend]
+    spec = SPECS[backend]
     if args.quantize:
-        opset = QUANTIZED_OPSET if args.quantize == "int8" else promise.opset
-        promise = replace(promise, opset=opset, quantization=args.quantize)
+        opset = QUANTIZED_OPSET if args.quantize == "int8" else spec.opset
+        spec = replace(spec, opset=opset, quantization=args.quantize)
     ending = "".join(f"_{part}" for part in (backend, args.quantize) if part) + ".onnx"
     path = args.onnx_path or default_export_path(args.model_path, config.image_size, ending)
     check_export_path(path, ".onnx", "--onnx-path")
@@ -111,8 +111,8 @@ def main() -> None:
 
     pooling_type = pooling_of_backend(args.pooling_type or config.pooling_type, backend)
     network = change_pooling(checkpoint.model, pooling_type)
-    pictures = load_check_pictures(args.data_dir, config.image_size, checkpoint.preprocessing)
-    pooling = measure_pooling(checkpoint.model, network, pictures)
+    images = load_check_images(args.data_dir, config.image_size, checkpoint.preprocessing)
+    pooling = measure_pooling(checkpoint.model, network, images)
     print_network(checkpoint, args.model_path, pooling)
 
     export = export_network(network, backend)
@@ -120,7 +120,7 @@ def main() -> None:
     if args.quantize:
         model, quantization = quantize(export.model, args.quantize, args.data_dir, checkpoint)
         accuracy = measure_loss(model.SerializeToString(), network, args.data_dir, checkpoint)
-    check_structure(model, promise, config.image_size, config.num_classes)
+    check_structure(model, spec, config.image_size, config.num_classes)
     properties = {
         **describe_model(replace(checkpoint, model=network), args.model_path),
         "trained_pooling_type": config.pooling_type,
@@ -128,28 +128,28 @@ def main() -> None:
         **({"accuracy": "{}"} if pooling.remedy else {}),  # the checkpoint's accuracy is not this network's
         "target_backend": backend,
         "quantization": quantization,
-        "input": describe_input(promise, config.image_size),
+        "input": describe_input(spec, config.image_size),
         "exporter": export.exporter + (f" ({export.fallback_reason})" if export.fallback_reason else ""),
     }
     add_metadata(model, properties)
     content = seal(model.SerializeToString())
     onnx.checker.check_model(content, full_check=True)
-    print_export(export, backend, promise, len(content))
+    print_export(export, backend, spec, len(content))
 
-    inputs, reference, origin = choose_inputs(network, pictures, promise)
+    inputs, reference, origin = choose_inputs(network, images, spec)
     comparisons, missing = compare_engines(
         content,
         reference,
         inputs,
-        dynamic_batch=promise.dynamic_batch,
-        least_agreement=promise.least_agreement,
+        dynamic_batch=spec.dynamic_batch,
+        least_agreement=spec.least_agreement,
     )
-    print_comparisons(comparisons, missing, origin, promise)
+    print_comparisons(comparisons, missing, origin, spec)
     if accuracy:
         print(f"accuracy     {accuracy}")
 
     mapping_path = path.with_name(f"{path.stem}_mapping.json")
-    mapping = build_mapping(describe_file(path.name, content, promise, properties))
+    mapping = build_mapping(describe_file(path.name, content, spec, properties))
     with replace_on_success(path) as file:
         file.write(content)
         write_json(mapping_path, mapping)
@@ -166,49 +166,49 @@ def quantize(model: onnx.ModelProto, way: str, data_dir: Path, checkpoint: Check
     calibration = load_calibration_inputs(data_dir, checkpoint)
     return quantize_int8(model, calibration), (
         f"int8: weights by output channel, activations by tensor, ranges measured on {len(calibration)} varied "
-        "training pictures"
+        "training images"
     )
 
 
 def choose_inputs(
-    network: LightweightKanjiNet, pictures: CheckPictures, promise: Promise
+    network: LightweightKanjiNet, images: CheckImages, spec: ExportSpec
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """What to run the file on, PyTorch's scores for it (n, 3036), and where it comes from."""
-    # ranges of 8-bit activations were measured on pictures
-    num_noise = 0 if promise.quantization == "int8" else NUM_NOISE
-    inputs = np.concatenate([pictures.inputs, make_noise(num_noise, network.config.image_size)])
-    origin = pictures.origin + (f" and {num_noise} random ones" if num_noise else "")
-    return inputs, compute_scores(network, inputs), origin
+    """What to run the file on, PyTorch's logits for it (n, 3036), and where it comes from."""
+    # ranges of 8-bit activations were measured on images
+    num_noise = 0 if spec.quantization == "int8" else NUM_NOISE
+    inputs = np.concatenate([images.inputs, make_noise(num_noise, network.config.image_size)])
+    origin = images.origin + (f" and {num_noise} random ones" if num_noise else "")
+    return inputs, compute_logits(network, inputs), origin
 
 
-def describe_input(promise: Promise, size: int) -> str:
+def describe_input(spec: ExportSpec, size: int) -> str:
     """What a client gives to the file."""
-    batch = "batch" if promise.dynamic_batch else 1
-    return f"float32 ({batch}, 1, {size}, {size}): pictures after preprocessing_contract"
+    batch = "batch" if spec.dynamic_batch else 1
+    return f"float32 ({batch}, 1, {size}, {size}): images after preprocessing_contract"
 
 
 def measure_loss(content: bytes, network: LightweightKanjiNet, data_dir: Path, checkpoint: Checkpoint) -> str:
-    """Compare top-1 accuracy with the float32 network's on pictures held out from training, in onnxruntime.
+    """Compare top-1 accuracy with the float32 network's on images held out from training, in onnxruntime.
 
     Returns:
         The figures in words; nothing where there is no dataset that was prepared as the network's own.
 
     Raises:
-        KanjinetError: more is lost than LARGEST_LOSS, beyond what chance explains (two standard errors).
+        KanjinetError: more is lost than MAX_LOSS, beyond what chance explains (two standard errors).
     """
     if not has_matching_dataset(data_dir, checkpoint):
         return ""
     inputs, classes = load_held_out_inputs(data_dir, checkpoint)
-    hits = compute_scores(network, inputs).argmax(axis=1) == classes
+    hits = compute_logits(network, inputs).argmax(axis=1) == classes
     quantized_hits = run_onnxruntime(content, inputs).argmax(axis=1) == classes
     lost = float(hits.mean() - quantized_hits.mean())
     error = math.sqrt(float((hits != quantized_hits).sum())) / len(classes)
     found = (
-        f"top-1 {hits.mean():.2%} in float32, {quantized_hits.mean():.2%} in this file, on {len(classes):,} pictures "
+        f"top-1 {hits.mean():.2%} in float32, {quantized_hits.mean():.2%} in this file, on {len(classes):,} images "
         "held out from training"
     )
-    if lost - 2 * error > LARGEST_LOSS:
-        raise KanjinetError(f"{found}: more than {LARGEST_LOSS:.1%} is lost: use --quantize int8-weights or fp16")
+    if lost - 2 * error > MAX_LOSS:
+        raise KanjinetError(f"{found}: more than {MAX_LOSS:.1%} is lost", "use --quantize int8-weights or fp16")
     return found
 
 
@@ -216,27 +216,24 @@ def check_image_size(image_size: int | None, config: ModelConfig, model_path: Pa
     if image_size not in (None, config.image_size):
         raise KanjinetError(
             f"--image-size {image_size}: {model_path} was trained on {config.image_size} pixels and knows no other "
-            f"size: train one with python train_etl9g_model.py --image-size {image_size}"
+            "size",
+            f"train one with python train_etl9g_model.py --image-size {image_size}",
         )
 
 
-def measure_pooling(
-    trained: LightweightKanjiNet, network: LightweightKanjiNet, pictures: CheckPictures
-) -> PoolingChange:
+def measure_pooling(trained: LightweightKanjiNet, network: LightweightKanjiNet, images: CheckImages) -> PoolingChange:
     """Compare a network with the trained one, which pools in another way."""
     before, after = trained.config.pooling_type, network.config.pooling_type
     if before == after:
         return PoolingChange(f"{after}, as trained")
-    change = compare_scores(
-        after, "", compute_scores(trained, pictures.inputs), compute_scores(network, pictures.inputs)
-    )
+    change = compare_logits(after, "", compute_logits(trained, images.inputs), compute_logits(network, images.inputs))
     if change.difference <= ABSOLUTE_BOUND:
         return PoolingChange(
             f"{after} for the trained {before} computes the same (largest difference {change.difference:.1e})"
         )
     return PoolingChange(
         f"{after} for the trained {before} is another network: the best class changes for "
-        f"{1 - change.agreement:.1%} of {pictures.origin}, scores by up to {change.difference:.3g}",
+        f"{1 - change.agreement:.1%} of {images.origin}, logits by up to {change.difference:.3g}",
         f"to train for it: {name_training_command(network.config)}",
     )
 
@@ -247,17 +244,17 @@ def name_training_command(config: ModelConfig) -> str:
     return f"python train_etl9g_model.py --image-size {config.image_size} --pooling-type {config.pooling_type}{version}"
 
 
-def describe_file(name: str, content: bytes, promise: Promise, properties: dict[str, str]) -> dict[str, Any]:
+def describe_file(name: str, content: bytes, spec: ExportSpec, properties: dict[str, str]) -> dict[str, Any]:
     """What the mapping's `model_info` says about the file that it belongs to."""
     size = int(properties["image_size"])
-    batch = "batch" if promise.dynamic_batch else 1
+    batch = "batch" if spec.dynamic_batch else 1
     return {
         "model_file": name,
         "model_sha256": hashlib.sha256(content).hexdigest(),
         "model_version": properties["model_version"],
         "target_backend": properties["target_backend"],
         "quantization": properties["quantization"],
-        "opset": promise.opset,
+        "opset": spec.opset,
         "image_size": size,
         "pooling_type": properties["pooling_type"],
         "pooling_change": properties["pooling_change"],
@@ -283,26 +280,26 @@ def print_network(checkpoint: Checkpoint, model_path: Path, pooling: PoolingChan
         print(f"             {pooling.remedy}")
 
 
-def print_export(export: Export, backend: str, promise: Promise, size_bytes: int) -> None:
+def print_export(export: Export, backend: str, spec: ExportSpec, size_bytes: int) -> None:
     if export.fallback_reason:
         print(
-            f"note         torch.export cannot write this network in opset {PROMISES[backend].opset} "
+            f"note         torch.export cannot write this network in opset {SPECS[backend].opset} "
             f"({export.fallback_reason}): TorchScript writes it instead"
         )
-    batch = "any batch" if promise.dynamic_batch else "batch 1"
-    quantization = f", {promise.quantization}" if promise.quantization else ""
+    batch = "any batch" if spec.dynamic_batch else "batch 1"
+    quantization = f", {spec.quantization}" if spec.quantization else ""
     print(
-        f"format       {backend}{quantization}: opset {promise.opset}, {batch}, "
+        f"format       {backend}{quantization}: opset {spec.opset}, {batch}, "
         f"one file of {size_bytes / 1e6:.2f} MB, by {export.exporter}"
     )
 
 
-def print_comparisons(comparisons: list[Comparison], missing: list[str], origin: str, promise: Promise) -> None:
+def print_comparisons(comparisons: list[Comparison], missing: list[str], origin: str, spec: ExportSpec) -> None:
     print(f"checked      against PyTorch in float32 on {origin}")
-    if promise.least_agreement is not None:
-        print(f"             bound {promise.least_agreement:.1%} equal best classes")
+    if spec.least_agreement is not None:
+        print(f"             bound {spec.least_agreement:.1%} equal best classes")
     else:
-        print(f"             bound {ABSOLUTE_BOUND:g} + {RELATIVE_BOUND:g} of the largest score")
+        print(f"             bound {ABSOLUTE_BOUND:g} + {RELATIVE_BOUND:g} of the largest logit")
     print("             engine               batch        largest difference   equal best class")
     for each in comparisons:
         print(f"             {each.engine:<20} {each.batch:<12} {each.difference:<20.2g} {each.agreement:.2%}")

@@ -20,7 +20,7 @@ from kanjinet.storage.model_card import check_export_path, default_export_path
 from kanjinet.storage.safetensors_file import compare_tensors, load_safetensors, serialize_checkpoint
 
 NUM_INPUTS = 16
-OUTPUT_BOUND = 1e-5  # equal weights give equal scores; where tensors lie in memory may change the order of a sum
+OUTPUT_BOUND = 1e-5  # equal weights give equal logits; where tensors lie in memory may change the order of a sum
 
 
 def parse_args() -> argparse.Namespace:
@@ -64,8 +64,8 @@ def verify(checkpoint: Checkpoint, path: Path) -> str:
     with torch.inference_mode():
         difference = float((checkpoint.model(inputs) - reloaded.model(inputs)).abs().max())
     if not difference <= OUTPUT_BOUND:  # "not <=" also catches NaN
-        raise KanjinetError(f"{path}: scores differ by {difference:.2g} after reloading, the bound is {OUTPUT_BOUND:g}")
-    return f"{count} tensors equal bit by bit; scores of {NUM_INPUTS} random pictures differ by {difference:.2g}"
+        raise KanjinetError(f"{path}: logits differ by {difference:.2g} after reloading, the bound is {OUTPUT_BOUND:g}")
+    return f"{count} tensors equal bit by bit; logits of {NUM_INPUTS} random images differ by {difference:.2g}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure how well trained networks read: any exported files, on a part of a dataset or on a folder of pictures.
+"""Measure how well trained networks read: any exported files, on a part of a dataset or on a folder of images.
 
 Reads:  models (.pth, .safetensors or .onnx), and dataset/ or, with --images, a folder with one sub-folder a character
 Writes: evaluation/evaluation.json, evaluation/report.html (charts, confusions, mistakes), evaluation/predictions.png
@@ -20,7 +20,7 @@ from tqdm import tqdm
 from kanjinet.classes import CHARACTERS, JIS_CODES
 from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script, show_path
 from kanjinet.data.dataset import DatasetInfo, Labels, read_dataset_info, read_images, read_labels
-from kanjinet.data.image_files import list_labelled_pictures, read_picture, to_network_input
+from kanjinet.data.image_files import list_labeled_images, read_image, to_network_input
 from kanjinet.data.splits import PARTS, Indices, check_split_rule, split_as_trained
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.image_grid import Reading, draw_readings, write_png
@@ -33,9 +33,9 @@ from kanjinet.training.history import read_training_epochs
 
 RESULT_NAME = "evaluation.json"
 REPORT_NAME = "report.html"
-PICTURE_NAME = "predictions.png"
+IMAGE_NAME = "predictions.png"
 COLUMNS = 16
-BLOCK = 1024  # pictures between two steps of the bar
+BLOCK = 1024  # images between two steps of the bar
 CONFUSIONS_LISTED, HARDEST_LISTED = 100, 100
 
 
@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
         type=Path,
         nargs="+",
         required=True,
-        help="a .pth, .safetensors or .onnx file; several are compared on the same pictures",
+        help="a .pth, .safetensors or .onnx file; several are compared on the same images",
     )
     parser.add_argument("--data-dir", type=Path, help="the prepared dataset (default: dataset)")
     parser.add_argument(
@@ -60,7 +60,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--images",
         type=Path,
-        help="instead of a dataset: a folder with one sub-folder of pictures a character, named 田, 7530 or U+7530",
+        help="instead of a dataset: a folder with one sub-folder of images a character, named 田, 7530 or U+7530",
     )
     parser.add_argument("--output-dir", type=Path, default=Path("evaluation"), help="folder for the results")
     parser.add_argument("--pictures", type=positive_int, default=96, help="characters in predictions.png")
@@ -72,16 +72,16 @@ def parse_args() -> argparse.Namespace:
 
 @dataclass(frozen=True)
 class Exam:
-    """The n pictures that all models read.
+    """The n images that all models read.
 
     Attributes:
         source: where they come from, as evaluation.json says it.
         classes: (n,) int64, the true ones.
         data_sets: (n,) numbers of the data sets, which stand for writers; None where nothing is known of the writers.
-        name: index of a picture -> where it comes from, for people.
+        name: index of an image -> where it comes from, for people.
         inputs: (image size, preprocessing version) -> (n, S, S) uint8 network inputs.
         has_character: (n,) whether there is anything to read.
-        not_read: files that are no pictures, with the reason.
+        not_read: files that are no images, with the reason.
     """
 
     source: dict[str, Any]
@@ -94,7 +94,7 @@ class Exam:
 
 
 def main() -> None:
-    """Load, read, write the figures, the report and the picture."""
+    """Load, read, write the figures, the report and the image."""
     args = parse_args()
     recognizers = [load_recognizer(path) for path in args.model]
     if args.images:
@@ -112,14 +112,14 @@ def main() -> None:
     first, *others = (evaluation.figures for evaluation in evaluations)
     write_json(output_dir / RESULT_NAME, {**first, "others": others})
     write_report(output_dir / REPORT_NAME, evaluations)
-    draw_picture(output_dir / PICTURE_NAME, evaluations[0], args.pictures)
+    draw_image(output_dir / IMAGE_NAME, evaluations[0], args.pictures)
     for evaluation in evaluations:
         print_figures(evaluation.figures)
-    written = (show_path(output_dir / name) for name in (RESULT_NAME, REPORT_NAME, PICTURE_NAME))
+    written = (show_path(output_dir / name) for name in (RESULT_NAME, REPORT_NAME, IMAGE_NAME))
     print(f"written    {', '.join(written)}")
     if exam.not_read:
         total = len(exam.not_read) + len(exam.classes)
-        raise KanjinetError(f"{len(exam.not_read)} of {total} files could not be read, and are left out: see above")
+        raise KanjinetError(f"{len(exam.not_read)} of {total} files could not be read, and are left out", "see above")
 
 
 def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> Exam:
@@ -132,7 +132,7 @@ def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> Exa
     indices = choose_part(recognizers[0], info, labels, part)
     if part != "train":
         for recognizer in recognizers:
-            warn_of_known_pictures(recognizer, info, labels, indices)
+            warn_of_known_images(recognizer, info, labels, indices)
     data_sets, sheets = labels.data_sets[indices], labels.sheets[indices]
     return Exam(
         source={
@@ -152,7 +152,7 @@ def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> Exa
 
 
 def check_fit(recognizer: Recognizer, info: DatasetInfo) -> None:
-    """Refuse pictures of another size or preprocessing than the network was trained on.
+    """Refuse images of another size or preprocessing than the network was trained on.
 
     Raises:
         KanjinetError: with the remedy.
@@ -160,9 +160,9 @@ def check_fit(recognizer: Recognizer, info: DatasetInfo) -> None:
     wanted = recognizer.image_size, recognizer.preprocessing
     if (info.image_size, info.preprocessing) != wanted:
         raise KanjinetError(
-            f"{info.folder}: pictures of {info.image_size} pixels, preprocessing {info.preprocessing}; "
-            f"{recognizer.path} needs {wanted[0]} pixels, {wanted[1]}: "
-            f"run prepare_etl9g_dataset.py --size {wanted[0]} into another folder"
+            f"{info.folder}: images of {info.image_size} pixels, preprocessing {info.preprocessing}; "
+            f"{recognizer.path} needs {wanted[0]} pixels, {wanted[1]}",
+            f"run prepare_etl9g_dataset.py --size {wanted[0]} into another folder",
         )
 
 
@@ -171,22 +171,22 @@ def choose_part(recognizer: Recognizer, info: DatasetInfo, labels: Labels, part:
     if part == "all":
         return np.arange(len(labels))
     if recognizer.training["dataset_sha256"] != info.sha256:
-        print(f"note       {show_path(recognizer.path)} was trained on another dataset; the split is made anew here")
+        print(f"note       {show_path(recognizer.path)} was trained on another dataset; the split is made again here")
     return split_as_trained(labels, info.sha256, recognizer.training)[part]
 
 
-def warn_of_known_pictures(recognizer: Recognizer, info: DatasetInfo, labels: Labels, indices: Indices) -> None:
-    """Say so where a model was trained on some of the pictures, as one of another split may be."""
+def warn_of_known_images(recognizer: Recognizer, info: DatasetInfo, labels: Labels, indices: Indices) -> None:
+    """Say so where a model was trained on some of the images, as one of another split may be."""
     if recognizer.training["dataset_sha256"] != info.sha256:
         return
     trained_on = split_as_trained(labels, info.sha256, recognizer.training)["train"]
     if known := len(np.intersect1d(trained_on, indices)):
-        print(f"note       {show_path(recognizer.path)} was trained on {known:,} of these {len(indices):,} pictures")
+        print(f"note       {show_path(recognizer.path)} was trained on {known:,} of these {len(indices):,} images")
 
 
 def read_folder(folder: Path, recognizers: Sequence[Recognizer]) -> Exam:
-    """Pictures of any kind, preprocessed as each model needs it."""
-    found = list_labelled_pictures(folder)
+    """Images of any kind, preprocessed as each model needs it."""
+    found = list_labeled_images(folder)
     for name in found.skipped_folders:
         print(f"note       {folder / name}: left out: its name is none of the 3,036 characters, nor the code of one")
     forms = sorted({(recognizer.image_size, recognizer.preprocessing) for recognizer in recognizers})
@@ -194,45 +194,45 @@ def read_folder(folder: Path, recognizers: Sequence[Recognizer]) -> Exam:
     read: list[int] = []
     has_character: list[bool] = []
     not_read: list[str] = []
-    for index, path in enumerate(tqdm(found.paths, desc="pictures", unit="picture", leave=False, disable=None)):
+    for index, path in enumerate(tqdm(found.paths, desc="images", unit="image", leave=False, disable=None)):
         try:
-            ink = read_picture(path, str(path))
+            ink = read_image(path, str(path))
         except KanjinetError as error:
             tqdm.write(f"error: {error}", file=sys.stderr)
             not_read.append(str(error))
             continue
         seen = {form: to_network_input(ink, *form) for form in forms}
-        for (size, version), picture in seen.items():
-            inputs[size, version].append(np.zeros((size, size), np.uint8) if picture is None else picture)
+        for (size, version), image in seen.items():
+            inputs[size, version].append(np.zeros((size, size), np.uint8) if image is None else image)
         has_character.append(seen[forms[0]] is not None)
         read.append(index)
     if not read:
-        raise KanjinetError(f"{folder}: none of its {len(found.paths)} pictures can be read: see the lines above")
+        raise KanjinetError(f"{folder}: none of its {len(found.paths)} images can be read", "see the lines above")
     paths = [found.paths[index].relative_to(folder) for index in read]
     return Exam(
         source={"images": str(folder), "synthetic": None},
         classes=found.classes[read],
         data_sets=None,
         name=lambda index: str(paths[index]),
-        inputs={form: np.stack(pictures) for form, pictures in inputs.items()},
+        inputs={form: np.stack(images) for form, images in inputs.items()},
         has_character=np.array(has_character),
         not_read=not_read,
     )
 
 
 def evaluate(recognizer: Recognizer, exam: Exam, strokes: npt.NDArray[np.int64]) -> Evaluation:
-    """Let a model read all pictures.
+    """Let a model read all images.
 
     Args:
         recognizer: the model.
-        exam: the pictures.
+        exam: the images.
         strokes: (3036,) the number of strokes of each class.
     """
     images = exam.inputs[recognizer.image_size, recognizer.preprocessing]
     ranked = np.empty((len(images), max(TOP_K)), dtype=np.int64)
     confidence = np.empty(len(images))
     start = time.perf_counter()
-    with tqdm(total=len(images), desc=recognizer.path.name, unit="picture", leave=False, disable=None) as bar:
+    with tqdm(total=len(images), desc=recognizer.path.name, unit="image", leave=False, disable=None) as bar:
         for first in range(0, len(images), BLOCK):
             rows = slice(first, first + BLOCK)
             best = recognizer.find_best(images[rows], max(TOP_K))
@@ -247,7 +247,7 @@ def evaluate(recognizer: Recognizer, exam: Exam, strokes: npt.NDArray[np.int64])
 
 
 def describe_answers(
-    recognizer: Recognizer, exam: Exam, answers: Answers, strokes: npt.NDArray[np.int64], pictures_per_s: float
+    recognizer: Recognizer, exam: Exam, answers: Answers, strokes: npt.NDArray[np.int64], images_per_s: float
 ) -> dict[str, Any]:
     """What evaluation.json says of a model; accuracies, intervals and confidences are shares, 0-1."""
     calibration = measure_calibration(answers.confidence, answers.is_right)
@@ -278,7 +278,7 @@ def describe_answers(
             }
             for entry in answers.rank_hardest()[:HARDEST_LISTED]
         ],
-        "pictures_per_s": round(pictures_per_s, 1),
+        "images_per_s": round(images_per_s, 1),
     }
 
 
@@ -287,7 +287,7 @@ def name_reading(read: int) -> str:
     return "" if read == NOTHING else CHARACTERS[read]
 
 
-def draw_picture(path: Path, evaluation: Evaluation, count: int) -> None:
+def draw_image(path: Path, evaluation: Evaluation, count: int) -> None:
     """A random choice of characters with what was read, right in green and wrong in red."""
     answers = evaluation.answers
     chosen = np.random.default_rng(0).permutation(len(answers.truth))[:count]
@@ -307,7 +307,7 @@ def print_figures(figures: dict[str, Any]) -> None:
         if group["samples"]:
             low, high = group["top1_interval"]
             shares = "  ".join(f"top-{k} {group[f'top{k}']:7.2%}" for k in TOP_K)
-            print(f"{name:10} {shares}  of {group['samples']:,} pictures; top-1 within {low:.2%} to {high:.2%}")
+            print(f"{name:10} {shares}  of {group['samples']:,} images; top-1 within {low:.2%} to {high:.2%}")
     if len(figures["writers"]) > 1:
         by_writer = sorted(entry["top1"] for entry in figures["writers"])
         print(
@@ -317,10 +317,10 @@ def print_figures(figures: dict[str, Any]) -> None:
     print(f"confidence expected calibration error {figures['calibration']['expected_calibration_error']:.2%}")
     if "only_this_right" in figures:
         print(
-            f"compared   {figures['only_this_right']:,} pictures that only this model reads, "
+            f"compared   {figures['only_this_right']:,} images that only this model reads, "
             f"{figures['only_first_right']:,} that only the first one does"
         )
-    print(f"speed      {figures['pictures_per_s']:,.0f} pictures/s")
+    print(f"speed      {figures['images_per_s']:,.0f} images/s")
 
 
 if __name__ == "__main__":

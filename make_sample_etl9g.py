@@ -25,7 +25,7 @@ from kanjinet.classes import CLASS_OF_CHARACTER, NUM_CLASSES
 from kanjinet.cli import make_parser, positive_int, run_script, seed_number, share, show_path
 from kanjinet.data.etl9g import (
     INFO_FILE_NAME,
-    LARGEST_INFO_BYTES,
+    MAX_INFO_BYTES,
     NUM_DATA_SETS,
     NUM_FILES,
     RECORD_BYTES,
@@ -37,9 +37,9 @@ from kanjinet.data.etl9g import (
     find_etl9g_files,
     write_records,
 )
-from kanjinet.data.worker_processes import MOST_WORKERS, start_worker, usable_cores
+from kanjinet.data.worker_processes import MAX_WORKERS, start_worker, usable_cores
 from kanjinet.errors import KanjinetError
-from kanjinet.evaluation.image_grid import write_few_greys
+from kanjinet.evaluation.image_grid import write_few_grays
 from kanjinet.storage.files import make_folder, read_bytes, replace_on_success
 from kanjinet.storage.locks import lock_folder
 from kanjinet.synth.glyph_table import load_copybook, save_copybook_with
@@ -59,7 +59,7 @@ def main() -> None:
     folder = prepare_folder(args.output_dir)
     find_kanjivg_folder()  # or say at once what is missing
     num_sets = args.sets or args.files * SETS_PER_FILE
-    workers = min(args.workers or usable_cores(), SHEETS_PER_SET * num_sets, MOST_WORKERS)
+    workers = min(args.workers or usable_cores(), SHEETS_PER_SET * num_sets, MAX_WORKERS)
     plan = {
         number: list(itertools.islice(range((number - 1) * SETS_PER_FILE + 1, num_sets + 1), SETS_PER_FILE))
         for number in range(1, -(-num_sets // SETS_PER_FILE) + 1)
@@ -88,7 +88,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seed", type=seed_number, default=0, help="the same seed and options, the same bytes")
     parser.add_argument("--workers", type=positive_int, help="processes (default: one a usable core)")
     parser.add_argument("--difficulty", type=share, default=DEFAULT_DIFFICULTY, help="0 = copybook ... 1 = hasty")
-    parser.add_argument("--contact-sheet", type=Path, metavar="PICTURE.PNG", help="also draw many hands in one picture")
+    parser.add_argument("--contact-sheet", type=Path, metavar="IMAGE.PNG", help="also draw many hands in one image")
     parser.add_argument(
         "--contact-characters", type=known_characters, default=CONTACT_CHARACTERS, help="of its first rows, a row each"
     )
@@ -126,13 +126,14 @@ def prepare_folder(folder: Path) -> Path:
         KanjinetError: the folder holds ETL9G files that do not say that they are synthetic, or is a file.
     """
     make_folder(folder)
-    remedy = "this may be the real ETL9G, which is never overwritten: choose another --output-dir"
+    doubt = "this may be the real ETL9G, which is never overwritten"
+    remedy = "choose another --output-dir"
     info = folder / INFO_FILE_NAME
     if info.exists() and SYNTHETIC_MARK not in read_bytes(info):
-        raise KanjinetError(f"{info}: does not say that it belongs to a sample; {remedy}")
+        raise KanjinetError(f"{info}: does not say that it belongs to a sample; {doubt}", remedy)
     for path in (file.path for file in list_data_files(folder)):
         if not is_sample_file(path):
-            raise KanjinetError(f"{path}: its first record does not say that it belongs to a sample; {remedy}")
+            raise KanjinetError(f"{path}: its first record does not say that it belongs to a sample; {doubt}", remedy)
     return folder
 
 
@@ -160,7 +161,7 @@ def write_files(
 ) -> None:
     """Write every file of the plan (file number -> its data sets), each whole or not at all.
 
-    The same for the contact sheet, where a picture and its characters are given.
+    The same for the contact sheet, where an image and its characters are given.
     """
     if not plan and not contact:
         return
@@ -205,10 +206,10 @@ def make_sheet(job: SheetJob) -> npt.NDArray[np.void]:
 
 
 def write_contact_sheet(path: Path, characters: str, copybook: Path, seed: int, difficulty: float) -> None:
-    """A picture of many hands, in a worker process."""
-    picture = draw_contact_sheet(load_copybook(copybook), seed, difficulty, characters)
+    """An image of many hands, in a worker process."""
+    image = draw_contact_sheet(load_copybook(copybook), seed, difficulty, characters)
     make_folder(path.parent)
-    write_few_greys(path, picture)
+    write_few_grays(path, image)
 
 
 def keep_finished_files(folder: Path, plan: dict[int, list[int]], info: str) -> set[int]:
@@ -230,7 +231,7 @@ def keep_finished_files(folder: Path, plan: dict[int, list[int]], info: str) -> 
 
 def read_info(path: Path) -> str:
     """What an ETL9INFO says."""
-    return read_bytes(path, LARGEST_INFO_BYTES).decode("ascii", "replace")
+    return read_bytes(path, MAX_INFO_BYTES).decode("ascii", "replace")
 
 
 def identify(info: str) -> list[str]:
@@ -248,7 +249,7 @@ An accuracy measured on them says nothing certain about real handwriting.
 
 Strokes:    KanjiVG, Copyright (C) Ulrich Apel, https://kanjivg.tagaini.net, package kanjivg {kanjivg_version()},
             Creative Commons Attribution-Share Alike 3.0 (https://creativecommons.org/licenses/by-sa/3.0/);
-            these files are derived from it and are under the same licence
+            these files are derived from it and are under the same license
 Writers:    {GENERATOR_VERSION}
 Data sets:  {num_sets} ({NUM_CLASSES:,} characters each, 20 sheets, one simulated writer a sheet)
 Seed:       {seed}

@@ -1,4 +1,4 @@
-"""Prepare the dataset: ETL9G files -> one compressed NPZ chunk each, with every picture preprocessed.
+"""Prepare the dataset: ETL9G files -> one compressed NPZ chunk each, with every image preprocessed.
 
 Reads:  ETL9G/ETL9G_01 ... ETL9G_50 (any number of them)
 Writes: dataset/etl9g_dataset_chunk_*.npz, metadata.json, character_mapping.json, chunk_info.json
@@ -56,13 +56,13 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python prepare_etl9g_dataset.py --etl-dir ETL9G --output-dir dataset --size 64")
     parser.add_argument("--etl-dir", type=Path, default=Path("ETL9G"), help="folder of the ETL9G files")
     parser.add_argument("--output-dir", type=Path, default=Path("dataset"), help="folder for the dataset")
-    parser.add_argument("--size", type=int, default=64, choices=IMAGE_SIZES, help="side of the pictures, pixels")
+    parser.add_argument("--size", type=int, default=64, choices=IMAGE_SIZES, help="side of the images, pixels")
     parser.add_argument("--workers", type=positive_int, help="processes (default: one a core)")
     parser.add_argument(
         "--preprocess",
         choices=PREPROCESSINGS,
         default="normalize",
-        help="normalize: cropped to the ink, lines evened out, centred; plain: the whole cell resized, for comparison",
+        help="normalize: cropped to the ink, lines evened out, centered; plain: the whole cell resized, for comparison",
     )
     parser.add_argument(
         "--allow-partial", action="store_true", help="accept files that do not hold whole data sets of 3,036 records"
@@ -114,20 +114,20 @@ def verify_dataset(folder: Path) -> None:
             problems += 1
             print(f"wrong      {error}")
         else:
-            print(f"whole      {chunk.name}: {chunk.records:,} pictures")
+            print(f"whole      {chunk.name}: {chunk.records:,} images")
     if problems:
         raise KanjinetError(
-            f"{folder}: {problems} of {len(info.chunks)} chunks are wrong, as listed above: "
-            "run prepare_etl9g_dataset.py again"
+            f"{folder}: {problems} of {len(info.chunks)} chunks are wrong, as listed above",
+            "run prepare_etl9g_dataset.py again",
         )
     labels = read_labels(folder, info.chunks)
     metadata = read_json(folder / METADATA_NAME, "run prepare_etl9g_dataset.py again")
     expected = describe_dataset(info.chunks, labels, info.image_size, info.preprocessing, CONTRACTS[info.preprocessing])
     if wrong := sorted(name for name in expected.keys() | metadata.keys() if expected.get(name) != metadata.get(name)):
-        raise KanjinetError(f"{folder / METADATA_NAME}: {wrong[0]} is wrong: run prepare_etl9g_dataset.py again")
+        raise KanjinetError(f"{folder / METADATA_NAME}: {wrong[0]} is wrong", "run prepare_etl9g_dataset.py again")
     if read_json(folder / MAPPING_NAME, "run prepare_etl9g_dataset.py again") != describe_classes():
-        raise KanjinetError(f"{folder / MAPPING_NAME}: not the class table: run prepare_etl9g_dataset.py again")
-    print(f"verified   {show_path(folder)}: {info.num_samples:,} pictures in {len(info.chunks)} chunks")
+        raise KanjinetError(f"{folder / MAPPING_NAME}: not the class table", "run prepare_etl9g_dataset.py again")
+    print(f"verified   {show_path(folder)}: {info.num_samples:,} images in {len(info.chunks)} chunks")
 
 
 def refuse_foreign_chunks(folder: Path, files: list[etl9g.Etl9gFile]) -> None:
@@ -136,8 +136,8 @@ def refuse_foreign_chunks(folder: Path, files: list[etl9g.Etl9gFile]) -> None:
     present = {path.name for path in folder.iterdir() if CHUNK_NAME.fullmatch(path.name)}
     if foreign := sorted(present - expected):
         raise KanjinetError(
-            f"{folder}: holds {foreign[0]}, which is made from none of the files given now: "
-            "remove it, or choose another --output-dir"
+            f"{folder}: holds {foreign[0]}, which is made from none of the files given now",
+            "remove it, or choose another --output-dir",
         )
 
 
@@ -240,7 +240,7 @@ def preprocess_blocks(records: npt.NDArray[np.void], size: int, preprocessing: s
 
 
 def describe_chunks(folder: Path, chunks: tuple[ChunkInfo, ...], size: int, preprocessing: str) -> None:
-    """Write the JSON files anew; last of all, because it marks the dataset as finished, metadata.json."""
+    """Write the JSON files again; last of all, because it marks the dataset as finished, metadata.json."""
     labels = read_labels(folder, chunks)
     write_chunk_info(folder, chunks, size, preprocessing)
     write_json(folder / MAPPING_NAME, describe_classes())
@@ -252,7 +252,7 @@ def print_summary(folder: Path, info: DatasetInfo, written: int, elapsed_s: floa
     """What now lies in the folder, and how long it took."""
     size_mb = sum((folder / chunk.name).stat().st_size for chunk in info.chunks) / 1e6
     print(f"source      {len(info.chunks)} ETL9G files{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")
-    print(f"dataset     {show_path(folder)}: {info.num_samples:,} pictures of {info.image_size} x {info.image_size}")
+    print(f"dataset     {show_path(folder)}: {info.num_samples:,} images of {info.image_size} x {info.image_size}")
     print(f"chunks      {written} written, {len(info.chunks) - written} already there, {size_mb:,.1f} MB")
     if written:
         records = sum(chunk.records for chunk in info.chunks) * written / len(info.chunks)

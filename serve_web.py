@@ -76,7 +76,7 @@ async def serve(files: dict[str, bytes], model: Path, host: str, port: int) -> N
         await PageServer(files, only_loopback=only_loopback).serve(host, port, show_address)
     except OSError as error:
         raise KanjinetError(
-            f"--host {host} --port {port}: cannot listen there ({error.strerror or error}): choose another"
+            f"--host {host} --port {port}: cannot listen there ({error.strerror or error})", "choose another"
         ) from error
 
 

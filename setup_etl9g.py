@@ -5,7 +5,7 @@ Reads requirements.txt, requirements-dev.txt (with --test) and constraints.txt; 
 3.13 and nothing else, and may be run again at any time: what is already there is kept.
 
     python setup_etl9g.py            the environment only
-    python setup_etl9g.py --demo     ... then every stage, from sample files to a picture of characters read
+    python setup_etl9g.py --demo     ... then every stage, from sample files to an image of characters read
     python setup_etl9g.py --test     ... then the tests
 """
 
@@ -137,7 +137,7 @@ def make_environment(venv_dir: Path) -> Path:
     if is_environment_usable(venv_dir):
         return python
     if Path(sys.prefix).resolve() == venv_dir:
-        raise SetupError(f"{venv_dir}: needs to be made anew, but is in use: run 'deactivate', then this script again")
+        raise SetupError(f"{venv_dir}: needs to be made again, but is in use: run 'deactivate', then this script again")
     refuse_foreign_folder(venv_dir)
     say(f"making the virtual environment {show(venv_dir)} with Python {platform.python_version()}")
     command = [sys.executable, "-m", "venv", "--clear", str(venv_dir)]
@@ -381,7 +381,7 @@ def run_demo(venv_dir: Path) -> None:
 
 
 def print_demo_report(demo_dir: Path, elapsed_s: float) -> None:
-    """Print time, accuracy, the picture and the files made."""
+    """Print time, accuracy, the image and the files made."""
     report_path = demo_dir / "evaluation" / "evaluation.json"
     try:
         top1 = float(json.loads(report_path.read_text(encoding="utf-8"))["top1"])
@@ -390,9 +390,9 @@ def print_demo_report(demo_dir: Path, elapsed_s: float) -> None:
     say(f"demo finished in {elapsed_s / 60:.1f} minutes")
     print(f"read correctly: {top1:.1%} of characters by writers never seen in training")
     print("                (synthetic sample: this says nothing about real handwriting)")
-    picture = demo_dir / "evaluation" / "predictions.png"
-    if picture.is_file():
-        print(f"characters read, right and wrong marked: {show(picture)}")
+    image = demo_dir / "evaluation" / "predictions.png"
+    if image.is_file():
+        print(f"characters read, right and wrong marked: {show(image)}")
     print("\nfiles made:")
     for path in sorted(path for path in demo_dir.rglob("*") if path.is_file()):
         print(f"  {path.stat().st_size / 1e6:9.2f} MB  {show(path)}")

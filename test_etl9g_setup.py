@@ -1,4 +1,4 @@
-"""Look at the prepared dataset before training: statistics, a picture of samples, the mapping, the network.
+"""Look at the prepared dataset before training: statistics, an image of samples, the mapping, the network.
 
 Reads:  dataset/ (from prepare_etl9g_dataset.py)
 Writes: dataset_samples.png (random samples above their characters in print; no window opens)
@@ -14,12 +14,12 @@ from kanjinet.classes import CHARACTERS, CLASS_OF_CHARACTER, JIS_CODES, NUM_CLAS
 from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
 from kanjinet.data.dataset import MAPPING_NAME, DatasetInfo, Labels, read_dataset_info, read_images, read_labels
 from kanjinet.errors import KanjinetError, brief
-from kanjinet.evaluation.image_grid import draw_labelled_sheet, write_png
+from kanjinet.evaluation.image_grid import draw_labeled_sheet, write_png
 from kanjinet.storage.files import read_json
 
-PICTURE_NAME = "dataset_samples.png"
-PICTURES, COLUMNS = 96, 16
-SAMPLES = 2000  # pictures that are looked at
+IMAGE_NAME = "dataset_samples.png"
+IMAGES, COLUMNS = 96, 16
+SAMPLES = 2000  # images that are looked at
 CHECK_CHARACTER, CHECK_CLASS, CHECK_JIS = "田", 2080, "4544"
 
 
@@ -27,12 +27,8 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(__doc__, "python test_etl9g_setup.py --data-dir dataset --test-model")
     parser.add_argument("--data-dir", type=Path, default=Path("dataset"), help="the prepared dataset")
-    parser.add_argument(
-        "--picture", type=Path, help=f"where to write the picture (default: {PICTURE_NAME} in --data-dir)"
-    )
-    parser.add_argument(
-        "--test-model", action="store_true", help="also build each network and run a picture through it"
-    )
+    parser.add_argument("--picture", type=Path, help=f"where to write the image (default: {IMAGE_NAME} in --data-dir)")
+    parser.add_argument("--test-model", action="store_true", help="also build each network and run an image through it")
     return parser.parse_args()
 
 
@@ -43,25 +39,24 @@ def main() -> None:
     labels = read_labels(info.folder, info.chunks)
     print_statistics(info, labels)
     check_mapping(info)
-    draw_samples(info, labels, args.picture or info.folder / PICTURE_NAME)
+    draw_samples(info, labels, args.picture or info.folder / IMAGE_NAME)
     if args.test_model:
         check_networks(info)
     print(f"next       python train_etl9g_model.py --data-dir {show_path(info.folder)}")
 
 
 def print_statistics(info: DatasetInfo, labels: Labels) -> None:
-    """Counts of pictures, classes and writers."""
+    """Counts of images, classes and writers."""
     per_class = np.bincount(labels.classes, minlength=NUM_CLASSES)
     hiragana = int(per_class[:NUM_HIRAGANA].sum())
     missing = int(np.count_nonzero(per_class == 0))
     print(f"dataset    {show_path(info.folder)}{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")
     print(
-        f"pictures   {len(labels):,} of {info.image_size} x {info.image_size}, uint8, "
-        f"preprocessing {info.preprocessing}"
+        f"images   {len(labels):,} of {info.image_size} x {info.image_size}, uint8, preprocessing {info.preprocessing}"
     )
     print(f"           {hiragana:,} hiragana, {len(labels) - hiragana:,} kanji")
     print(
-        f"classes    {NUM_CLASSES - missing:,} of {NUM_CLASSES:,}, {per_class.min()} to {per_class.max()} pictures each"
+        f"classes    {NUM_CLASSES - missing:,} of {NUM_CLASSES:,}, {per_class.min()} to {per_class.max()} images each"
     )
     print(f"data sets  {len(np.unique(labels.data_sets))} of 200, in {len(info.chunks)} chunks")
 
@@ -76,23 +71,23 @@ def check_mapping(info: DatasetInfo) -> None:
     remedy = "run prepare_etl9g_dataset.py again"
     mapping = read_json(path, remedy)
     if not isinstance(mapping, dict):
-        raise KanjinetError(f"{path}: not a mapping of classes to characters: {remedy}")
+        raise KanjinetError(f"{path}: not a mapping of classes to characters", remedy)
     for index, (character, code) in enumerate(zip(CHARACTERS, JIS_CODES, strict=True)):
         found = mapping.get(str(index))
         if found != {"character": character, "jis_code": f"{code:04X}"}:
             raise KanjinetError(
-                f"{path}: class {index} is {brief(found)}, expected {character} (JIS {code:04X}): {remedy}"
+                f"{path}: class {index} is {brief(found)}, expected {character} (JIS {code:04X})", remedy
             )
     known = CLASS_OF_CHARACTER[CHECK_CHARACTER], f"{JIS_CODES[CHECK_CLASS]:04X}"
     if known != (CHECK_CLASS, CHECK_JIS):
         raise KanjinetError(
-            f"{CHECK_CHARACTER} is class {known[0]}, JIS {known[1]}: this copy of the toolkit is damaged"
+            f"{CHECK_CHARACTER} is class {known[0]}, JIS {known[1]}", "this copy of the toolkit is damaged"
         )
     print(f"mapping    {len(mapping):,} characters; {CHECK_CHARACTER} is class {known[0]:,}, JIS {known[1]}")
 
 
 def draw_samples(info: DatasetInfo, labels: Labels, path: Path) -> None:
-    """Write a picture of random samples in class order, each above the character that it is said to be.
+    """Write an image of random samples in class order, each above the character that it is said to be.
 
     Raises:
         KanjinetError: half of the samples or more are empty.
@@ -103,34 +98,34 @@ def draw_samples(info: DatasetInfo, labels: Labels, path: Path) -> None:
     share_of_ink = images.mean(axis=(1, 2)) / 255
     empty = int(np.count_nonzero(share_of_ink == 0))
     if 2 * empty >= len(images):
-        raise KanjinetError(f"{info.folder}: {empty:,} of {len(images):,} pictures are empty: check the ETL9G files")
-    print(f"ink        {share_of_ink.mean():.1%} of a picture in the mean; {empty:,} of {len(images):,} are empty")
-    shown = np.sort(random.choice(len(chosen), min(PICTURES, len(chosen)), replace=False))
+        raise KanjinetError(f"{info.folder}: {empty:,} of {len(images):,} images are empty", "check the ETL9G files")
+    print(f"ink        {share_of_ink.mean():.1%} of an image in the mean; {empty:,} of {len(images):,} are empty")
+    shown = np.sort(random.choice(len(chosen), min(IMAGES, len(chosen)), replace=False))
     classes = labels.classes[chosen]
     shown = shown[np.argsort(classes[shown], kind="stable")]
     names = [CHARACTERS[index] for index in classes[shown].tolist()]
-    write_png(path, draw_labelled_sheet(list(images[shown]), names, COLUMNS))
-    print(f"picture    {show_path(path)}: {len(shown)} samples, each above its character in print")
+    write_png(path, draw_labeled_sheet(list(images[shown]), names, COLUMNS))
+    print(f"image    {show_path(path)}: {len(shown)} samples, each above its character in print")
 
 
 def check_networks(info: DatasetInfo) -> None:
-    """Build every version for this dataset's pictures and run one through it.
+    """Build every version for this dataset's images and run one through it.
 
     Raises:
-        KanjinetError: a network's output is not one finite score a class.
+        KanjinetError: a network's output is not one finite logit a class.
     """
     import torch
 
     from kanjinet.model import DEFAULT_VERSION, MODEL_VERSIONS, LightweightKanjiNet, ModelConfig, count_parameters
-    from kanjinet.training.trainer import compute_scores
+    from kanjinet.training.trainer import compute_logits
 
-    picture = torch.from_numpy(read_images(info, np.zeros(1, dtype=np.int64)))
+    image = torch.from_numpy(read_images(info, np.zeros(1, dtype=np.int64)))
     for version in MODEL_VERSIONS:
         network = LightweightKanjiNet(ModelConfig.preset(version, info.image_size))
-        scores = compute_scores(network, picture)
-        if scores.shape != (1, NUM_CLASSES) or not bool(torch.isfinite(scores).all()):
+        logits = compute_logits(network, image)
+        if logits.shape != (1, NUM_CLASSES) or not bool(torch.isfinite(logits).all()):
             raise KanjinetError(
-                f"network {version} gives {tuple(scores.shape)}, expected (1, {NUM_CLASSES}) finite scores"
+                f"network {version} gives {tuple(logits.shape)}, expected (1, {NUM_CLASSES}) finite logits"
             )
         parameters = count_parameters(network)
         default = "  (default)" if version == DEFAULT_VERSION else ""

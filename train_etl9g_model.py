@@ -89,15 +89,15 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python train_etl9g_model.py --epochs 2 --batch-size 32 --sample-limit 15000")
     parser.add_argument("--data-dir", type=Path, default=Path("dataset"), help="the prepared dataset")
     parser.add_argument("--output-dir", type=Path, default=Path(), help="folder for the files this stage writes")
-    parser.add_argument("--epochs", type=positive_int, default=30, help="passes over the training pictures")
-    parser.add_argument("--batch-size", type=positive_int, default=64, help="pictures a step")
+    parser.add_argument("--epochs", type=positive_int, default=30, help="passes over the training images")
+    parser.add_argument("--batch-size", type=positive_int, default=64, help="images a step")
     parser.add_argument(
         "--learning-rate",
         type=positive_float,
         default=0.001,
         help="base rate; the schedule's peak is 4 times it, scaled by sqrt(batch size / 64)",
     )
-    parser.add_argument("--sample-limit", type=positive_int, help="use only so many pictures, even over the classes")
+    parser.add_argument("--sample-limit", type=positive_int, help="use only so many images, even over the classes")
     parser.add_argument("--image-size", type=int, choices=IMAGE_SIZES, help="must be the dataset's (default: it is)")
     parser.add_argument("--model-version", choices=MODEL_VERSIONS, default=DEFAULT_VERSION, help="network")
     parser.add_argument(
@@ -138,7 +138,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run with the same options")
     args = parser.parse_args()
     if args.batch_size < 2:
-        parser.error("argument --batch-size: 1: expected at least 2, batch normalisation needs a batch")
+        parser.error("argument --batch-size: 1: expected at least 2, batch normalization needs a batch")
     if args.fresh_sets and args.fresh_difficulty is None:
         args.fresh_difficulty = DEFAULT_DIFFICULTY
     elif args.fresh_difficulty is not None and not args.fresh_sets:
@@ -154,8 +154,8 @@ def main() -> None:
     with join_process_group(device) as group, contextlib.ExitStack() as stack:
         if args.batch_size % group.size:
             raise KanjinetError(
-                f"--batch-size {args.batch_size}: cannot be divided among {group.size} processes: "
-                f"use a multiple of {group.size}"
+                f"--batch-size {args.batch_size}: cannot be divided among {group.size} processes",
+                f"use a multiple of {group.size}",
             )
         if not group.is_first:
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
@@ -164,8 +164,9 @@ def main() -> None:
             train(args, device, group, stack)
         except torch.OutOfMemoryError as error:
             raise KanjinetError(
-                f"--batch-size {args.batch_size}: the GPU has too little memory: use a smaller one, the learning rate "
-                "follows by itself, or where the pictures alone are too many, a smaller --sample-limit"
+                f"--batch-size {args.batch_size}: the GPU has too little memory",
+                "use a smaller one, the learning rate "
+                "follows by itself, or where the images alone are too many, a smaller --sample-limit",
             ) from error
 
 
@@ -183,7 +184,7 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup, s
         fresh = stack.enter_context(hire_fresh_writers(describe_fresh_sets(args, info), group))
     parts = load_parts(info, device, limit=args.sample_limit, split=args.split, seed=args.seed, fresh=fresh)
     if args.batch_size > len(parts["train"]):
-        raise KanjinetError(f"--batch-size {args.batch_size}: only {len(parts['train'])} training pictures: use fewer")
+        raise KanjinetError(f"--batch-size {args.batch_size}: only {len(parts['train'])} training images", "use fewer")
     output_dir = make_folder(args.output_dir)
     options = collect_options(args, info) | {"init_from_sha256": sha256_of_file(args.init_from) if start else None}
     augmentation = Augmentation()
@@ -230,7 +231,7 @@ def open_board(folder: Path) -> "SummaryWriter":
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise KanjinetError("--tensorboard: TensorBoard is missing: python -m pip install tensorboard") from error
+        raise KanjinetError("--tensorboard: TensorBoard is missing", "python -m pip install tensorboard") from error
     return SummaryWriter(str(make_folder(folder)))
 
 
@@ -238,8 +239,8 @@ def check_image_size(image_size: int | None, info: DatasetInfo) -> None:
     """Refuse an --image-size that the dataset does not have."""
     if image_size not in (None, info.image_size):
         raise KanjinetError(
-            f"--image-size {image_size}: {info.folder} holds pictures of {info.image_size} x {info.image_size}: "
-            f"run prepare_etl9g_dataset.py --size {image_size} --output-dir another_folder first"
+            f"--image-size {image_size}: {info.folder} holds images of {info.image_size} x {info.image_size}",
+            f"run prepare_etl9g_dataset.py --size {image_size} --output-dir another_folder first",
         )
 
 
@@ -286,19 +287,21 @@ def load_start(path: Path, config: ModelConfig, info: DatasetInfo, args: argpars
         if found != config.to_dict()[name]:
             raise KanjinetError(
                 f"{path}: --init-from: a network with {name} {found}, this training is of one with "
-                f"{config.to_dict()[name]}: give the options that it was trained with, or another file"
+                f"{config.to_dict()[name]}",
+                "give the options that it was trained with, or another file",
             )
     if checkpoint.preprocessing != info.preprocessing:
         raise KanjinetError(
-            f"{path}: --init-from: trained on pictures preprocessed by {checkpoint.preprocessing}, {info.folder} holds "
-            f"those of {info.preprocessing}: prepare the dataset with the same --preprocess"
+            f"{path}: --init-from: trained on images preprocessed by {checkpoint.preprocessing}, {info.folder} holds "
+            f"those of {info.preprocessing}",
+            "prepare the dataset with the same --preprocess",
         )
-    same_pictures = {"split": args.split, "seed": args.seed, "sample_limit": args.sample_limit}
+    same_images = {"split": args.split, "seed": args.seed, "sample_limit": args.sample_limit}
     if checkpoint.dataset_sha256 == info.sha256 and any(
-        checkpoint.training.get(name) != value for name, value in same_pictures.items()
+        checkpoint.training.get(name) != value for name, value in same_images.items()
     ):
         print(
-            f"note       pictures of this run's test may be among those that {show_path(path)} was trained on: same "
+            f"note       images of this run's test may be among those that {show_path(path)} was trained on: same "
             "dataset, other split, seed or sample limit"
         )
     return checkpoint.model
@@ -334,9 +337,9 @@ def print_plan(
     counts = ", ".join(f"{len(parts[part]):,} {part}" for part in PARTS)
     fresh = f", {len(trainer.fresh.classes):,} of training's are new in every epoch" if trainer.fresh else ""
     note = f" ({SAMPLE_NOTE})" if info.synthetic else ""
-    lowest = min(group["rate_share"] for group in trainer.optimizer.param_groups)
+    lowest = min(group["rate_fraction"] for group in trainer.optimizer.param_groups)
     classifier = f" ({lowest * trainer.peak_rate:.2e} for the classifier)" if lowest < 1 else ""
-    print(f"data       {info.folder}: {counts} pictures{fresh}, split {split}{note}")
+    print(f"data       {info.folder}: {counts} images{fresh}, split {split}{note}")
     print(
         f"network    version {config.version}, {count_parameters(trainer.model):,} parameters, "
         f"{config.image_size} x {config.image_size}, {config.pooling_type}"
@@ -355,7 +358,7 @@ def measure_memory_gib() -> float:
 
 
 def start_or_resume(trainer: Trainer, output_dir: Path, options: dict[str, Any], *, resume: bool) -> Run:
-    """A new run, or the interrupted one with its weights, optimiser and history."""
+    """A new run, or the interrupted one with its weights, optimizer and history."""
     found = None
     if resume:
         wanted = {name: value for name, value in options.items() if name != "init_from_sha256"}
@@ -413,7 +416,7 @@ def train_one_epoch(
             bar.update(steps - bar.n)
 
         result = trainer.train_epoch(epoch, report, state_file.between_steps)
-    pictures_per_s = (trainer.steps_per_epoch - steps_before) * trainer.batch_size / (time.perf_counter() - start)
+    images_per_s = (trainer.steps_per_epoch - steps_before) * trainer.batch_size / (time.perf_counter() - start)
     validated = evaluate(trainer.model, validation, trainer.group)
     elapsed_s = time.perf_counter() - start
     is_best = validated.top[1] > run.best_accuracy
@@ -429,7 +432,7 @@ def train_one_epoch(
     print(
         f"epoch {epoch + 1:3d}/{trainer.epochs}  loss {result.loss:6.3f}  train {result.accuracy:7.2%}  "
         f"val loss {validated.loss:6.3f}  val {validated.top[1]:7.2%}  lr {result.learning_rate:.1e}  "
-        f"{elapsed_s:6.1f} s  {pictures_per_s:7,.0f} pictures/s  "
+        f"{elapsed_s:6.1f} s  {images_per_s:7,.0f} images/s  "
         f"{measure_memory_gib():4.1f} GiB{'  best' if is_best else ''}",
         flush=True,
     )
@@ -447,7 +450,7 @@ def keep_best(state_file: StateFile, validated: Evaluation, info: DatasetInfo, *
 
 
 def write_history(state_file: StateFile, info: DatasetInfo, board: "SummaryWriter | None") -> None:
-    """The epochs so far, as JSON, as a picture, and for TensorBoard where it was asked for."""
+    """The epochs so far, as JSON, as an image, and for TensorBoard where it was asked for."""
     history, folder = state_file.run.history, state_file.folder
     write_progress(folder / PROGRESS_NAME, state_file.options, history, synthetic=info.synthetic)
     with replace_on_success(folder / CURVES_NAME) as file:
@@ -502,7 +505,7 @@ def report_best(output_dir: Path, parts: dict[str, Samples], run: Run, device: t
     )
     note = f" ({SAMPLE_NOTE})" if checkpoint.synthetic else ""
     shares = "  ".join(f"top-{k} {share:.2%}" for k, share in tested.top.items())
-    print(f"test       {shares}  of {tested.samples:,} pictures, weights of epoch {run.best_epoch}{note}")
+    print(f"test       {shares}  of {tested.samples:,} images, weights of epoch {run.best_epoch}{note}")
     print(f"calibrated {describe_temperature(checkpoint.training['temperature'])}")
     print(f"written    {show_path(path)}, {PROGRESS_NAME}, {CURVES_NAME}, {INFO_NAME}, {STATE_NAME}")
     print(f"next       python convert_to_onnx.py --model-path {show_path(path)}")

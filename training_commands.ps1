@@ -19,7 +19,7 @@ The folder of the checkpoint, the exports and the evaluation.
 How often training goes through the data.
 
 .PARAMETER BatchSize
-How many pictures a training step takes.
+How many images a training step takes.
 
 .PARAMETER LearningRate
 The learning rate.
@@ -32,7 +32,7 @@ How validation and test samples are held back: random keeps some of each charact
 that the accuracy is that on hands never seen.
 
 .PARAMETER ImageSize
-The side of the prepared pictures, in pixels.
+The side of the prepared images, in pixels.
 
 .PARAMETER ModelVersion
 The version of the network.

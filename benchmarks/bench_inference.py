@@ -27,7 +27,7 @@ from browser_engine import DEFAULT_CHROMIUM, BrowserEngine, open_browser_engine
 from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.contract import NORMALIZE
 from kanjinet.data.dataset import METADATA_NAME
-from kanjinet.export.check_inputs import load_check_pictures, make_noise
+from kanjinet.export.check_inputs import load_check_images, make_noise
 from kanjinet.export.onnx_export import export_network
 from kanjinet.export.onnx_graph import read_attributes, read_tensors
 from kanjinet.export.quantization import load_calibration_inputs, quantize_int8
@@ -51,7 +51,7 @@ class Measurement:
     Attributes:
         key: version, number format and engine.
         size_bytes: of the file.
-        load_ms: to read and optimise it.
+        load_ms: to read and optimize it.
         run: on one batch, in ms.
         single_ms: of each run with batch 1.
         batch_ms: of each run with batch 64.
@@ -84,20 +84,20 @@ def main() -> None:
     trained = load_trained_network(args.model)
     size = trained.config.image_size
     older = LightweightKanjiNet(ModelConfig.preset("2.1", size, trained.config.pooling_type)).eval()
-    pictures = np.concatenate([load_check_pictures(args.data_dir, size, NORMALIZE).inputs, make_noise(BATCH, size)])
+    images = np.concatenate([load_check_images(args.data_dir, size, NORMALIZE).inputs, make_noise(BATCH, size)])
     files = {("2.1", "float32"): export_network(older, BACKEND).model}
     version = trained.config.version
     files |= {(version, name): model for name, model in export_formats(trained, args.data_dir)}
-    files[("2.1", "int8")] = quantize_int8(files[("2.1", "float32")], pictures)
-    print(f"{BATCH} pictures of {size} x {size} and single ones, one thread, {args.rounds} rounds, {BACKEND} files")
+    files[("2.1", "int8")] = quantize_int8(files[("2.1", "float32")], images)
+    print(f"{BATCH} images of {size} x {size} and single ones, one thread, {args.rounds} rounds, {BACKEND} files")
     with open_browser_engine(args.runtime_dist, args.chromium) if args.runtime_dist else nullcontext() as browser:
         measurements = []
         for (version, name), model in sorted(files.items()):
             content = model.SerializeToString()
-            measurements += list(load_engines((version, name), content, pictures))
+            measurements += list(load_engines((version, name), content, images))
             if browser:
-                measurements.append(measure_in_browser((version, name), content, pictures, browser, args.rounds))
-        take_turns([each for each in measurements if not each.single_ms], pictures, args.rounds)
+                measurements.append(measure_in_browser((version, name), content, images, browser, args.rounds))
+        take_turns([each for each in measurements if not each.single_ms], images, args.rounds)
     adds = {key: count_multiply_adds(model, size) for key, model in files.items() if key[1] == "float32"}
     print_table(measurements, {version: count for (version, _), count in adds.items()})
 
@@ -112,16 +112,16 @@ def export_formats(trained: Checkpoint, data_dir: Path) -> Iterator[tuple[str, o
         yield "int8", quantize_int8(model, load_calibration_inputs(data_dir, trained))
 
 
-def load_engines(key: tuple[str, str], content: bytes, pictures: np.ndarray) -> Iterator[Measurement]:
+def load_engines(key: tuple[str, str], content: bytes, images: np.ndarray) -> Iterator[Measurement]:
     """A file in onnxruntime, and in tract pinned to the batch at hand."""
     start = time.perf_counter()
     onnxruntime = load_onnxruntime(content, threads=1)
     elapsed_ms = (time.perf_counter() - start) * 1e3
     yield Measurement((*key, "onnxruntime"), len(content), elapsed_ms, lambda batch: measure(onnxruntime.run, batch))
     start = time.perf_counter()
-    single = load_tract(content, pictures[:1])
+    single = load_tract(content, images[:1])
     elapsed_ms = (time.perf_counter() - start) * 1e3
-    many = load_tract(content, pictures[:BATCH])
+    many = load_tract(content, images[:BATCH])
     yield Measurement(
         (*key, "tract"),
         len(content),
@@ -138,30 +138,30 @@ def measure(run: Callable[[np.ndarray], object], batch: np.ndarray) -> float:
 
 
 def measure_in_browser(
-    key: tuple[str, str], content: bytes, pictures: np.ndarray, browser: BrowserEngine, rounds: int
+    key: tuple[str, str], content: bytes, images: np.ndarray, browser: BrowserEngine, rounds: int
 ) -> Measurement:
     """A file in the browser, which holds one at a time and so takes no turns."""
     load_ms = browser.load(content)
     measurement = Measurement((*key, "onnxruntime-web"), len(content), load_ms, lambda _batch: 0.0)
-    browser.time(pictures[:1], WARM_UP)
-    measurement.single_ms = browser.time(pictures[:1], rounds)
-    measurement.batch_ms = browser.time(pictures[:BATCH], max(1, rounds // 10))
+    browser.time(images[:1], WARM_UP)
+    measurement.single_ms = browser.time(images[:1], rounds)
+    measurement.batch_ms = browser.time(images[:BATCH], max(1, rounds // 10))
     return measurement
 
 
-def take_turns(measurements: list[Measurement], pictures: np.ndarray, rounds: int) -> None:
+def take_turns(measurements: list[Measurement], images: np.ndarray, rounds: int) -> None:
     """Run each file in each engine once a round, batches of 64 in every fourth; each comes first to its own caches."""
     for turn in range(rounds):
         for each in measurements:
             for _ in range(WARM_UP):
-                each.run(pictures[:1])
-            each.single_ms += [each.run(pictures[:1]) for _ in range(5)]
+                each.run(images[:1])
+            each.single_ms += [each.run(images[:1]) for _ in range(5)]
             if turn % 4 == 0:
-                each.batch_ms.append(each.run(pictures[:BATCH]))
+                each.batch_ms.append(each.run(images[:BATCH]))
 
 
 def count_multiply_adds(model: onnx.ModelProto, size: int) -> int:
-    """Multiplications of weights with activations for one picture, in convolutions and linear layers."""
+    """Multiplications of weights with activations for one image, in convolutions and linear layers."""
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     shapes = {
         value.name: [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
@@ -193,7 +193,7 @@ def print_table(measurements: list[Measurement], multiply_adds: dict[str, int]) 
             f"{float(np.median(reference.batch_ms)) / batch:6.2f}x"
         )
     for version, count in multiply_adds.items():
-        print(f"{version}: {count / 1e6:.2f} million multiply-adds a picture")
+        print(f"{version}: {count / 1e6:.2f} million multiply-adds an image")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Whether long runs stay flat: memory and open files of a training of many epochs, and of many recognitions.
 
-Reads:  the pretrained model; the training's pictures are sample characters, drawn for it
+Reads:  the pretrained model; the training's images are sample characters, drawn for it
 Writes: a table
 Run:    python benchmarks/bench_long_run.py --epochs 200 --recognitions 20000
 
@@ -27,16 +27,16 @@ sys.path.insert(0, str(ROOT))
 
 from kanjinet.classes import CHARACTERS
 from kanjinet.cli import make_parser, positive_float, positive_int, run_script
-from kanjinet.data.image_files import read_picture, to_network_input
+from kanjinet.data.image_files import read_image, to_network_input
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, load_recognizer
 from kanjinet.export.check_inputs import draw_character
 from kanjinet.training.history import PROGRESS_NAME
 
-WARM_UP_SHARE = 0.1
+WARM_UP_FRACTION = 0.1
 SAMPLE_EVERY_S = 0.5
-KINDS_OF_PICTURES = 50
-FEWEST_SAMPLES = 10
+KINDS_OF_IMAGES = 50
+MIN_SAMPLES = 10
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(__doc__, "python benchmarks/bench_long_run.py --epochs 200 --recognitions 20000")
     parser.add_argument("--epochs", type=positive_int, default=200, help="of the training")
-    parser.add_argument("--sample-limit", type=positive_int, default=600, help="pictures of the training")
-    parser.add_argument("--recognitions", type=positive_int, default=20_000, help="one picture each")
+    parser.add_argument("--sample-limit", type=positive_int, default=600, help="images of the training")
+    parser.add_argument("--recognitions", type=positive_int, default=20_000, help="one image each")
     parser.add_argument("--most-growth", type=positive_float, default=30.0, help="MiB from start to end")
     parser.add_argument("--runs", nargs="+", choices=tuple(RUNS), default=list(RUNS), help="which ones")
     return parser.parse_args()
@@ -73,7 +73,7 @@ def main() -> None:
         if growth_mib > args.most_growth or more_files > 0:
             grown.append(f"{what}: {growth_mib:+.1f} MiB, {more_files:+} open files")
     if grown:
-        raise KanjinetError(f"not flat: {'; '.join(grown)}: see what is kept from one step to the next")
+        raise KanjinetError(f"not flat: {'; '.join(grown)}", "see what is kept from one step to the next")
 
 
 def report(what: str, course: Course) -> tuple[float, int]:
@@ -82,11 +82,11 @@ def report(what: str, course: Course) -> tuple[float, int]:
     Raises:
         KanjinetError: the run was too short.
     """
-    first = round(len(course.memory_mib) * WARM_UP_SHARE)
+    first = round(len(course.memory_mib) * WARM_UP_FRACTION)
     memory, files = np.array(course.memory_mib[first:]), course.open_files[first:]
-    if len(memory) < FEWEST_SAMPLES:
-        raise KanjinetError(f"{what}: too short to be measured: use more --epochs and --recognitions")
-    tenth = len(memory) // FEWEST_SAMPLES
+    if len(memory) < MIN_SAMPLES:
+        raise KanjinetError(f"{what}: too short to be measured", "use more --epochs and --recognitions")
+    tenth = len(memory) // MIN_SAMPLES
     middle = len(memory) // 2
     parts = (memory[:tenth], memory[middle : middle + tenth], memory[-tenth:])
     start, halfway, end = (float(np.median(part)) for part in parts)
@@ -115,7 +115,9 @@ def measure_training(args: argparse.Namespace) -> tuple[str, Course]:
             steps = iterate_while_running(training, Path(folder, PROGRESS_NAME))
             course = sample(psutil.Process(training.pid), steps)
         if training.returncode != 0:
-            raise KanjinetError(f"the training ended with exit status {training.returncode}: run {command} to see why")
+            raise KanjinetError(
+                f"the training ended with exit status {training.returncode}", f"run {command} to see why"
+            )
     return f"training, {args.epochs} epochs", course
 
 
@@ -152,15 +154,15 @@ def sample(process: psutil.Process, steps: Iterable[None]) -> Course:
 
 
 def measure_recognitions(args: argparse.Namespace) -> tuple[str, Course]:
-    """Recognise pictures of several kinds in this process."""
+    """Recognize images of several kinds in this process."""
     recognizer = load_recognizer(PRETRAINED_PATH)
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_pictures(Path(folder))
+        paths = write_images(Path(folder))
 
         def recognize() -> Iterator[None]:
-            for number in tqdm(range(args.recognitions), unit="picture", leave=False, disable=None):
+            for number in tqdm(range(args.recognitions), unit="image", leave=False, disable=None):
                 path = paths[number % len(paths)]
-                ink = read_picture(path, path.name)
+                ink = read_image(path, path.name)
                 seen = to_network_input(ink, recognizer.image_size, recognizer.preprocessing)
                 assert seen is not None
                 recognizer.find_best(seen[None], 5)
@@ -171,10 +173,10 @@ def measure_recognitions(args: argparse.Namespace) -> tuple[str, Course]:
     return f"{args.recognitions:,} recognitions", course
 
 
-def write_pictures(folder: Path) -> list[Path]:
+def write_images(folder: Path) -> list[Path]:
     """Printed characters as PNG, JPEG, GIF and TIFF files of several sizes."""
     paths = []
-    for number in range(KINDS_OF_PICTURES):
+    for number in range(KINDS_OF_IMAGES):
         side = 100 + 7 * number
         path = folder / f"{number}.{('png', 'jpg', 'gif', 'tif')[number % 4]}"
         Image.fromarray(255 - draw_character(CHARACTERS[number * 60])).resize((side, side)).save(path)

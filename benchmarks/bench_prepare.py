@@ -6,7 +6,7 @@ Run:    python benchmarks/bench_prepare.py --etl-dir ETL9G
 
 Measured in one run: prepare_etl9g_dataset.py as a user runs it; a plain loop over the records, one process a file, with
 floats and np.savez_compressed, which is how such scripts are usually written; and the floor, which reads the files and
-deflates the finished pictures with nothing between.
+deflates the finished images with nothing between.
 """
 
 import argparse
@@ -138,7 +138,7 @@ def prepare_record_by_record(path: Path, folder: Path) -> int:
 
 
 def measure_floor(files: list[etl9g.Etl9gFile], chunks: list[Path], records: int, workers: int) -> Measurement:
-    """Read the sources and deflate the finished pictures, nothing else."""
+    """Read the sources and deflate the finished images, nothing else."""
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         list(pool.map(abs, range(workers)))  # the processes have started
         shapes = [np.load(chunk)["X"] for chunk in chunks[:1]]
@@ -147,14 +147,14 @@ def measure_floor(files: list[etl9g.Etl9gFile], chunks: list[Path], records: int
     return Measurement("floor: read and deflate", time.perf_counter() - start, records)
 
 
-def read_and_deflate(path: Path, pictures: npt.NDArray[np.uint8]) -> int:
-    """Read a file, and deflate as many pictures as it has records, taken again and again from some."""
+def read_and_deflate(path: Path, images: npt.NDArray[np.uint8]) -> int:
+    """Read a file, and deflate as many images as it has records, taken again and again from some."""
     with open(path, "rb", buffering=0) as file:
         records = sum(len(block) for block in iter(lambda: file.read(1 << 20), b"")) // etl9g.RECORD_BYTES
     deflate = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 8, zlib.Z_RLE)  # as a chunk's
     size = 0
-    for first in range(0, records, len(pictures)):
-        size += len(deflate.compress(pictures[: min(len(pictures), records - first)].data))
+    for first in range(0, records, len(images)):
+        size += len(deflate.compress(images[: min(len(images), records - first)].data))
     return size + len(deflate.flush())
 
 

@@ -1,13 +1,13 @@
-"""Which way of normalising pictures reads best: the same short training for each, over several seeds.
+"""Which way of normalizing images reads best: the same short training for each, over several seeds.
 
 Reads:  ETL9G/ (two sample files will do), and real drawings if there are any
 Writes: a table
 Run:    python benchmarks/bench_preprocessing.py --etl-dir ETL9G --drawings drawings.npz --seeds 3
 
-Each form of preprocessing trains version 3.0 on the same pictures (--sample-limit of them, split by writers) and is
+Each form of preprocessing trains version 3.0 on the same images (--sample-limit of them, split by writers) and is
 judged by its test accuracy on writers never seen and on the drawings. `even lines` is what prepare_etl9g_dataset.py
 does; `plain` is its --preprocess plain. The others are forms of the handwriting literature, and `box, stretched once`
-is the simplest of them: contrast stretched, cropped to the ink, scaled, centred.
+is the simplest of them: contrast stretched, cropped to the ink, scaled, centered.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from short_training import (
     SIZE,
-    Pictures,
+    Images,
     Result,
     add_options,
     as_samples,
@@ -40,10 +40,10 @@ from kanjinet.data.splits import choose_samples, split_samples
 from kanjinet.training.trainer import Samples
 
 TARGET = round(SIZE * FILL)
-SMALL = 0.3  # of the picture's side: `floor` enlarges characters smaller than this to less than TARGET
+SMALL = 0.3  # of the image's side: `floor` enlarges characters smaller than this to less than TARGET
 MOMENT_SPAN = 4.2  # standard deviations of the ink that `moment` takes for a character's width
 
-Form = Callable[[Pictures], Pictures]
+Form = Callable[[Images], Images]
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,45 +51,45 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python benchmarks/bench_preprocessing.py --etl-dir ETL9G --seeds 3")
     parser.add_argument("--etl-dir", type=Path, default=Path("ETL9G"), help="folder of the ETL9G files")
     parser.add_argument("--forms", nargs="+", choices=FORM_NAMES, default=FORM_NAMES, help="which")
-    parser.add_argument("--sample-limit", type=positive_int, default=15_000, help="pictures, before the split")
+    parser.add_argument("--sample-limit", type=positive_int, default=15_000, help="images, before the split")
     add_options(parser)
     return parser.parse_args()
 
 
-def keep_aspect(box: Pictures) -> Pictures:
+def keep_aspect(box: Images) -> Images:
     """The longer side to TARGET."""
     return scale_to(box, TARGET / max(box.shape), TARGET / max(box.shape))
 
 
-def scale_to(box: Pictures, factor_x: float, factor_y: float) -> Pictures:
+def scale_to(box: Images, factor_x: float, factor_y: float) -> Images:
     """Resize by two factors, to whole pixels."""
     height, width = box.shape
     return resize(box, max(1, math.floor(width * factor_x + 0.5)), max(1, math.floor(height * factor_y + 0.5)))
 
 
-def center(picture: Pictures, center_x: float | None = None, center_y: float | None = None) -> Pictures:
-    """Paste a picture into the output so that the given point, or its middle, is in the middle; cut what stands out."""
-    height, width = picture.shape
+def center(image: Images, center_x: float | None = None, center_y: float | None = None) -> Images:
+    """Paste an image into the output so that the given point, or its middle, is in the middle; cut what stands out."""
+    height, width = image.shape
     left = round(SIZE / 2 - (width / 2 if center_x is None else center_x))
     top = round(SIZE / 2 - (height / 2 if center_y is None else center_y))
     out = np.zeros((SIZE, SIZE), np.uint8)
-    part = picture[max(0, -top) : SIZE - top, max(0, -left) : SIZE - left]
+    part = image[max(0, -top) : SIZE - top, max(0, -left) : SIZE - left]
     out[max(0, top) : max(0, top) + part.shape[0], max(0, left) : max(0, left) + part.shape[1]] = part
     return out
 
 
-def form_box(box: Pictures) -> Pictures:
+def form_box(box: Images) -> Images:
     """The ink's box, aspect kept."""
     return center(keep_aspect(box))
 
 
-def form_floor(box: Pictures, share: float) -> Pictures:
-    """The box, but characters that take a small share of their picture stay smaller, down to half of TARGET."""
+def form_floor(box: Images, share: float) -> Images:
+    """The box, but characters that take a small share of their image stay smaller, down to half of TARGET."""
     factor = TARGET / max(box.shape) * min(1.0, max(0.5, share / SMALL))
     return center(scale_to(box, factor, factor))
 
 
-def form_adaptive(box: Pictures) -> Pictures:
+def form_adaptive(box: Images) -> Images:
     """Aspect ratio made milder: the shorter side by sqrt(sin(pi / 2 x ratio)) of the longer.
 
     Source: Liu et al., "Handwritten digit recognition: investigation of normalization and feature extraction
@@ -104,8 +104,8 @@ def form_adaptive(box: Pictures) -> Pictures:
     )
 
 
-def form_moment(box: Pictures) -> Pictures:
-    """Centred on the ink's centre of gravity, scaled by its second moments."""
+def form_moment(box: Images) -> Images:
+    """Centered on the ink's center of gravity, scaled by its second moments."""
     weight = box.astype(np.float64)
     total = weight.sum()
     across, down = np.arange(box.shape[1]) + 0.5, np.arange(box.shape[0]) + 0.5
@@ -116,22 +116,22 @@ def form_moment(box: Pictures) -> Pictures:
     return center(scale_to(box, factor, factor), mean_x * factor, mean_y * factor)
 
 
-def form_line_density(box: Pictures) -> Pictures:
+def form_line_density(box: Images) -> Images:
     """Lines spread evenly: each axis is stretched where strokes are dense.
 
     Source: Tsukumo and Tanaka, "Classification of handprinted Chinese characters using nonlinear normalization and
     correlation methods", 1988.
     """
-    picture = keep_aspect(box)
-    height, width = picture.shape
-    strokes = picture >= 96
+    image = keep_aspect(box)
+    height, width = image.shape
+    strokes = image >= 96
     left = even_out(measure_density(strokes))
     top = even_out(measure_density(strokes.T))
     across = np.interp((np.arange(width) + 0.5) / width, left, np.linspace(0, width, width + 1)) - 0.5
     down = np.interp((np.arange(height) + 0.5) / height, top, np.linspace(0, height, height + 1)) - 0.5
     map_x, map_y = np.meshgrid(across.astype(np.float32), down.astype(np.float32))
     return center(
-        np.asarray(cv2.remap(picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+        np.asarray(cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
     )
 
 
@@ -166,7 +166,7 @@ FORMS: dict[str, Form] = {
 FORM_NAMES = ["plain", "floor", *FORMS, "even lines"]
 
 
-def apply_form(name: str, ink: Pictures, *, cells: bool) -> Pictures:
+def apply_form(name: str, ink: Images, *, cells: bool) -> Images:
     """(n, height, width) -> (n, 64, 64) by a form's name."""
     if name in VERSIONS:
         return preprocess(ink, SIZE, VERSIONS[name], cells=cells)
@@ -175,14 +175,14 @@ def apply_form(name: str, ink: Pictures, *, cells: bool) -> Pictures:
         box = stretch(box)
         out[index] = form_floor(box, max(box.shape) / max(ink.shape[1:])) if name == "floor" else FORMS[name](box)
     if name != "box, stretched once":  # thin strokes of large drawings become faint as they shrink
-        for picture in out:
-            picture[:] = stretch(picture)
+        for image in out:
+            image[:] = stretch(image)
     return out
 
 
-def stretch(picture: Pictures) -> Pictures:
+def stretch(image: Images) -> Images:
     """The darkest pixel to 255."""
-    return np.rint(picture * (255 / max(1, int(picture.max())))).astype(np.uint8)
+    return np.rint(image * (255 / max(1, int(image.max())))).astype(np.uint8)
 
 
 def train_and_judge(name: str, seed: int, args: argparse.Namespace) -> Result:
@@ -194,7 +194,7 @@ def train_and_judge(name: str, seed: int, args: argparse.Namespace) -> Result:
 
 
 def load_parts(etl_dir: Path, name: str, limit: int, seed: int) -> dict[str, Samples]:
-    """Training and test pictures, straight from the ETL9G files."""
+    """Training and test images, straight from the ETL9G files."""
     files = etl9g.find_etl9g_files(etl_dir)
     opened = [etl9g.open_records(file.path) for file in files]
     labels = Labels(
@@ -218,7 +218,7 @@ def load_parts(etl_dir: Path, name: str, limit: int, seed: int) -> dict[str, Sam
 def main() -> None:
     """Train with every form."""
     args = parse_args()
-    print(f"{args.sample_limit:,} pictures, {args.epochs} epochs, {args.seeds} seeds")
+    print(f"{args.sample_limit:,} images, {args.epochs} epochs, {args.seeds} seeds")
     compare(train_and_judge, args.forms, args)
 
 

@@ -1,10 +1,10 @@
-"""Pictures a second in training: the toolkit's loop against a plain one, on the machine at hand.
+"""Images a second in training: the toolkit's loop against a plain one, on the machine at hand.
 
-Reads:  nothing; the pictures are random, as the arithmetic does not depend on them
+Reads:  nothing; the images are random, as the arithmetic does not depend on them
 Writes: a table
 Run:    python benchmarks/bench_training.py --seconds 20
 
-The plain loop is the one that most projects have: a Dataset that gives one picture at a time, a DataLoader with
+The plain loop is the one that most projects have: a Dataset that gives one image at a time, a DataLoader with
 workers, Adam, float32, and the loss read after every step.
 """
 
@@ -32,9 +32,9 @@ from kanjinet.training.augmentation import Augmentation
 from kanjinet.training.distributed import choose_device
 from kanjinet.training.trainer import Samples, Trainer, peak_learning_rate
 
-WARM_UP_SHARE = 0.25  # of a turn's seconds, after its first step and before the clock starts
+WARM_UP_FRACTION = 0.25  # of a turn's seconds, after its first step and before the clock starts
 
-IsOver = Callable[[int], bool]  # told of a step's pictures: whether the turn is over
+IsOver = Callable[[int], bool]  # told of a step's images: whether the turn is over
 Loop = Callable[[IsOver], None]  # trains until its turn is over
 
 
@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seconds", type=positive_float, default=20.0, help="for each line of the table")
     parser.add_argument("--turns", type=positive_int, default=8, help="in which the loops share those seconds")
     parser.add_argument("--pictures", type=positive_int, default=20_000, help="in the training set")
-    parser.add_argument("--batch-sizes", type=positive_int, nargs="+", default=[BATCH_SIZE], help="pictures a step")
+    parser.add_argument("--batch-sizes", type=positive_int, nargs="+", default=[BATCH_SIZE], help="images a step")
     parser.add_argument("--versions", nargs="+", choices=MODEL_VERSIONS, default=["2.1", "3.0"], help="networks")
     parser.add_argument("--compile", action="store_true", help="also compiled")
     parser.add_argument("--loader-workers", type=int, default=os.cpu_count(), help="processes of the plain loop")
@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
 
 
 class OneByOne(Dataset[tuple[torch.Tensor, int]]):
-    """Pictures one at a time, as floats."""
+    """Images one at a time, as floats."""
 
     def __init__(self, images: npt.NDArray[np.uint8], classes: npt.NDArray[np.int64]) -> None:
         self.images, self.classes = images, classes
@@ -64,13 +64,13 @@ class OneByOne(Dataset[tuple[torch.Tensor, int]]):
         return torch.from_numpy(self.images[index].astype(np.float32) / 255).unsqueeze(0), int(self.classes[index])
 
 
-def run_plain_loop(version: str, pictures: OneByOne, batch: int, workers: int) -> Iterator[int]:
-    """Train without end, giving the pictures of each step."""
+def run_plain_loop(version: str, dataset: OneByOne, batch: int, workers: int) -> Iterator[int]:
+    """Train without end, giving the images of each step."""
     device = choose_device()
     model = LightweightKanjiNet(ModelConfig.preset(version, SIZE)).to(device).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     loader = DataLoader(
-        pictures,
+        dataset,
         batch_size=batch,
         shuffle=True,
         drop_last=True,
@@ -88,9 +88,9 @@ def run_plain_loop(version: str, pictures: OneByOne, batch: int, workers: int) -
             yield len(inputs)
 
 
-def make_plain_loop(version: str, pictures: OneByOne, batch: int, workers: int) -> Loop:
+def make_plain_loop(version: str, dataset: OneByOne, batch: int, workers: int) -> Loop:
     """The plain loop, which goes on where its last turn ended."""
-    steps = run_plain_loop(version, pictures, batch, workers)
+    steps = run_plain_loop(version, dataset, batch, workers)
 
     def run(is_over: IsOver) -> None:
         for count in steps:
@@ -136,35 +136,35 @@ class _TimeIsUp(Exception):
 
 
 def time_turn(loop: Loop, seconds: float) -> float:
-    """Pictures a second of one turn of a loop."""
+    """Images a second of one turn of a loop."""
     clock = _Clock(seconds)
     loop(clock.is_over)
-    return clock.pictures_per_s
+    return clock.images_per_s
 
 
 class _Clock:
-    """Counts pictures once the warm-up is over; on a GPU it waits for the work that is under way."""
+    """Counts images once the warm-up is over; on a GPU it waits for the work that is under way."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.warm_up_ends: float | None = None
         self.start: float | None = None
         self.counted = 0
-        self.pictures_per_s = float("nan")
+        self.images_per_s = float("nan")
 
-    def is_over(self, pictures: int) -> bool:
-        """Count a step's pictures; whether the time is up."""
+    def is_over(self, images: int) -> bool:
+        """Count a step's images; whether the time is up."""
         now = time.perf_counter()
         if self.warm_up_ends is None:  # the first step, in which a network may be compiled, is over
-            self.warm_up_ends = now + WARM_UP_SHARE * self.seconds
+            self.warm_up_ends = now + WARM_UP_FRACTION * self.seconds
         if self.start is None:
             if now >= self.warm_up_ends:
                 self.start = self._wait()
             return False
-        self.counted += pictures
+        self.counted += images
         if now - self.start < self.seconds:
             return False
-        self.pictures_per_s = self.counted / (self._wait() - self.start)
+        self.images_per_s = self.counted / (self._wait() - self.start)
         return True
 
     @staticmethod
@@ -182,10 +182,10 @@ def describe_machine() -> str:
     return f"{device.type} ({name}), {os.cpu_count()} cores, {versions}"
 
 
-def make_loops(version: str, batch: int, pictures: OneByOne, args: argparse.Namespace) -> dict[str, Loop]:
+def make_loops(version: str, batch: int, dataset: OneByOne, args: argparse.Namespace) -> dict[str, Loop]:
     """All loops of one network, the baseline first."""
-    samples = as_samples(pictures.images, pictures.classes)
-    loops = {"plain: Dataset and DataLoader": make_plain_loop(version, pictures, batch, args.loader_workers)}
+    samples = as_samples(dataset.images, dataset.classes)
+    loops = {"plain: Dataset and DataLoader": make_plain_loop(version, dataset, batch, args.loader_workers)}
     for compiles in (False, True)[: 1 + args.compile]:
         for kind, augmentation in (("", Augmentation()), (" without augmentation", NO_AUGMENTATION)):
             loops[f"toolkit{', compiled' if compiles else ''}{kind}"] = make_toolkit_loop(
@@ -200,12 +200,12 @@ def main() -> None:
     args = parse_args()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (args.pictures, SIZE, SIZE), dtype=np.uint8)
-    pictures = OneByOne(images, rng.integers(0, NUM_CLASSES, args.pictures))
+    dataset = OneByOne(images, rng.integers(0, NUM_CLASSES, args.pictures))
     print(describe_machine())
-    print(f"medians of {args.turns} turns\n{'loop':40}{'network':>8}{'batch':>7}{'pictures/s':>12}{'ratio':>8}")
+    print(f"medians of {args.turns} turns\n{'loop':40}{'network':>8}{'batch':>7}{'images/s':>12}{'ratio':>8}")
     for batch in args.batch_sizes:
         for version in args.versions:
-            loops = make_loops(version, batch, pictures, args)
+            loops = make_loops(version, batch, dataset, args)
             seconds = args.seconds / args.turns
             speeds = np.array([[time_turn(loop, seconds) for loop in loops.values()] for _ in range(args.turns)])
             ratios = speeds / speeds[:, :1]

@@ -1,7 +1,7 @@
 """How the page does in Chromium: how fast it answers, how many characters it reads, and how it looks.
 
 Reads:  web/ and the pretrained model; the package kanjivg
-Writes: a table; with --picture, a picture of the page
+Writes: a table; with --picture, an image of the page
 Run:    python benchmarks/bench_web_page.py --characters 600 --picture docs/web_page.png
 
 Needs requirements-dev.txt and Chromium. The characters are KanjiVG's, drawn with jitter through the page's pen.
@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(__doc__, "python benchmarks/bench_web_page.py --characters 100")
     parser.add_argument("--characters", type=positive_int, default=600, help="drawn at random, of all 3,036")
-    parser.add_argument("--loads", type=positive_int, default=5, help="times that the page is opened anew")
+    parser.add_argument("--loads", type=positive_int, default=5, help="times that the page is opened again")
     parser.add_argument("--picture", type=Path, help="PNG of the page")
     return parser.parse_args()
 
@@ -87,7 +87,7 @@ def count_read(page: Page, count: int) -> tuple[float, float]:
     return 1 - len(mistakes) / len(pairs), float(among_ten)
 
 
-def take_picture(browser: Browser, port: int, path: Path) -> None:
+def take_image(browser: Browser, port: int, path: Path) -> None:
     """The page by day on a desk and by night on a phone, side by side."""
     views: list[npt.NDArray[np.uint8]] = []
     for size, scheme, locale, character in (
@@ -100,7 +100,7 @@ def take_picture(browser: Browser, port: int, path: Path) -> None:
             draw_with_events(visited.page, [write_with_jitter(character, np.random.default_rng(5), tremble=0)])
             png = np.frombuffer(visited.page.screenshot(), np.uint8)
             views.append(np.asarray(cv2.imdecode(png, cv2.IMREAD_COLOR), dtype=np.uint8))
-    options = [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]  # flat colours
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]  # flat colors
     encoded = cv2.imencode(".png", np.hstack(views), options)[1].tobytes()
     make_folder(path.parent)
     with replace_on_success(path) as file:
@@ -109,7 +109,7 @@ def take_picture(browser: Browser, port: int, path: Path) -> None:
 
 
 def main() -> None:
-    """Measure, read, take the picture."""
+    """Measure, read, take the image."""
     args = parse_args()
     chromium = find_chromium()
     if chromium is None:
@@ -126,7 +126,7 @@ def main() -> None:
             first, among_ten = count_read(visited.page, args.characters)
         print(f"read            {first:.1%}, among the ten {among_ten:.1%}, of {args.characters:,} characters")
         if args.picture:
-            take_picture(browser, port, args.picture)
+            take_image(browser, port, args.picture)
 
 
 if __name__ == "__main__":

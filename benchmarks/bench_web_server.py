@@ -53,7 +53,7 @@ def start_server() -> Iterator[tuple[psutil.Process, int]]:
             if found := re.search(r":(\d+)/", line):
                 yield psutil.Process(server.pid), int(found[1])
                 return
-        raise KanjinetError("serve_web.py did not start: its message is above")
+        raise KanjinetError("serve_web.py did not start", "its message is above")
     finally:
         server.terminate()
         server.wait()

@@ -65,10 +65,10 @@ SOURCES: dict[str, Callable[[Writer], Writer]] = {
     "other forms of characters": lambda w: replace(w, form_weights=ONLY_MAIN_FORM),
     "slant, warp, aspect": lambda w: replace(w, slant=0, rise=0, warp=np.zeros((2, 6)), aspect=0.85, kana_aspect=1),
     "pens and ink": lambda w: replace(w, pen_width=3.1, pressure=0.3, ink=PLAIN_INK),
-    "neighbours' fragments": keep,
+    "neighbors' fragments": keep,
     "haste and most variety": keep,
     "augmentation": keep,
-    "repetition": keep,  # as many pictures, every one of them new
+    "repetition": keep,  # as many images, every one of them new
 }
 DIFFICULTIES = {"haste and most variety": 0.0, "(difficulty 0.25)": 0.25, "(difficulty 0.75)": 0.75}
 REPEATS = {"(hiragana shown 6 times)": 6}
@@ -84,7 +84,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def add_writer_options(parser: argparse.ArgumentParser) -> None:
-    """The options of the comparisons that write their own pictures."""
+    """The options of the comparisons that write their own images."""
     parser.add_argument("--sets", type=positive_int, default=4, help="data sets of 3,036 characters to train on")
     add_options(parser)
 
@@ -93,7 +93,7 @@ def write_samples(copybook: Copybook, number_of_sets: int, seed: int, line: str)
     """Data sets by new writers, each of 20 sheets by 20 hands, preprocessed."""
     difficulty = DIFFICULTIES.get(line, DEFAULT_DIFFICULTY)
     change = SOURCES.get(line, keep)
-    with_fragments = line != "neighbours' fragments"
+    with_fragments = line != "neighbors' fragments"
     images, classes = [], []
     for number in range(number_of_sets):
         for sheet, sheet_classes in enumerate(list_sheet_classes()):

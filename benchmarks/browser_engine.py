@@ -115,11 +115,11 @@ def open_browser_engine(dist: Path = DEFAULT_DIST, chromium: Path = DEFAULT_CHRO
     try:
         from playwright.sync_api import Route, sync_playwright
     except ImportError as error:
-        raise KanjinetError("the package playwright is missing: python -m pip install playwright") from error
+        raise KanjinetError("the package playwright is missing", "python -m pip install playwright") from error
     if not (dist / RUNTIME).is_file():
-        raise KanjinetError(f"{dist / RUNTIME}: not found: npm install onnxruntime-web, and name its folder dist/")
+        raise KanjinetError(f"{dist / RUNTIME}: not found", "npm install onnxruntime-web, and name its folder dist/")
     if not chromium.is_file():
-        raise KanjinetError(f"{chromium}: not found: install Chromium (Debian: apt-get install chromium), or name it")
+        raise KanjinetError(f"{chromium}: not found", "install Chromium (Debian: apt-get install chromium), or name it")
 
     def answer(route: Route) -> None:
         name = route.request.url.removeprefix(f"{_ORIGIN}/")

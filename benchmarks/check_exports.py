@@ -23,13 +23,13 @@ from kanjinet.cli import make_parser, run_script
 from kanjinet.contract import IMAGE_SIZES
 from kanjinet.errors import KanjinetError
 from kanjinet.export.check_inputs import make_noise
-from kanjinet.export.onnx_export import BACKENDS, PROMISES, export_network, pooling_of_backend
-from kanjinet.export.verification import BATCHES, Comparison, compare_engines, compute_scores
+from kanjinet.export.onnx_export import BACKENDS, SPECS, export_network, pooling_of_backend
+from kanjinet.export.verification import BATCHES, Comparison, compare_engines, compute_logits
 from kanjinet.model import MODEL_VERSIONS, POOLING_TYPES, LightweightKanjiNet, change_pooling
-from tests.random_checkpoint import draw_pictures, make_network
+from tests.random_checkpoint import draw_images, make_network
 
 NUM_NOISE = 2
-NUM_PICTURES = 2 * BATCHES[-1] - NUM_NOISE
+NUM_IMAGES = 2 * BATCHES[-1] - NUM_NOISE
 
 
 def parse_args() -> argparse.Namespace:
@@ -59,7 +59,7 @@ def main() -> None:
             failed += 1
             print(f"{name} FAILED: {error}", flush=True)
     if failed:
-        raise KanjinetError(f"{failed} of {count} exports failed: see the table")
+        raise KanjinetError(f"{failed} of {count} exports failed", "see the table")
     print(f"{count} exports, all as promised")
 
 
@@ -70,28 +70,28 @@ def check_export(network: LightweightKanjiNet, backend: str) -> str:
         KanjinetError: it is not what its backend's name promises, or an engine differs from PyTorch.
     """
     start = time.perf_counter()
-    size, promise = network.config.image_size, PROMISES[backend]
+    size, spec = network.config.image_size, SPECS[backend]
     export = export_network(network, backend)
     if export.fallback_reason:
         raise KanjinetError(f"written by {export.exporter}, because {export.fallback_reason}")
     content = export.model.SerializeToString()
-    inputs = np.concatenate([draw_pictures(size)[:NUM_PICTURES].numpy(), make_noise(NUM_NOISE, size)])
+    inputs = np.concatenate([draw_images(size)[:NUM_IMAGES].numpy(), make_noise(NUM_NOISE, size)])
     comparisons, missing = compare_engines(
-        content, compute_scores(network, inputs), inputs, dynamic_batch=promise.dynamic_batch
+        content, compute_logits(network, inputs), inputs, dynamic_batch=spec.dynamic_batch
     )
     if missing:
-        raise KanjinetError(f"not checked in {', '.join(missing)}: python -m pip install {' '.join(missing)}")
-    batch = "any" if promise.dynamic_batch else "1"
+        raise KanjinetError(f"not checked in {', '.join(missing)}", f"python -m pip install {' '.join(missing)}")
+    batch = "any" if spec.dynamic_batch else "1"
     differences = f"{largest(comparisons, 'onnxruntime'):12.1e} {largest(comparisons, 'tract'):10.1e}"
     agreement = min(each.agreement for each in comparisons)
     return (
-        f"{promise.opset:5}  {batch:>5}  {len(export.model.graph.node):5}  {len(content) / 1e6:5.2f}  {differences}  "
+        f"{spec.opset:5}  {batch:>5}  {len(export.model.graph.node):5}  {len(content) / 1e6:5.2f}  {differences}  "
         f"{agreement:5.0%}  {time.perf_counter() - start:5.1f}"
     )
 
 
 def largest(comparisons: list[Comparison], engine: str) -> float:
-    """The largest difference of a score in one engine, whatever the batch."""
+    """The largest difference of a logit in one engine, whatever the batch."""
     return max(each.difference for each in comparisons if each.engine.startswith(engine))
 
 

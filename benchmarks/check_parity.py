@@ -28,15 +28,15 @@ from kanjinet.data.dataset import METADATA_NAME
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.errors import KanjinetError
 from kanjinet.export.check_inputs import make_noise
-from kanjinet.export.onnx_export import BACKENDS, PROMISES, export_network, pooling_of_backend
+from kanjinet.export.onnx_export import BACKENDS, SPECS, export_network, pooling_of_backend
 from kanjinet.export.quantization import QUANTIZED_OPSET, load_calibration_inputs, quantize_int8
 from kanjinet.export.verification import (
     Comparison,
-    Promise,
+    ExportSpec,
     check_bound,
     compare_engines,
-    compare_scores,
-    compute_scores,
+    compare_logits,
+    compute_logits,
 )
 from kanjinet.export.weight_compression import store_fp16, store_int8_weights
 from kanjinet.model import change_pooling
@@ -60,12 +60,12 @@ class Case:
         content: the file's bytes.
         promise: what it should keep to.
         inputs: as it takes them.
-        reference: PyTorch's scores (n, classes) for them.
+        reference: PyTorch's logits (n, classes) for them.
     """
 
     name: str
     content: bytes
-    promise: Promise
+    spec: ExportSpec
     inputs: np.ndarray
     reference: np.ndarray
 
@@ -102,22 +102,22 @@ def main() -> None:
 
 def check_case(case: Case, browser: BrowserEngine | None) -> list[str]:
     """Print a file's lines; returns what is wrong with it."""
-    bound = case.promise.least_agreement
+    bound = case.spec.least_agreement
     try:
         comparisons, missing = compare_engines(
             case.content,
             case.reference,
             case.inputs,
-            dynamic_batch=case.promise.dynamic_batch,
+            dynamic_batch=case.spec.dynamic_batch,
             least_agreement=bound,
         )
     except KanjinetError as error:
         return [f"{case.name}: {error}"]
     if browser:
         browser.load(case.content)
-        scores = browser.run(case.inputs, batch=64 if case.promise.dynamic_batch else 1)
+        logits = browser.run(case.inputs, batch=64 if case.spec.dynamic_batch else 1)
         name = f"onnxruntime-web {browser.version}"
-        comparisons.append(compare_scores(name, "64" if case.promise.dynamic_batch else "1", case.reference, scores))
+        comparisons.append(compare_logits(name, "64" if case.spec.dynamic_batch else "1", case.reference, logits))
     for each in comparisons:
         print_comparison(case.name, each)
     try:
@@ -130,7 +130,7 @@ def check_case(case: Case, browser: BrowserEngine | None) -> list[str]:
 def print_comparison(name: str, each: Comparison) -> None:
     """One line."""
     print(
-        f"{name:26}{each.engine:24}{each.batch:12}{each.pictures:7,}{each.difference:20.2g}{each.mean_difference:9.2g}"
+        f"{name:26}{each.engine:24}{each.batch:12}{each.images:7,}{each.difference:20.2g}{each.mean_difference:9.2g}"
         f"{each.agreement:12.2%}",
         flush=True,
     )
@@ -144,22 +144,22 @@ def list_cases(checkpoint: Checkpoint, cells: np.ndarray, data_dir: Path) -> Ite
     for backend in BACKENDS:
         network = change_pooling(checkpoint.model, pooling_of_backend(checkpoint.config.pooling_type, backend))
         exports[backend] = export_network(network, backend).model
-        reference = compute_scores(network, inputs)
-        yield Case(backend, exports[backend].SerializeToString(), PROMISES[backend], inputs, reference)
-    reference = compute_scores(checkpoint.model, inputs)
+        reference = compute_logits(network, inputs)
+        yield Case(backend, exports[backend].SerializeToString(), SPECS[backend], inputs, reference)
+    reference = compute_logits(checkpoint.model, inputs)
     for quantization, store in (("fp16", store_fp16), ("int8-weights", store_int8_weights)):
-        promise = replace(PROMISES["tract"], quantization=quantization)
+        spec = replace(SPECS["tract"], quantization=quantization)
         content = store(exports["tract"]).SerializeToString()
-        yield Case(f"tract {quantization}", content, promise, inputs, reference)
+        yield Case(f"tract {quantization}", content, spec, inputs, reference)
     if (data_dir / METADATA_NAME).is_file():
         calibration = load_calibration_inputs(data_dir, checkpoint)
-        promise = replace(PROMISES["tract"], quantization="int8", opset=QUANTIZED_OPSET)
+        spec = replace(SPECS["tract"], quantization="int8", opset=QUANTIZED_OPSET)
         content = quantize_int8(exports["tract"], calibration).SerializeToString()
-        yield Case("tract int8", content, promise, inputs[:-NOISE], reference[:-NOISE])
+        yield Case("tract int8", content, spec, inputs[:-NOISE], reference[:-NOISE])
 
 
 def write_cells(writers: int) -> np.ndarray:
-    """(32 * writers, 127, 128) uint8 by writers of their own, with pieces of the neighbours' writing at the edges."""
+    """(32 * writers, 127, 128) uint8 by writers of their own, with pieces of the neighbors' writing at the edges."""
     copybook = read_copybook()
     cells = []
     for writer in range(writers):
@@ -171,9 +171,9 @@ def write_cells(writers: int) -> np.ndarray:
     return np.concatenate(cells)
 
 
-def to_inputs(pictures: np.ndarray) -> np.ndarray:
+def to_inputs(images: np.ndarray) -> np.ndarray:
     """(n, size, size) uint8 -> (n, 1, size, size) float32, 0-1."""
-    return pictures[:, None].astype(np.float32) / np.float32(255)
+    return images[:, None].astype(np.float32) / np.float32(255)
 
 
 if __name__ == "__main__":

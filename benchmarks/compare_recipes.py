@@ -1,4 +1,4 @@
-"""What other recipes make of the same pictures: each is worth having only where it wins with every seed.
+"""What other recipes make of the same images: each is worth having only where it wins with every seed.
 
 Reads:  the package kanjivg, and real drawings if there are any
 Writes: a table
@@ -35,7 +35,7 @@ def keep(trainer: Trainer) -> LightweightKanjiNet:
 def use_one_rate(trainer: Trainer) -> LightweightKanjiNet:
     """The fitted classifier learns at the rate of the other layers."""
     for group in trainer.optimizer.param_groups:
-        group["rate_share"] = 1.0
+        group["rate_fraction"] = 1.0
     return trainer.model
 
 
@@ -50,7 +50,7 @@ def scale_rate(factor: float) -> Change:
 
 
 def smooth_no_labels(trainer: Trainer) -> LightweightKanjiNet:
-    """The network is to be certain of every training picture."""
+    """The network is to be certain of every training image."""
     trainer.label_smoothing = 0.0
     return trainer.model
 

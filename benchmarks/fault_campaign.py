@@ -52,7 +52,7 @@ def main() -> None:
     """One line for each fault and stage."""
     args = parse_args()
     if not hasattr(os, "fork"):
-        raise KanjinetError("this benchmark forks and kills processes: run it on Linux, macOS or WSL")
+        raise KanjinetError("this benchmark forks and kills processes", "run it on Linux, macOS or WSL")
     start, rows = time.perf_counter(), []
     needs_inputs = "mutations" in args.parts or any(STAGES[stage].reads for stage in args.stages)
     modules = (*SCRIPTS, *IMPORTED_LATER) if needs_inputs else [STAGES[stage].command[0] for stage in args.stages]
@@ -66,7 +66,7 @@ def main() -> None:
     trials, wrong = sum(row.trials for row in rows), sum(len(row.wrong) for row in rows)
     print(f"{trials} trials, {sum(row.struck for row in rows)} faults, {time.perf_counter() - start:,.0f} s")
     if wrong:
-        raise KanjinetError(f"{wrong} of {trials} trials did not end right: see above")
+        raise KanjinetError(f"{wrong} of {trials} trials did not end right", "see above")
     print("all ended right")
 
 

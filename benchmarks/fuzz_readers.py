@@ -26,7 +26,7 @@ from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import make_folder
 
-LARGEST_FILE_BYTES = 200_000
+MAX_FILE_BYTES = 200_000
 ENDINGS = {"timeout-": "took too long", "oom-": "took too much memory", "crash-": "ended the process"}
 
 
@@ -40,7 +40,7 @@ class Outcome:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = make_parser(__doc__, "python benchmarks/fuzz_readers.py --seconds 60 --readers chunk picture")
+    parser = make_parser(__doc__, "python benchmarks/fuzz_readers.py --seconds 60 --readers chunk image")
     parser.add_argument("--seconds", type=positive_int, default=60, help="for each reader")
     parser.add_argument("--readers", nargs="+", choices=tuple(READERS), default=list(READERS), help="which ones")
     parser.add_argument("--patience", type=positive_int, default=20, help="seconds that one file may take")
@@ -61,7 +61,7 @@ def main() -> None:
         import atheris  # noqa: F401 - the other process needs it
     except ImportError as error:
         raise KanjinetError(
-            "the package atheris is missing: python -m pip install atheris (Linux, Python 3.11 or later)"
+            "the package atheris is missing", "python -m pip install atheris (Linux, Python 3.11 or later)"
         ) from error
     print(f"{'reader':<14}{'files read':>12}{'findings':>10}")
     total = 0
@@ -74,7 +74,7 @@ def main() -> None:
             for finding in outcome.findings:
                 print(f"  {finding}")
     if total:
-        raise KanjinetError(f"{total} findings, as listed above: --output-dir keeps the files that led to them")
+        raise KanjinetError(f"{total} findings, as listed above", "--output-dir keeps the files that led to them")
 
 
 def fuzz(name: str, folder: Path, args: argparse.Namespace) -> Outcome:
@@ -85,7 +85,7 @@ def fuzz(name: str, folder: Path, args: argparse.Namespace) -> Outcome:
     """
     options = (
         f"-max_total_time={args.seconds} -timeout={args.patience} -rss_limit_mb={args.memory} -seed={args.seed} "
-        f"-max_len={LARGEST_FILE_BYTES} -print_final_stats=1"
+        f"-max_len={MAX_FILE_BYTES} -print_final_stats=1"
     )
     command = [sys.executable, str(ROOT / "benchmarks" / "fuzz_one_reader.py"), name, str(folder), *options.split()]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

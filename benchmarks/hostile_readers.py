@@ -29,7 +29,7 @@ from kanjinet.data.dataset import (
     read_dataset_info,
     write_chunk,
 )
-from kanjinet.data.image_files import read_picture, to_network_input
+from kanjinet.data.image_files import read_image, to_network_input
 from kanjinet.errors import KanjinetError
 from test_etl9g_setup import check_mapping
 
@@ -86,7 +86,7 @@ def read_as_chunk(content: bytes, folder: Path) -> None:
 
 
 def make_labels() -> Labels:
-    """Those of three pictures."""
+    """Those of three images."""
     numbers = np.arange(1, RECORDS + 1)
     return Labels(numbers.astype(np.uint16), numbers.astype(np.uint8), numbers.astype(np.uint8))
 
@@ -123,30 +123,30 @@ def read_description(content: bytes, folder: Path, name: str) -> None:
         check_mapping(info)
 
 
-def read_any_picture(content: bytes, _folder: Path) -> None:
-    """A picture of any kind, up to the network's input."""
-    ink = read_picture(io.BytesIO(content), "picture")
+def read_any_image(content: bytes, _folder: Path) -> None:
+    """An image of any kind, up to the network's input."""
+    ink = read_image(io.BytesIO(content), "image")
     seen = to_network_input(ink, SIZE, NORMALIZE)
     assert seen is None or (seen.shape == (SIZE, SIZE) and seen.max() == 255)
 
 
-def make_pictures() -> list[bytes]:
-    """Small pictures of many kinds."""
-    grey = np.full((40, 60), 255, np.uint8)
-    grey[5:35, 20:24] = grey[8:12, 10:50] = 0
+def make_images() -> list[bytes]:
+    """Small images of many kinds."""
+    gray = np.full((40, 60), 255, np.uint8)
+    gray[5:35, 20:24] = gray[8:12, 10:50] = 0
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
-    picture = Image.fromarray(grey)
+    image = Image.fromarray(gray)
     kinds = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO", "TGA", "PCX", "JPEG2000", "DDS", "ICNS", "SGI")
-    seeds = [_save(picture.convert("RGB"), kind) for kind in kinds]
-    seeds += [_save(picture, "JPEG", exif=exif), _save(picture.convert("1"), "TIFF", compression="group4")]
-    seeds += [_save(picture.convert("P"), "PNG", transparency=0), _save(picture.convert("LA"), "PNG")]
-    return [*seeds, _save(picture.convert("F"), "TIFF"), _save(picture.convert("CMYK"), "JPEG", progressive=True)]
+    seeds = [_save(image.convert("RGB"), kind) for kind in kinds]
+    seeds += [_save(image, "JPEG", exif=exif), _save(image.convert("1"), "TIFF", compression="group4")]
+    seeds += [_save(image.convert("P"), "PNG", transparency=0), _save(image.convert("LA"), "PNG")]
+    return [*seeds, _save(image.convert("F"), "TIFF"), _save(image.convert("CMYK"), "JPEG", progressive=True)]
 
 
-def _save(picture: Image.Image, kind: str, **options: object) -> bytes:
+def _save(image: Image.Image, kind: str, **options: object) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -222,7 +222,7 @@ READERS = {
     "chunk_info": _describe(CHUNK_INFO_NAME),
     "metadata": _describe(METADATA_NAME),
     "mapping": _describe(MAPPING_NAME),
-    "picture": Reader(read_any_picture, make_pictures),
+    "image": Reader(read_any_image, make_images),
     "checkpoint": Reader(read_checkpoint, make_small_checkpoints),
     "safetensors": Reader(read_safetensors, make_small_safetensors),
 }

@@ -25,7 +25,7 @@ from kanjinet.model import DEFAULT_VERSION, LightweightKanjiNet, ModelConfig
 from kanjinet.training.allocator import keep_freed_memory
 from kanjinet.training.augmentation import Augmentation
 from kanjinet.training.initialization import start_network
-from kanjinet.training.trainer import Samples, Trainer, compute_scores, peak_learning_rate
+from kanjinet.training.trainer import Samples, Trainer, compute_logits, peak_learning_rate
 
 SIZE = 64  # pixels
 BATCH_SIZE = 64
@@ -33,7 +33,7 @@ LEARNING_RATE = 0.001
 NO_AUGMENTATION = Augmentation(**{field.name: 0 for field in fields(Augmentation) if field.name != "elastic_points"})
 COLUMNS = ("unseen_writers", "drawings", "drawn_hiragana", "drawn_kanji")
 
-Pictures = npt.NDArray[np.uint8]
+Images = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -105,12 +105,12 @@ def train_all_epochs(trainer: Trainer) -> LightweightKanjiNet:
     return trainer.model
 
 
-def as_samples(images: Pictures, classes: npt.NDArray[np.integer]) -> Samples:
-    """Pictures (n, 64, 64) and classes (n,) for the training loop."""
+def as_samples(images: Images, classes: npt.NDArray[np.integer]) -> Samples:
+    """Images (n, 64, 64) and classes (n,) for the training loop."""
     return Samples(torch.from_numpy(images), torch.from_numpy(classes.astype(np.int64)))
 
 
-def load_drawings(path: Path | None, prepare: Callable[[Pictures], Pictures]) -> Samples | None:
+def load_drawings(path: Path | None, prepare: Callable[[Images], Images]) -> Samples | None:
     """The real drawings of --drawings, where it is given, as `prepare` makes them (n, 64, 64)."""
     if path is None:
         return None
@@ -120,16 +120,18 @@ def load_drawings(path: Path | None, prepare: Callable[[Pictures], Pictures]) ->
 
 def judge(name: str, seed: int, model: LightweightKanjiNet, unseen: Samples, drawings: Samples | None) -> Result:
     """The accuracies of a trained network."""
-    unseen_share = float(_is_right(model, unseen).mean())
+    unseen_fraction = float(_is_right(model, unseen).mean())
     if drawings is None:
-        return Result(name, seed, unseen_share)
+        return Result(name, seed, unseen_fraction)
     right = _is_right(model, drawings)
     is_kana = drawings.classes.numpy() < NUM_HIRAGANA
-    return Result(name, seed, unseen_share, *(float(right[part].mean()) for part in (slice(None), is_kana, ~is_kana)))
+    return Result(
+        name, seed, unseen_fraction, *(float(right[part].mean()) for part in (slice(None), is_kana, ~is_kana))
+    )
 
 
 def _is_right(model: LightweightKanjiNet, samples: Samples) -> npt.NDArray[np.bool_]:
-    right: npt.NDArray[np.bool_] = (compute_scores(model, samples.images).argmax(1) == samples.classes).numpy()
+    right: npt.NDArray[np.bool_] = (compute_logits(model, samples.images).argmax(1) == samples.classes).numpy()
     return right
 
 

@@ -13,7 +13,7 @@ IMAGE_SIZES = (32, 48, 64, 96, 128)  # pixels a side; every stage works with the
 
 CONTRACTS = {
     NORMALIZE: (
-        "Start from a grey picture with bright ink (up to 255) on dark paper. "
+        "Start from a gray image with bright ink (up to 255) on dark paper. "
         "0. Subtract the paper: the median of all pixels (the lower of the two middle ones, if their number is even), "
         "negative results being 0. Then pixels of less than an eighth of the largest value become 0. "
         "1. Box = the smallest rectangle that holds every pixel of at least a quarter of the largest value; crop to "
@@ -31,11 +31,11 @@ CONTRACTS = {
         "6. Multiply by 255 / the largest of them, add 1/2, round down; paste at ((S - width) // 2, (S - height) // 2) "
         "into S x S zeros. "
         "7. The network takes value / 255 as float32, shape (batch, 1, S, S). "
-        "(For cells of scanned sheets only, before 1: fragments of the neighbouring cells are erased, that is ink at "
+        "(For cells of scanned sheets only, before 1: fragments of the neighboring cells are erased, that is ink at "
         "an edge that blank paper parts from the character, and small connected pieces that touch an edge.)"
     ),
     PLAIN: (
-        "Start from a grey picture with bright ink (up to 255) on paper of 0. Resize the whole picture to S x S: the "
+        "Start from a gray image with bright ink (up to 255) on paper of 0. Resize the whole image to S x S: the "
         "mean over each output pixel's footprint where it shrinks, linear interpolation where it grows. The network "
         "takes value / 255 as float32, shape (batch, 1, S, S)."
     ),
@@ -50,6 +50,6 @@ def check_preprocessing(version: str, where: str) -> None:
     """
     if version not in CONTRACTS:
         raise KanjinetError(
-            f"{where}: preprocessing {brief(version)} is none of {', '.join(CONTRACTS)}: prepare the dataset and train "
-            "again"
+            f"{where}: preprocessing {brief(version)} is none of {', '.join(CONTRACTS)}",
+            "prepare the dataset and train again",
         )

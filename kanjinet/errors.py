@@ -2,14 +2,23 @@
 
 import reprlib
 
-LONGEST_VALUE = 80  # characters
+MAX_VALUE_CHARACTERS = 80
 
 
 class KanjinetError(Exception):
-    """Something a user can put right: one line that names the file, the value and the remedy."""
+    """Reports something that a user can put right.
+
+    Attributes:
+        problem: what is wrong, with the file and the value.
+        remedy: what to do about it; empty where nothing but the problem can be said.
+    """
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(f"{problem}: {remedy}" if remedy else problem)
+        self.problem, self.remedy = problem, remedy
 
 
 def brief(value: object) -> str:
-    """A value as a message shows it: `repr`, cut off where it is long, for a small file can hold one without end."""
+    """Shortens a value's `repr` for a message, for a small file can hold one without end."""
     text = reprlib.repr(value)
-    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
+    return text if len(text) <= MAX_VALUE_CHARACTERS else text[: MAX_VALUE_CHARACTERS - 3] + "..."

@@ -17,8 +17,8 @@ from kanjinet.errors import KanjinetError, brief
 MODEL_VERSIONS = ("1.0", "2.0", "2.1", "3.0")
 DEFAULT_VERSION = "3.0"
 POOLING_TYPES = ("adaptive_avg", "adaptive_max", "avg_2x2", "max_2x2", "fixed_avg", "fixed_max")
-DOWNSAMPLING = 16  # four of the stages halve the picture: 64 pixels -> a 4 x 4 map
-LARGEST_WIDTH, MOST_STAGES, MOST_BLOCKS = 1 << 16, 16, 64  # far beyond any version: what a file can make us build
+DOWNSAMPLING = 16  # four of the stages halve the image: 64 pixels -> a 4 x 4 map
+MAX_WIDTH, MAX_STAGES, MAX_BLOCKS = 1 << 16, 16, 64  # far beyond any version: what a file can make us build
 _DIRECTIONS = 8
 _ENVELOPE = 1.3  # pixels, standard deviation of the window of an edge filter
 
@@ -36,7 +36,7 @@ class ModelConfig:
         depths: blocks of each stage.
         se_reductions: for each stage, the reduction of its squeeze-and-excitation module, or 0 for none.
         hidden_features: width of the classifier's hidden layer, or 0 for a linear classifier.
-        num_classes: number of scores.
+        num_classes: number of logits.
         classifier_rank: of a linear classifier's weights, which are then the product of two matrices, or 0 for a
             single matrix.
     """
@@ -55,11 +55,11 @@ class ModelConfig:
         for name in ("channels", "depths", "se_reductions"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # a list after a trip through JSON
         if self.version not in MODEL_VERSIONS:
-            raise KanjinetError(f"model version {brief(self.version)}: choose one of {', '.join(MODEL_VERSIONS)}")
+            raise KanjinetError(f"model version {brief(self.version)}", f"choose one of {', '.join(MODEL_VERSIONS)}")
         if self.pooling_type not in POOLING_TYPES:
-            raise KanjinetError(f"pooling type {brief(self.pooling_type)}: choose one of {', '.join(POOLING_TYPES)}")
+            raise KanjinetError(f"pooling type {brief(self.pooling_type)}", f"choose one of {', '.join(POOLING_TYPES)}")
         if self.image_size not in IMAGE_SIZES:
-            raise KanjinetError(f"image size {brief(self.image_size)}: choose one of {IMAGE_SIZES} pixels")
+            raise KanjinetError(f"image size {brief(self.image_size)}", f"choose one of {IMAGE_SIZES} pixels")
         for name, numbers, least in (
             ("channels", self.channels, 1),
             ("depths", self.depths, 1),
@@ -68,14 +68,14 @@ class ModelConfig:
             ("num_classes", (self.num_classes,), 1),
             ("classifier_rank", (self.classifier_rank,), 0),
         ):
-            if not all(type(number) is int and least <= number <= LARGEST_WIDTH for number in numbers):
+            if not all(type(number) is int and least <= number <= MAX_WIDTH for number in numbers):
                 raise KanjinetError(f"{name} {brief(numbers)}: no network of this kind has them")
         if self.hidden_features and self.classifier_rank:
             raise KanjinetError(
-                f"hidden_features {self.hidden_features}, classifier_rank {self.classifier_rank}: a classifier has one "
-                "of them"
+                f"hidden_features {self.hidden_features}, classifier_rank {self.classifier_rank}",
+                "a classifier has one of them",
             )
-        if not 1 <= len(self.channels) <= MOST_STAGES or max(self.depths) > MOST_BLOCKS:
+        if not 1 <= len(self.channels) <= MAX_STAGES or max(self.depths) > MAX_BLOCKS:
             raise KanjinetError(f"channels {brief(self.channels)}, depths {brief(self.depths)}: too many layers")
 
     @classmethod
@@ -245,10 +245,10 @@ def init_orthogonal_(weight: torch.Tensor) -> None:
 
 
 class LightweightKanjiNet(nn.Module):
-    """Scores of the 3,036 classes for pictures of single characters.
+    """Scores of the 3,036 classes for images of single characters.
 
     Input: (batch, 1, size, size) or flattened (batch, size * size) floats, ink 1 on paper 0.
-    Output: (batch, 3036) scores before the softmax, in class order (kanjinet.classes).
+    Output: (batch, 3036) logits before the softmax, in class order (kanjinet.classes).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -314,8 +314,8 @@ class LightweightKanjiNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.ndim == 2:
             x = x.unflatten(1, (1, self.config.image_size, self.config.image_size))  # (B, s * s) -> (B, 1, s, s)
-        scores: torch.Tensor = self.classifier(self.compute_features(x))
-        return scores
+        logits: torch.Tensor = self.classifier(self.compute_features(x))
+        return logits
 
     def compute_features(self, x: torch.Tensor) -> torch.Tensor:
         """What the classifier takes: (B, 1, s, s) -> (B, C), or (B, 4C) where the pooled map is 2 x 2."""
@@ -329,7 +329,7 @@ def use_channels_last(model: LightweightKanjiNet) -> LightweightKanjiNet:
     """The same network with weights and feature maps laid out channels last, in which convolutions are faster.
 
     A map of a single channel reads the same in either layout, and what follows would take it for the other one: so
-    convolutions get theirs with its strides stated anew.
+    convolutions get theirs with its strides stated again.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and module.in_channels == 1:

@@ -1,4 +1,4 @@
-"""A checkpoint with random weights, for tests of exports: no layer is neutral, and pictures get different answers."""
+"""A checkpoint with random weights, for tests of exports: no layer is neutral, and images get different answers."""
 
 import copy
 from functools import lru_cache
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from kanjinet.export.check_inputs import load_check_pictures
+from kanjinet.export.check_inputs import load_check_images
 from kanjinet.model import LightweightKanjiNet, ModelConfig, SqueezeExcite
 from kanjinet.storage.checkpoint import Checkpoint, save_checkpoint
 
@@ -25,9 +25,9 @@ TRAINING = {
 
 
 @lru_cache
-def draw_pictures(image_size: int) -> torch.Tensor:
+def draw_images(image_size: int) -> torch.Tensor:
     """(43, 1, image_size, image_size) float32, 0-1: characters, each another one."""
-    return torch.from_numpy(load_check_pictures(Path("no dataset"), image_size, "even-lines-2").inputs[::12].copy())
+    return torch.from_numpy(load_check_images(Path("no dataset"), image_size, "even-lines-2").inputs[::12].copy())
 
 
 @lru_cache  # as many tests share it, none may change it
@@ -47,8 +47,8 @@ def make_network(
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, 0, 0.3)
         norm.momentum = None  # statistics of all that it sees
-    pictures = draw_pictures(image_size)
-    model.train()(pictures)
+    images = draw_images(image_size)
+    model.train()(images)
     for norm in norms:  # off the true statistics, so that none of them is without effect
         norm.momentum = 0.1
         assert norm.running_mean is not None and norm.running_var is not None
@@ -58,19 +58,19 @@ def make_network(
     for module in model.modules():
         if isinstance(module, SqueezeExcite):
             nn.init.normal_(module.expand.weight)
-            _rescale(module.expand, model, pictures, spread=2.0)  # gates from 0.1 to 0.9
+            _rescale(module.expand, model, images, spread=2.0)  # gates from 0.1 to 0.9
     last = model.classifier[-1]
     assert isinstance(last, nn.Linear)
-    _rescale(last, model, pictures, spread=5.0)
-    last.bias.sub_(model(pictures).mean(dim=0))  # else one class wins everywhere
+    _rescale(last, model, images, spread=5.0)
+    last.bias.sub_(model(images).mean(dim=0))  # else one class wins everywhere
     return model
 
 
-def _rescale(linear: nn.Linear, model: nn.Module, pictures: torch.Tensor, spread: float) -> None:
+def _rescale(linear: nn.Linear, model: nn.Module, images: torch.Tensor, spread: float) -> None:
     """Scale a layer so that its outputs have this standard deviation."""
     outputs: list[torch.Tensor] = []
     handle = linear.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-    model(pictures)
+    model(images)
     handle.remove()
     linear.weight *= spread / outputs[0].std()
 
@@ -94,5 +94,5 @@ def write_checkpoint(path: Path, *args: Any, **options: Any) -> Path:
 
 
 @torch.no_grad()
-def compute_scores(model: LightweightKanjiNet, inputs: torch.Tensor) -> np.ndarray:
+def compute_logits(model: LightweightKanjiNet, inputs: torch.Tensor) -> np.ndarray:
     return model(inputs).numpy()

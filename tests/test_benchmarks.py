@@ -40,7 +40,7 @@ def test_forms_of_preprocessing_are_compared(workplace: Path, drawings: Path) ->
         assert re.search(rf"^{name} +({ACCURACY} +){{3}}{ACCURACY}$", output, re.MULTILINE), output
 
 
-def test_every_form_of_preprocessing_fills_its_picture(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_form_of_preprocessing_fills_its_image(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
     from bench_preprocessing import FORM_NAMES, apply_form
 
@@ -49,10 +49,10 @@ def test_every_form_of_preprocessing_fills_its_picture(workplace: Path, monkeypa
     packed = etl9g.open_records(workplace / "ETL9G" / "ETL9G_01", allow_partial=True)["pixels"][:40]
     cells = etl9g.unpack_pixels(packed, 17)
     for name in FORM_NAMES:
-        pictures = apply_form(name, cells, cells=True)
-        assert pictures.shape == (40, 64, 64), name
-        assert (pictures.max(axis=(1, 2)) == 255).all() or name in ("plain", "box, stretched once")
-        assert (pictures.max(axis=(1, 2)) > 60).all(), name
+        images = apply_form(name, cells, cells=True)
+        assert images.shape == (40, 64, 64), name
+        assert (images.max(axis=(1, 2)) == 255).all() or name in ("plain", "box, stretched once")
+        assert (images.max(axis=(1, 2)) > 60).all(), name
 
 
 def test_sources_of_variation_are_left_out_one_by_one(tmp_path: Path) -> None:
@@ -97,8 +97,8 @@ def test_every_recipe_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
     from compare_recipes import RECIPES, REPEATS
     from short_training import make_short_trainer, train_all_epochs
 
-    pictures = torch.randint(0, 256, (192, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    samples = Samples(pictures, torch.arange(192))
+    images = torch.randint(0, 256, (192, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    samples = Samples(images, torch.arange(192))
     start = make_short_trainer(samples, epochs=1, seed=0, jobs=1)
     weights: dict[str, torch.Tensor] = {}
     for name in RECIPES.keys() - REPEATS.keys():
@@ -139,7 +139,7 @@ def test_measuring_names_a_folder_without_files(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_a_model_is_judged_on_hands_and_pictures_it_never_saw(workplace: Path, drawings: Path) -> None:
+def test_a_model_is_judged_on_hands_and_images_it_never_saw(workplace: Path, drawings: Path) -> None:
     command = ["benchmarks/judge_model.py", "--model", "best_kanji_model.pth", "--writers", "2"]
     output = run_script([*command, "--drawings", drawings, "--views", "2"], workplace).stdout
     for name in ("as they are", "one bit, 64 pixels", "JPEG of 32 pixels", "faint on dirty paper", "thin strokes"):
@@ -150,17 +150,17 @@ def test_a_model_is_judged_on_hands_and_pictures_it_never_saw(workplace: Path, d
     assert ">" in output
 
 
-def test_another_view_of_a_picture_is_the_same_a_little_elsewhere() -> None:
+def test_another_view_of_a_image_is_the_same_a_little_elsewhere() -> None:
     from judge_model import vary
 
-    pictures = np.zeros((20, 64, 64), dtype=np.uint8)
-    pictures[:, 16:48, 28:36] = 200
-    varied = vary(pictures)
-    assert varied.shape == pictures.shape and varied.dtype == np.uint8
-    changed = np.abs(varied.astype(int) - pictures).mean(axis=(1, 2))
+    images = np.zeros((20, 64, 64), dtype=np.uint8)
+    images[:, 16:48, 28:36] = 200
+    varied = vary(images)
+    assert varied.shape == images.shape and varied.dtype == np.uint8
+    changed = np.abs(varied.astype(int) - images).mean(axis=(1, 2))
     assert (changed > 1).all() and len(set(changed.tolist())) == 20
     assert varied.max() == 200
-    assert np.abs(varied.mean(axis=(1, 2)) / pictures.mean(axis=(1, 2)) - 1).max() < 0.4  # only stretched
+    assert np.abs(varied.mean(axis=(1, 2)) / images.mean(axis=(1, 2)) - 1).max() < 0.4  # only stretched
 
 
 def test_several_views_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,11 +169,11 @@ def test_several_views_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     class Reader:
         image_size, preprocessing, seen = 64, "even-lines-2", 0
 
-        def compute_scores(self, inputs: np.ndarray) -> np.ndarray:
+        def compute_logits(self, inputs: np.ndarray) -> np.ndarray:
             self.seen += 1
-            scores = np.zeros((len(inputs), 10))
-            scores[:, 3 if self.seen == 1 else 7] = np.log(11)  # 0.55 to 0.05
-            return scores
+            logits = np.zeros((len(inputs), 10))
+            logits[:, 3 if self.seen == 1 else 7] = np.log(11)  # 0.55 to 0.05
+            return logits
 
     drawings = judge_model.Drawings(np.zeros((2, 64, 64), dtype=np.uint8), np.zeros(2, dtype=np.int64))
     monkeypatch.setattr(judge_model, "preprocess", lambda ink, *_args, **_options: ink)

@@ -11,7 +11,7 @@ import torch
 from kanjinet.classes import CHARACTERS
 from kanjinet.storage.checkpoint import load_checkpoint
 from kanjinet.storage.safetensors_file import serialize_checkpoint
-from kanjinet.training.trainer import compute_scores
+from kanjinet.training.trainer import compute_logits
 from tests.conftest import run_script
 from tests.documented_commands import ROOT, find_python_commands, find_stage_commands, read_code_blocks
 
@@ -95,15 +95,15 @@ def test_every_stage_is_documented_and_in_the_script() -> None:
     assert in_script == stages - NOT_IN_WORKFLOW
 
 
-def test_readme_python_examples_score_a_picture_as_the_toolkit_does(
+def test_readme_python_examples_score_a_image_as_the_toolkit_does(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_script(["convert_to_onnx.py"], workplace)
     trained = load_checkpoint(workplace / "best_kanji_model.pth")
     tensors = workplace / "kanji_model_etl9g_64x64_3036classes.safetensors"
     tensors.write_bytes(serialize_checkpoint(trained, tensors))
-    pictures = np.load(workplace / "dataset" / "etl9g_dataset_chunk_01.npz")["X"][:1]
-    expected = compute_scores(trained.model, torch.from_numpy(pictures)).numpy()
+    images = np.load(workplace / "dataset" / "etl9g_dataset_chunk_01.npz")["X"][:1]
+    expected = compute_logits(trained.model, torch.from_numpy(images)).numpy()
 
     blocks = [block.code for block in read_code_blocks(ROOT / "README.md") if block.language == "python"]
     assert ["onnxruntime" in code for code in blocks] == [True, False]
@@ -113,5 +113,5 @@ def test_readme_python_examples_score_a_picture_as_the_toolkit_does(
         printed: list[str] = []
         names = {"print": printed.append}
         exec(compile(code, "README.md", "exec"), names)
-        np.testing.assert_allclose(names["scores"], expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+        np.testing.assert_allclose(names["logits"], expected, rtol=0, atol=1e-4 * np.abs(expected).max())
         assert printed == [CHARACTERS[expected.argmax()]]

@@ -50,12 +50,12 @@ def test_a_file_from_before_the_classifier_had_a_rank_still_gives_its_network() 
 
 @pytest.mark.parametrize("image_size", [32, 48, 64, 96, 128])
 @pytest.mark.parametrize("version", MODEL_VERSIONS)
-def test_flattened_pictures_give_the_same_scores(version: str, image_size: int) -> None:
+def test_flattened_images_give_the_same_scores(version: str, image_size: int) -> None:
     network = make_network(version, image_size)
-    pictures = torch.rand(2, 1, image_size, image_size)
-    scores = network(pictures)
-    assert scores.shape == (2, 3036)
-    torch.testing.assert_close(network(pictures.flatten(1)), scores)
+    images = torch.rand(2, 1, image_size, image_size)
+    logits = network(images)
+    assert logits.shape == (2, 3036)
+    torch.testing.assert_close(network(images.flatten(1)), logits)
 
 
 def test_squeeze_and_excitation_follows_stages_3_4_5_without_bias() -> None:
@@ -90,15 +90,15 @@ def test_2x2_pooling_is_adaptive_pooling_to_2(feature_size: int) -> None:
 )
 def test_exact_changes_of_pooling_keep_the_scores(version: str, before: str, after: str) -> None:
     network = make_network(version, pooling_type=before)
-    pictures = torch.rand(4, 1, 64, 64)
-    torch.testing.assert_close(change_pooling(network, after)(pictures), network(pictures), rtol=1e-4, atol=1e-5)
+    images = torch.rand(4, 1, 64, 64)
+    torch.testing.assert_close(change_pooling(network, after)(images), network(images), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("before", "after"), [("adaptive_avg", "adaptive_max"), ("adaptive_avg", "max_2x2")])
 def test_other_changes_of_pooling_change_the_scores(before: str, after: str) -> None:
     network = make_network("3.0", pooling_type=before)
-    pictures = torch.rand(4, 1, 64, 64)
-    assert (change_pooling(network, after)(pictures) - network(pictures)).abs().max() > 1e-3
+    images = torch.rand(4, 1, 64, 64)
+    assert (change_pooling(network, after)(images) - network(images)).abs().max() > 1e-3
 
 
 def test_a_changed_network_of_every_pooling_goes_back() -> None:
@@ -127,13 +127,13 @@ def test_configuration_survives_json() -> None:
     assert ModelConfig(**config.to_dict()) == config
 
 
-def test_default_version_learns_a_few_pictures_by_heart() -> None:
+def test_default_version_learns_a_few_images_by_heart() -> None:
     torch.manual_seed(0)
     network = LightweightKanjiNet(ModelConfig.preset("3.0", 32))
-    pictures, classes = torch.rand(16, 1, 32, 32), torch.from_numpy(np.arange(16) * 150)
+    images, classes = torch.rand(16, 1, 32, 32), torch.from_numpy(np.arange(16) * 150)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     for _ in range(60):
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(network.train()(pictures), classes).backward()
+        torch.nn.functional.cross_entropy(network.train()(images), classes).backward()
         optimizer.step()
-    assert (network(pictures).argmax(1) == classes).all()
+    assert (network(images).argmax(1) == classes).all()

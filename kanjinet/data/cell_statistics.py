@@ -9,8 +9,8 @@ import numpy.typing as npt
 from kanjinet.data.etl9g import CELL_HEIGHT, CELL_WIDTH
 
 PERCENTILES = (5, 25, 50, 75, 95)
-_STROKE_SHARE = 0.25  # a pixel is part of a stroke from this share of its cell's peak ink on
-_LEAST_PART_PIXELS = 3  # smaller specks are no writing
+_STROKE_FRACTION = 0.25  # a pixel is part of a stroke from this share of its cell's peak ink on
+_MIN_PART_PIXELS = 3  # smaller specks are no writing
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ def _measure_cell(image: npt.NDArray[np.uint8]) -> tuple[float, ...]:
     peak = int(image.max())
     if peak == 0:
         return (0.0, nothing, nothing, nothing, nothing, nothing, nothing, 0.0, 0.0)
-    strokes = (image >= max(1.0, _STROKE_SHARE * peak)).astype(np.uint8)
+    strokes = (image >= max(1.0, _STROKE_FRACTION * peak)).astype(np.uint8)
     count, parts, stats, _ = cv2.connectedComponentsWithStats(strokes, connectivity=8)
     x, y, width, height, area = stats.T
     at_edge = (x == 0) | (y == 0) | (x + width == CELL_WIDTH) | (y + height == CELL_HEIGHT)
     # A part at the edge is the character's own if it reaches the middle of the cell.
     reaches_middle = (x < 0.6 * CELL_WIDTH) & (x + width > 0.4 * CELL_WIDTH)
     reaches_middle &= (y < 0.65 * CELL_HEIGHT) & (y + height > 0.35 * CELL_HEIGHT)
-    writing = area >= _LEAST_PART_PIXELS
+    writing = area >= _MIN_PART_PIXELS
     writing[0] = False  # part 0 is the paper
     fragment = writing & at_edge & ~reaches_middle
     own = writing & ~fragment
@@ -100,8 +100,8 @@ def format_table(groups: dict[str, CellStatistics]) -> str:
         "mean ink on strokes, 0-15": "stroke_ink",
         "ink box width / cell width": "box_width",
         "ink box height / cell height": "box_height",
-        "ink centre x (of cell)": "center_x",
-        "ink centre y (of cell)": "center_y",
+        "ink center x (of cell)": "center_x",
+        "ink center y (of cell)": "center_y",
         "stroke width, pixels": "stroke_width",
     }
     for title, field in named.items():
@@ -112,7 +112,7 @@ def format_table(groups: dict[str, CellStatistics]) -> str:
             found = np.percentile(values, PERCENTILES) if len(values) else [float("nan")] * len(PERCENTILES)
             cells.append(" / ".join(f"{value:.{1 if values.max(initial=0) > 2 else 2}f}" for value in found))
         lines.append(f"{title:34s}" + "".join(f"{cell:>34s}" for cell in cells))
-    for title, field, unit in (("cells with a neighbour's fragment", "has_fragment", "%"), ("paper", "paper_ink", "")):
+    for title, field, unit in (("cells with a neighbor's fragment", "has_fragment", "%"), ("paper", "paper_ink", "")):
         cells = []
         for statistics in groups.values():
             mean = float(np.mean(getattr(statistics, field))) if len(statistics.peak_ink) else float("nan")

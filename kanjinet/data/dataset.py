@@ -1,7 +1,7 @@
 """The dataset between preparation and training: one compressed NPZ chunk for each ETL9G file, described by JSON files.
 
 A chunk holds `X` uint8 (n, size, size), ink bright on 0; `y` uint16 (n,) class index; `data_set` uint8 (n,) 1-200;
-`sheet` uint8 (n,) 1-80, counted anew in each ETL9G file. Data set and sheet together name the writer.
+`sheet` uint8 (n,) 1-80, counted again in each ETL9G file. Data set and sheet together name the writer.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from kanjinet.contract import IMAGE_SIZES, check_preprocessing
 from kanjinet.data.etl9g import RECORDS_PER_FILE
 from kanjinet.errors import KanjinetError, brief
 from kanjinet.storage.files import read_bounded, read_json
-from kanjinet.storage.zip_files import LARGEST_UNPACKED_BYTES, open_array, open_zip, read_arrays
+from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES, open_array, open_zip, read_arrays
 
 METADATA_NAME = "metadata.json"
 CHUNK_INFO_NAME = "chunk_info.json"
@@ -35,7 +35,7 @@ _ARRAYS = {"X": (np.uint8, 3), "y": (np.uint16, 1), "data_set": (np.uint8, 1), "
 DATASET_FORMAT = "kanjinet-dataset-1"
 _REMEDY = "run prepare_etl9g_dataset.py"
 _THREADS = min(4, os.cpu_count() or 1)  # inflating leaves the interpreter to others
-_PICTURES_AT_ONCE = 256
+_IMAGES_AT_ONCE = 256
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that ZIP knows: the same input gives the same bytes at any time
 
 
@@ -70,13 +70,13 @@ class DatasetInfo:
 
     @property
     def num_samples(self) -> int:
-        """Pictures in all chunks."""
+        """Images in all chunks."""
         return sum(chunk.records for chunk in self.chunks)
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What is known of each sample but its picture: arrays of shape (n,), in chunk order."""
+    """What is known of each sample but its image: arrays of shape (n,), in chunk order."""
 
     classes: npt.NDArray[np.uint16]
     data_sets: npt.NDArray[np.uint8]
@@ -87,7 +87,7 @@ class Labels:
 
 
 def write_chunk(file: IO[bytes], labels: Labels, size: int, image_blocks: Iterable[npt.NDArray[np.uint8]]) -> None:
-    """Write one chunk to an open file; the pictures arrive in blocks, so that a chunk is never held as a whole."""
+    """Write one chunk to an open file; the images arrive in blocks, so that a chunk is never held as a whole."""
     with zipfile.ZipFile(file, "w") as archive:
         for name, values in (("y", labels.classes), ("data_set", labels.data_sets), ("sheet", labels.sheets)):
             with _open_member(archive, name) as member:
@@ -128,11 +128,11 @@ def read_chunk_infos(folder: Path) -> tuple[tuple[ChunkInfo, ...], dict[str, Any
         chunks = tuple(ChunkInfo(**entry) for entry in content["chunks"])
         names = [chunk.name for chunk in chunks]
         if names != sorted(set(names)) or not all(CHUNK_NAME.fullmatch(name) for name in names):
-            raise KanjinetError(f"{path}: its chunk names are not etl9g_dataset_chunk_01.npz ... in order: {_REMEDY}")
+            raise KanjinetError(f"{path}: its chunk names are not etl9g_dataset_chunk_01.npz ... in order", _REMEDY)
         if not all(type(chunk.records) is int and 0 < chunk.records <= RECORDS_PER_FILE for chunk in chunks):
-            raise KanjinetError(f"{path}: a chunk without records, or with more than {RECORDS_PER_FILE:,}: {_REMEDY}")
+            raise KanjinetError(f"{path}: a chunk without records, or with more than {RECORDS_PER_FILE:,}", _REMEDY)
     except (KeyError, TypeError, ValueError) as error:
-        raise KanjinetError(f"{path}: does not list chunks ({brief(error)}): {_REMEDY}") from error
+        raise KanjinetError(f"{path}: does not list chunks ({brief(error)})", _REMEDY) from error
     return chunks, settings
 
 
@@ -143,11 +143,11 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
         KanjinetError: no dataset there, an unfinished one, or one of another class table or preprocessing.
     """
     if not folder.is_dir():
-        raise KanjinetError(f"{folder}: no such folder: {_REMEDY} --output-dir {folder} first")
+        raise KanjinetError(f"{folder}: no such folder", f"{_REMEDY} --output-dir {folder} first")
     path = folder / METADATA_NAME
     if not path.is_file():
         raise KanjinetError(
-            f"{folder}: no {METADATA_NAME}, so no finished dataset: {_REMEDY} --output-dir {folder} first"
+            f"{folder}: no {METADATA_NAME}, so no finished dataset", f"{_REMEDY} --output-dir {folder} first"
         )
     metadata = read_json(path, _REMEDY)
     chunks, _ = read_chunk_infos(folder)
@@ -162,14 +162,14 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
         )
         class_table = metadata["class_table_sha256"]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise KanjinetError(f"{path}: not the description of a dataset ({brief(error)}): {_REMEDY} again") from error
+        raise KanjinetError(f"{path}: not the description of a dataset ({brief(error)})", f"{_REMEDY} again") from error
     if info.image_size not in IMAGE_SIZES:
-        raise KanjinetError(f"{path}: image_size {info.image_size}, expected one of {IMAGE_SIZES}: {_REMEDY} again")
+        raise KanjinetError(f"{path}: image_size {info.image_size}, expected one of {IMAGE_SIZES}", f"{_REMEDY} again")
     if class_table != CLASS_TABLE_SHA256:
-        raise KanjinetError(f"{path}: another class table ({brief(class_table)}): {_REMEDY} again")
+        raise KanjinetError(f"{path}: another class table ({brief(class_table)})", f"{_REMEDY} again")
     check_preprocessing(info.preprocessing, str(path))
     if info.sha256 != hash_dataset(chunks):
-        raise KanjinetError(f"{path}: does not belong to {CHUNK_INFO_NAME} beside it: {_REMEDY} again")
+        raise KanjinetError(f"{path}: does not belong to {CHUNK_INFO_NAME} beside it", f"{_REMEDY} again")
     return info
 
 
@@ -191,12 +191,12 @@ def _read_file(folder: Path, chunk: ChunkInfo) -> io.BytesIO:
     """The bytes of the chunk's file, which are those that chunk_info.json lists."""
     path = folder / chunk.name
     if not path.is_file():
-        raise KanjinetError(f"{path}: missing chunk: {_REMEDY} again, which writes it anew")
-    content = read_bounded(path, LARGEST_UNPACKED_BYTES, _REMEDY)
+        raise KanjinetError(f"{path}: missing chunk", f"{_REMEDY} again, which writes it again")
+    content = read_bounded(path, MAX_UNPACKED_BYTES, _REMEDY)
     if hashlib.sha256(content).hexdigest() != chunk.sha256:
         raise KanjinetError(
-            f"{path}: damaged chunk, its checksum is not the one in {CHUNK_INFO_NAME}: {_REMEDY} again, "
-            "which writes it anew"
+            f"{path}: damaged chunk, its checksum is not the one in {CHUNK_INFO_NAME}",
+            f"{_REMEDY} again, which writes it again",
         )
     return io.BytesIO(content)
 
@@ -206,17 +206,17 @@ def _expect_chunk(path: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise KanjinetError(f"{path}: not a chunk ({error}): {_REMEDY} again") from error
+        raise KanjinetError(f"{path}: not a chunk ({error})", f"{_REMEDY} again") from error
 
 
 def _check_array(path: Path, name: str, shape: tuple[int, ...], kind: np.dtype[Any], chunk: ChunkInfo) -> None:
     wanted, rank = _ARRAYS[name]
     if kind != wanted or len(shape) != rank:
         raise KanjinetError(
-            f"{path}: {name} is of {kind}, {shape}, expected {wanted.__name__} of {rank} dimensions: {_REMEDY} again"
+            f"{path}: {name} is of {kind}, {shape}, expected {wanted.__name__} of {rank} dimensions", f"{_REMEDY} again"
         )
     if shape[0] != chunk.records:
-        raise KanjinetError(f"{path}: {shape[0]:,} values in {name}, expected {chunk.records:,}: {_REMEDY} again")
+        raise KanjinetError(f"{path}: {shape[0]:,} values in {name}, expected {chunk.records:,}", f"{_REMEDY} again")
 
 
 def check_chunk(info: DatasetInfo, chunk: ChunkInfo) -> None:
@@ -229,12 +229,12 @@ def check_chunk(info: DatasetInfo, chunk: ChunkInfo) -> None:
     path = info.folder / chunk.name
     _check_size(path, arrays["X"].shape[1:], info.image_size)
     if int(arrays["y"].max()) >= NUM_CLASSES:
-        raise KanjinetError(f"{path}: class {arrays['y'].max()}, expected 0-{NUM_CLASSES - 1}: {_REMEDY} again")
+        raise KanjinetError(f"{path}: class {arrays['y'].max()}, expected 0-{NUM_CLASSES - 1}", f"{_REMEDY} again")
 
 
 def _check_size(path: Path, found: tuple[int, ...], size: int) -> None:
     if found != (size, size):
-        raise KanjinetError(f"{path}: pictures of {found}, expected {(size, size)}: {_REMEDY} again")
+        raise KanjinetError(f"{path}: images of {found}, expected {(size, size)}", f"{_REMEDY} again")
 
 
 def count_classes(labels: Labels) -> list[int]:
@@ -243,7 +243,7 @@ def count_classes(labels: Labels) -> list[int]:
 
 
 def read_labels(folder: Path, chunks: tuple[ChunkInfo, ...]) -> Labels:
-    """Classes, data sets and sheets of all samples, without their pictures.
+    """Classes, data sets and sheets of all samples, without their images.
 
     Raises:
         KanjinetError: a missing or damaged chunk, or a class outside 0-3035.
@@ -251,7 +251,7 @@ def read_labels(folder: Path, chunks: tuple[ChunkInfo, ...]) -> Labels:
     parts = [read_chunk(folder, chunk, ("y", "data_set", "sheet")) for chunk in chunks]
     classes = np.concatenate([part["y"] for part in parts])
     if len(classes) and int(classes.max()) >= NUM_CLASSES:
-        raise KanjinetError(f"{folder}: class {classes.max()}, expected 0-{NUM_CLASSES - 1}: {_REMEDY} again")
+        raise KanjinetError(f"{folder}: class {classes.max()}, expected 0-{NUM_CLASSES - 1}", f"{_REMEDY} again")
     return Labels(
         classes.astype(np.uint16),
         np.concatenate([part["data_set"] for part in parts]).astype(np.uint8),
@@ -260,14 +260,14 @@ def read_labels(folder: Path, chunks: tuple[ChunkInfo, ...]) -> Labels:
 
 
 def read_images(info: DatasetInfo, indices: npt.NDArray[np.int64], spare: int = 0) -> npt.NDArray[np.uint8]:
-    """The pictures of the given samples, (len(indices) + spare, size, size) uint8, in the order of `indices`.
+    """The images of the given samples, (len(indices) + spare, size, size) uint8, in the order of `indices`.
 
     The last `spare` ones are memory for others.
 
-    Chunks are unpacked beside each other, a few pictures at a time, so memory is little more than that of the result.
+    Chunks are unpacked beside each other, a few images at a time, so memory is little more than that of the result.
 
     Raises:
-        KanjinetError: a missing or damaged chunk, or pictures of another size than metadata.json says.
+        KanjinetError: a missing or damaged chunk, or images of another size than metadata.json says.
     """
     images = np.empty((len(indices) + spare, info.image_size, info.image_size), dtype=np.uint8)
     order = np.argsort(indices, kind="stable")
@@ -292,12 +292,12 @@ def _unpack(
     rows: npt.NDArray[np.int64],
     images: npt.NDArray[np.uint8],
 ) -> None:
-    """Put the pictures `wanted` of a chunk, ascending, into these rows of `images`."""
+    """Put the images `wanted` of a chunk, ascending, into these rows of `images`."""
     content, path = _read_file(info.folder, chunk), info.folder / chunk.name
     with _expect_chunk(path), open_zip(content) as archive, open_array(archive, "X.npy") as (member, shape, kind):
         _check_array(path, "X", shape, kind, chunk)
         _check_size(path, shape[1:], info.image_size)
-        block = np.empty((min(_PICTURES_AT_ONCE, chunk.records), *shape[1:]), dtype=np.uint8)
+        block = np.empty((min(_IMAGES_AT_ONCE, chunk.records), *shape[1:]), dtype=np.uint8)
         for first in range(0, int(wanted[-1]) + 1, len(block)):
             count = min(len(block), chunk.records - first)
             pixels = member.read(block[:count].nbytes)

@@ -1,4 +1,4 @@
-"""Real drawings that people made on a screen: pictures to judge a network by, never to train it on."""
+"""Real drawings that people made on a screen: images to judge a network by, never to train it on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from kanjinet.storage.zip_files import read_arrays
 
 @dataclass(frozen=True)
 class Drawings:
-    """Pictures (n, height, width) uint8, bright ink on paper of 0, and their classes (n,) int64."""
+    """Images (n, height, width) uint8, bright ink on paper of 0, and their classes (n,) int64."""
 
     ink: npt.NDArray[np.uint8]
     classes: npt.NDArray[np.int64]
@@ -27,17 +27,17 @@ def read_drawings(path: Path) -> Drawings:
     """
     remedy = "name an .npz file with the arrays images (n, height, width) uint8 and characters (n,)"
     if not path.is_file():
-        raise KanjinetError(f"{path}: not found: {remedy}")
+        raise KanjinetError(f"{path}: not found", remedy)
     try:
         with open(path, "rb") as file:
             images, characters = read_arrays(file, ("images", "characters")).values()
     except ValueError as error:
-        raise KanjinetError(f"{path}: not a file of drawings ({error}): {remedy}") from error
+        raise KanjinetError(f"{path}: not a file of drawings ({error})", remedy) from error
     if not images.size or images.ndim != 3 or images.dtype != np.uint8 or characters.shape != images.shape[:1]:
         raise KanjinetError(
-            f"{path}: images {images.shape} {images.dtype}, characters {characters.shape}, are no drawings: {remedy}"
+            f"{path}: images {images.shape} {images.dtype}, characters {characters.shape}, are no drawings", remedy
         )
     if unknown := sorted({str(character) for character in characters} - CLASS_OF_CHARACTER.keys()):
-        raise KanjinetError(f"{path}: {unknown[0]!r} is none of ETL9G's 3,036 characters: leave its drawings out")
+        raise KanjinetError(f"{path}: {unknown[0]!r} is none of ETL9G's 3,036 characters", "leave its drawings out")
     classes = np.array([CLASS_OF_CHARACTER[str(character)] for character in characters], dtype=np.int64)
     return Drawings(255 - images, classes)

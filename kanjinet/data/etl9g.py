@@ -1,4 +1,4 @@
-"""The ETL9G record format: 8,199-byte big-endian records of one 128 x 127 cell with 16 grey levels.
+"""The ETL9G record format: 8,199-byte big-endian records of one 128 x 127 cell with 16 gray levels.
 
 Source: AIST, "Specification of ETL-9", G-type record (form_e9g).
 """
@@ -49,7 +49,7 @@ RECORD_BYTES = RECORD_DTYPE.itemsize  # 8,199
 FILE_BYTES = RECORDS_PER_FILE * RECORD_BYTES  # 99,568,656
 
 INFO_FILE_NAME = "ETL9INFO"
-LARGEST_INFO_BYTES = 1 << 20  # no more of it is read
+MAX_INFO_BYTES = 1 << 20  # no more of it is read
 SYNTHETIC_MARK = b"SYNTHETIC SAMPLE FROM KANJIVG"  # in a sample's ETL9INFO, and in bytes 31-64 of its records
 
 
@@ -74,14 +74,14 @@ def find_etl9g_files(folder: Path) -> list[Etl9gFile]:
     """
     remedy = "name the folder that holds ETL9G_01 ... ETL9G_50, or write a sample with make_sample_etl9g.py"
     if not folder.is_dir():
-        raise KanjinetError(f"{folder}: no such folder: {remedy}")
+        raise KanjinetError(f"{folder}: no such folder", remedy)
     files = []
     for path in folder.iterdir():
         match = re.fullmatch(r"ETL9G_([0-9]{2})", path.name)  # \d would take full-width digits too
         if match and 1 <= int(match[1]) <= NUM_FILES and path.is_file():
             files.append(Etl9gFile(path, int(match[1])))
     if not files:
-        raise KanjinetError(f"{folder}: no ETL9G files in it: {remedy}")
+        raise KanjinetError(f"{folder}: no ETL9G files in it", remedy)
     return sorted(files, key=lambda file: file.number)
 
 
@@ -101,20 +101,19 @@ def check_file_size(path: Path, size_bytes: int, *, allow_partial: bool = False)
     remedy = f"a complete file has {FILE_BYTES:,} bytes; copy or download it again"
     records, rest = divmod(size_bytes, RECORD_BYTES)
     if size_bytes == 0:
-        raise KanjinetError(f"{path}: empty file: {remedy}")
+        raise KanjinetError(f"{path}: empty file", remedy)
     if rest:
         raise KanjinetError(
             f"{path}: {size_bytes:,} bytes are {records:,} records of {RECORD_BYTES:,} bytes and {rest:,} bytes over, "
-            f"so the file is truncated or damaged: {remedy}"
+            "so the file is truncated or damaged",
+            remedy,
         )
     if records > RECORDS_PER_FILE:
-        raise KanjinetError(
-            f"{path}: {records:,} records, more than the {RECORDS_PER_FILE:,} of an ETL9G file: {remedy}"
-        )
+        raise KanjinetError(f"{path}: {records:,} records, more than the {RECORDS_PER_FILE:,} of an ETL9G file", remedy)
     if records % NUM_CLASSES and not allow_partial:
         raise KanjinetError(
-            f"{path}: {records:,} records are no whole number of data sets ({NUM_CLASSES:,} records each): {remedy}, "
-            "or use --allow-partial"
+            f"{path}: {records:,} records are no whole number of data sets ({NUM_CLASSES:,} records each)",
+            f"{remedy}, or use --allow-partial",
         )
     return records
 
@@ -141,8 +140,8 @@ def read_records(path: Path, *, allow_partial: bool = False) -> npt.NDArray[np.v
     content = read_bytes(path)
     if len(content) != size_bytes:
         raise KanjinetError(
-            f"{path}: {size_bytes:,} bytes long, and {len(content):,} when it was read: another program is writing it: "
-            "run the same command again when that has ended"
+            f"{path}: {size_bytes:,} bytes long, and {len(content):,} when it was read: another program is writing it",
+            "run the same command again when that has ended",
         )
     check_file_size(path, len(content), allow_partial=allow_partial)
     return np.frombuffer(content, RECORD_DTYPE)
@@ -196,13 +195,14 @@ def read_labels(path: Path, records: npt.NDArray[np.void]) -> npt.NDArray[np.int
         first = int(np.argmax(labels < 0))
         raise KanjinetError(
             f"{path}: record {first + 1} has JIS code {jis_codes[first]:04X}, none of ETL9G's {NUM_CLASSES:,} "
-            f"({np.count_nonzero(labels < 0):,} such records): the file is damaged or of another database; get it again"
+            f"({np.count_nonzero(labels < 0):,} such records)",
+            "the file is damaged or of another database; get it again",
         )
     return labels
 
 
 def read_data_sets(file: Etl9gFile, records: npt.NDArray[np.void]) -> npt.NDArray[np.uint8]:
-    """The data-set number, 1-200, of each record: 20 sheets are a set, and sheets are counted anew in each file.
+    """The data-set number, 1-200, of each record: 20 sheets are a set, and sheets are counted again in each file.
 
     Raises:
         KanjinetError: a sheet number outside 1-80.
@@ -212,8 +212,8 @@ def read_data_sets(file: Etl9gFile, records: npt.NDArray[np.void]) -> npt.NDArra
     if wrong.any():
         first = int(np.argmax(wrong))
         raise KanjinetError(
-            f"{file.path}: record {first + 1} has sheet number {sheets[first]}, expected 1-{SHEETS_PER_FILE}: "
-            "the file is damaged or of another database; get it again"
+            f"{file.path}: record {first + 1} has sheet number {sheets[first]}, expected 1-{SHEETS_PER_FILE}",
+            "the file is damaged or of another database; get it again",
         )
     return ((file.number - 1) * SETS_PER_FILE + (sheets - 1) // SHEETS_PER_SET + 1).astype(np.uint8)
 
@@ -221,6 +221,6 @@ def read_data_sets(file: Etl9gFile, records: npt.NDArray[np.void]) -> npt.NDArra
 def is_synthetic(folder: Path, records: npt.NDArray[np.void] | None = None) -> bool:
     """Whether a folder's ETL9INFO, or the given records themselves, say that they are a synthetic sample."""
     info = folder / INFO_FILE_NAME
-    if info.is_file() and SYNTHETIC_MARK in read_bytes(info, LARGEST_INFO_BYTES):
+    if info.is_file() and SYNTHETIC_MARK in read_bytes(info, MAX_INFO_BYTES):
         return True
     return records is not None and bool((records["undefined_header"] == SYNTHETIC_MARK).any())

@@ -1,4 +1,4 @@
-"""One preprocessing for every stage and every client: what happens to a picture before the network sees it.
+"""One preprocessing for every stage and every client: what happens to an image before the network sees it.
 
 `kanjinet.contract` says it in words for those who write a client in another language.
 """
@@ -14,40 +14,40 @@ from kanjinet.contract import PLAIN
 
 INK_SCALE = 255 // 15  # 17: ETL9G's darkest ink, level 15, becomes 255
 FILL = 52 / 64  # of the output's side: the longer side of the character
-DIRT_SHARE = 8  # pixels of less than an eighth of the darkest one's ink are taken for dirt, not ink
-BOX_SHARE = 4  # pixels of at least a quarter of the darkest one's ink span the character's box
+DIRT_DIVISOR = 8  # pixels of less than an eighth of the darkest one's ink are taken for dirt, not ink
+BOX_DIVISOR = 4  # pixels of at least a quarter of the darkest one's ink span the character's box
 REACH = 4 / 52  # of the box's longer side: how far to either side the lines' density is averaged
-EDGE_PIXELS = 2  # ink this near to a cell's edge may belong to the neighbouring cell
-FRAGMENT_DEPTH = 0.22  # of the cell's side: a neighbour's fragment reaches no further in
+EDGE_PIXELS = 2  # ink this near to a cell's edge may belong to the neighboring cell
+FRAGMENT_DEPTH = 0.22  # of the cell's side: a neighbor's fragment reaches no further in
 DEEP_FRAGMENT = 0.34  # of the cell's side: the same, where blank paper parts it from the character
-FRAGMENT_SHARE = 0.35  # of the cell's ink: more of it is the character itself
-LARGE_FRAGMENT_SHARE = 0.5  # the same, where blank paper parts it from the character at its left or right
+FRAGMENT_FRACTION = 0.35  # of the cell's ink: more of it is the character itself
+LARGE_FRAGMENT_FRACTION = 0.5  # the same, where blank paper parts it from the character at its left or right
 GAP_PIXELS = 3  # so much blank paper parts a fragment from the character
 
 
 def preprocess(ink: npt.NDArray[np.uint8], size: int, version: str, *, cells: bool) -> npt.NDArray[np.uint8]:
-    """Turn pictures of one size into network inputs.
+    """Turn images of one size into network inputs.
 
     Args:
         ink: (n, height, width) uint8, bright ink on paper of 0. A batch, because one call on many is faster.
         size: side of the output, pixels.
         version: NORMALIZE or PLAIN.
-        cells: whether the pictures are cells of scanned sheets, at whose edges the neighbours' writing may show.
+        cells: whether the images are cells of scanned sheets, at whose edges the neighbors' writing may show.
 
     Returns:
-        (n, size, size) uint8; `kanjinet.contract` says how. A picture without ink stays empty.
+        (n, size, size) uint8; `kanjinet.contract` says how. An image without ink stays empty.
     """
     out = np.zeros((len(ink), size, size), dtype=np.uint8)
     if version == PLAIN:
-        for result, picture in zip(out, ink, strict=True):
-            result[:] = resize(picture, size, size)
+        for result, image in zip(out, ink, strict=True):
+            result[:] = resize(image, size, size)
         return out
     cropped = list(crop_to_ink(ink, cells=cells))
     if cropped:
         target = round(size * FILL)
-        for (index, _), picture in zip(cropped, even_out_lines([box for _, box in cropped], target), strict=True):
-            y, x = ((size - side) // 2 for side in picture.shape)
-            out[index, y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+        for (index, _), image in zip(cropped, even_out_lines([box for _, box in cropped], target), strict=True):
+            y, x = ((size - side) // 2 for side in image.shape)
+            out[index, y : y + image.shape[0], x : x + image.shape[1]] = image
     return out
 
 
@@ -55,7 +55,7 @@ def even_out_lines(boxes: list[npt.NDArray[np.uint8]], target: int) -> Iterator[
     """Resize boxes so that lines lie evenly in them: what is crowded grows, what is empty shrinks.
 
     Contrast at the edges of strokes stands for the density of lines: it is cheaper than the distances between strokes,
-    works on grey pictures, and reads better.
+    works on gray images, and reads better.
 
     Source of the idea: Tsukumo and Tanaka, "Classification of handprinted Chinese characters using nonlinear
     normalization and correlation methods", 1988.
@@ -124,7 +124,7 @@ def _place_borders(
         if length > 1:
             steps = cv2.absdiff(box[1:], box[:-1]) if axis == 0 else cv2.absdiff(box[:, 1:], box[:, :-1])
             row[1:length] = _sum_lines(np.asarray(steps, dtype=np.uint8), axis)
-    smooth = _sum_neighbours(contrast[:, :-1] + contrast[:, 1:], lengths, reaches)
+    smooth = _sum_neighbors(contrast[:, :-1] + contrast[:, 1:], lengths, reaches)
     shares = np.zeros(contrast.shape)
     np.cumsum(smooth / smooth.sum(axis=1, keepdims=True), axis=1, out=shares[:, 1:])
     border = np.minimum(np.arange(contrast.shape[1]), lengths[:, None])
@@ -138,7 +138,7 @@ def _place_borders(
     return _Borders(whole, borders - whole, 1 / distances)
 
 
-def _sum_neighbours(
+def _sum_neighbors(
     density: npt.NDArray[np.float64], lengths: npt.NDArray[np.int64], reaches: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
     """The sum of each line (n, longest) and `reaches` (n,) to either side, end lines repeated; 0 beyond `lengths`."""
@@ -153,20 +153,20 @@ def _sum_neighbours(
     return summed
 
 
-def _sum_lines(picture: npt.NDArray[np.uint8], axis: int) -> npt.NDArray[np.int32]:
+def _sum_lines(image: npt.NDArray[np.uint8], axis: int) -> npt.NDArray[np.int32]:
     """The sum of each row (axis 0) or column (axis 1)."""
-    return np.asarray(cv2.reduce(picture, 1 - axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S), dtype=np.int32).ravel()
+    return np.asarray(cv2.reduce(image, 1 - axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S), dtype=np.int32).ravel()
 
 
 def crop_to_ink(ink: npt.NDArray[np.uint8], *, cells: bool) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-    """The ink's box of each picture that has ink: where every form of normalising begins.
+    """The ink's box of each image that has ink: where every form of normalizing begins.
 
     Args:
         ink: as for `preprocess`.
         cells: as for `preprocess`.
 
     Yields:
-        The number of the picture and its box, (height, width) uint8.
+        The number of the image and its box, (height, width) uint8.
     """
     if not cells:  # the paper of those is 0 already
         ink = subtract_paper(ink)
@@ -179,7 +179,7 @@ def crop_to_ink(ink: npt.NDArray[np.uint8], *, cells: bool) -> Iterator[tuple[in
             _drop_fragments(cell)
             row_peaks[index], column_peaks[index] = cell.max(axis=1), cell.max(axis=0)
     peaks = row_peaks.max(axis=1)  # (n,)
-    least_ink = -(-peaks.astype(np.int64) // DIRT_SHARE)
+    least_ink = -(-peaks.astype(np.int64) // DIRT_DIVISOR)
     edges = np.stack([*_find_extents(row_peaks, peaks), *_find_extents(column_peaks, peaks)], axis=1).tolist()
     for index in np.flatnonzero(peaks).tolist():
         top, bottom, left, right = edges[index]
@@ -188,7 +188,7 @@ def crop_to_ink(ink: npt.NDArray[np.uint8], *, cells: bool) -> Iterator[tuple[in
 
 
 def subtract_paper(ink: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Pictures (n, height, width) uint8 on dark paper -> the same on paper of 0, which is most of each."""
+    """Images (n, height, width) uint8 on dark paper -> the same on paper of 0, which is most of each."""
     pixels = ink.reshape(len(ink), -1)
     middle = (pixels.shape[1] - 1) // 2
     paper = np.partition(pixels, middle, axis=1)[:, middle] if pixels.size else np.zeros(len(ink), np.uint8)
@@ -198,43 +198,43 @@ def subtract_paper(ink: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def _find_extents(
     line_peaks: npt.NDArray[np.uint8], peaks: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First, and one past the last, line of each picture with a pixel of its peak / BOX_SHARE at least."""
-    inked = line_peaks * np.int64(BOX_SHARE) >= peaks[:, None]
+    """First, and one past the last, line of each image with a pixel of its peak / BOX_DIVISOR at least."""
+    inked = line_peaks * np.int64(BOX_DIVISOR) >= peaks[:, None]
     return inked.argmax(axis=1), line_peaks.shape[1] - inked[:, ::-1].argmax(axis=1)
 
 
-def resize(picture: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
+def resize(image: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
     """Area averaging along an axis that shrinks, linear interpolation along one that grows."""
-    source_height, source_width = picture.shape
+    source_height, source_width = image.shape
     if (width > source_width) == (height > source_height):
         way = cv2.INTER_LINEAR if width > source_width else cv2.INTER_AREA
-        return _as_uint8(cv2.resize(picture, (width, height), interpolation=way))
-    # INTER_AREA shrinks only where both axes do, so a picture of mixed axes takes one step an axis.
+        return _as_uint8(cv2.resize(image, (width, height), interpolation=way))
+    # INTER_AREA shrinks only where both axes do, so an image of mixed axes takes one step an axis.
     for target in ((width, source_height), (width, height)):
-        grows = target[0] > picture.shape[1] or target[1] > picture.shape[0]
-        picture = _as_uint8(cv2.resize(picture, target, interpolation=cv2.INTER_LINEAR if grows else cv2.INTER_AREA))
-    return picture
+        grows = target[0] > image.shape[1] or target[1] > image.shape[0]
+        image = _as_uint8(cv2.resize(image, target, interpolation=cv2.INTER_LINEAR if grows else cv2.INTER_AREA))
+    return image
 
 
-def _as_uint8(picture: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    return np.asarray(picture, dtype=np.uint8)
+def _as_uint8(image: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    return np.asarray(image, dtype=np.uint8)
 
 
 def _reach_edge(line_peaks: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """(n, lines) -> (n,): whether there is ink in the first or last lines of a picture."""
+    """(n, lines) -> (n,): whether there is ink in the first or last lines of an image."""
     return (line_peaks[:, :EDGE_PIXELS].max(axis=1) | line_peaks[:, -EDGE_PIXELS:].max(axis=1)) > 0
 
 
 def _drop_fragments(cell: npt.NDArray[np.uint8]) -> None:
-    """Erase a neighbouring cell's fragments in place: first what blank paper divides, then single pieces."""
-    for lines, largest_share in (
-        (cell.T, LARGE_FRAGMENT_SHARE),  # from the left and the right: neighbours of one line are nearer
-        (cell.T[::-1], LARGE_FRAGMENT_SHARE),
-        (cell, FRAGMENT_SHARE),  # from the top and the bottom
-        (cell[::-1], FRAGMENT_SHARE),
+    """Erase a neighboring cell's fragments in place: first what blank paper divides, then single pieces."""
+    for lines, largest_fraction in (
+        (cell.T, LARGE_FRAGMENT_FRACTION),  # from the left and the right: neighbors of one line are nearer
+        (cell.T[::-1], LARGE_FRAGMENT_FRACTION),
+        (cell, FRAGMENT_FRACTION),  # from the top and the bottom
+        (cell[::-1], FRAGMENT_FRACTION),
     ):
         end = _find_fragment_end(lines)
-        if end and lines[:end].sum() < largest_share * cell.sum():
+        if end and lines[:end].sum() < largest_fraction * cell.sum():
             lines[:end] = 0
     if _reach_edge(cell.max(axis=1)[None]) or _reach_edge(cell.max(axis=0)[None]):
         _drop_pieces_at_edges(cell)
@@ -246,7 +246,7 @@ def _find_fragment_end(lines: npt.NDArray[np.uint8]) -> int:
     The first blank lines within DEEP_FRAGMENT end it. Where the fragment itself is parted, later ones within
     FRAGMENT_DEPTH do, as long as most of its ink stands at the edge.
     """
-    has_ink = lines.max(axis=1) * np.int64(BOX_SHARE) >= int(lines.max())  # a speck parts nothing and reaches nothing
+    has_ink = lines.max(axis=1) * np.int64(BOX_DIVISOR) >= int(lines.max())  # a speck parts nothing and reaches nothing
     if not has_ink[:EDGE_PIXELS].any():
         return 0
     is_gap = ~np.any(np.lib.stride_tricks.sliding_window_view(has_ink, GAP_PIXELS), axis=1)
@@ -275,5 +275,5 @@ def _drop_pieces_at_edges(cell: npt.NDArray[np.uint8]) -> None:
             or (right > width - EDGE_PIXELS and left >= width - depth_x)
             or (bottom > height - EDGE_PIXELS and top >= height - depth_y)
         )
-        if near_a_side and shares[piece] < FRAGMENT_SHARE:
+        if near_a_side and shares[piece] < FRAGMENT_FRACTION:
             cell[pieces == piece] = 0

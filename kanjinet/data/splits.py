@@ -12,7 +12,7 @@ from kanjinet.errors import KanjinetError
 
 SPLITS = ("random", "writers", "etl9")
 PARTS = ("train", "validation", "test")
-TRAIN_SHARE, VALIDATION_SHARE, TEST_SHARE = 0.70, 0.15, 0.15
+TRAIN_FRACTION, VALIDATION_FRACTION, TEST_FRACTION = 0.70, 0.15, 0.15
 
 # 14 : 3 : 3 of 20, spread so that a class with as few as five samples still has three for training
 _ETL9_TEST_SETS = 20  # at the beginning and as many at the end of the 200
@@ -31,7 +31,9 @@ def choose_samples(classes: npt.NDArray[np.uint16], limit: int | None, seed: int
     if limit is None:
         return np.arange(len(classes))
     if limit > len(classes):
-        raise KanjinetError(f"--sample-limit {limit:,}: the dataset has {len(classes):,} samples: choose fewer, or all")
+        raise KanjinetError(
+            f"--sample-limit {limit:,}: the dataset has {len(classes):,} samples", "choose fewer, or all"
+        )
     shuffled = np.random.default_rng(seed).permutation(len(classes))
     by_class = shuffled[np.argsort(classes[shuffled], kind="stable")]
     sorted_classes = classes[by_class]
@@ -72,13 +74,13 @@ def split_samples(labels: Labels, chosen: Indices, split: str, seed: int) -> dic
     for name, indices in parts.items():
         if len(indices) < 2:
             raise KanjinetError(
-                f"{len(chosen)} samples leave {len(indices)} for {name}: use a larger --sample-limit, or none"
+                f"{len(chosen)} samples leave {len(indices)} for {name}", "use a larger --sample-limit, or none"
             )
     return parts
 
 
 def check_split_rule(training: dict[str, Any], where: Path) -> None:
-    """Refuse a model that does not say how its pictures were divided.
+    """Refuse a model that does not say how its images were divided.
 
     Args:
         training: options of its training, as the model's file has them.
@@ -95,8 +97,8 @@ def check_split_rule(training: dict[str, Any], where: Path) -> None:
         or not (limit is None or (type(limit) is int and limit > 0))
     ):
         raise KanjinetError(
-            f"{where}: does not say how the pictures of its training were divided: use a file that this toolkit wrote, "
-            "or evaluate it with --images"
+            f"{where}: does not say how the images of its training were divided",
+            "use a file that this toolkit wrote, or evaluate it with --images",
         )
 
 
@@ -118,11 +120,11 @@ def _slots_of_data_sets(data_sets: npt.NDArray[np.uint8], rng: np.random.Generat
     present = np.unique(data_sets)
     if len(present) < 3:
         raise KanjinetError(
-            f"--split writers needs samples of at least 3 data sets, the chosen ones are of {len(present)}: "
-            "use a larger --sample-limit, prepare more ETL9G files, or use --split random"
+            f"--split writers needs samples of at least 3 data sets, the chosen ones are of {len(present)}",
+            "use a larger --sample-limit, prepare more ETL9G files, or use --split random",
         )
-    num_validation = max(1, round(len(present) * VALIDATION_SHARE))
-    num_test = max(1, round(len(present) * TEST_SHARE))
+    num_validation = max(1, round(len(present) * VALIDATION_FRACTION))
+    num_test = max(1, round(len(present) * TEST_FRACTION))
     slot_of_set = np.zeros(256, dtype=np.int64)
     shuffled = rng.permutation(present)
     slot_of_set[shuffled[:num_validation]] = 1
@@ -136,7 +138,8 @@ def _slots_of_literature(data_sets: npt.NDArray[np.uint8], rng: np.random.Genera
     if missing:
         raise KanjinetError(
             f"--split etl9 needs all {NUM_DATA_SETS} data sets, {len(missing)} are missing, number {missing[0]} the "
-            "first: prepare all 50 ETL9G files, or use --split writers"
+            "first",
+            "prepare all 50 ETL9G files, or use --split writers",
         )
     slots = np.zeros(256, dtype=np.int64)
     between = np.arange(_ETL9_TEST_SETS + 1, NUM_DATA_SETS - _ETL9_TEST_SETS + 1)

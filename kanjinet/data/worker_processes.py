@@ -7,7 +7,7 @@ import threading
 
 import cv2
 
-MOST_WORKERS = 61  # more processes than that ProcessPoolExecutor refuses on Windows
+MAX_WORKERS = 61  # more processes than that ProcessPoolExecutor refuses on Windows
 
 
 def usable_cores() -> int:

@@ -1,6 +1,6 @@
-"""Small charts as SVG elements for a page: no outside resources, colours by the page's style sheet.
+"""Small charts as SVG elements for a page: no outside resources, colors by the page's style sheet.
 
-Every series has a colour, a dash pattern and a mark of its own, so that none is told apart by colour alone.
+Every series has a color, a dash pattern and a mark of its own, so that none is told apart by color alone.
 """
 
 import math
@@ -11,7 +11,7 @@ from html import escape
 WIDTH, HEIGHT = 460, 280  # of the view box
 LEFT, RIGHT, TOP, BOTTOM = 66, 22, 12, 44  # margins
 MARK = 3.2  # half a mark's size
-MOST_STEPS = 7  # between the ticks of an axis, of which it may have one or two more
+MAX_STEPS = 7  # between the ticks of an axis, of which it may have one or two more
 SERIES = 6  # styles, s0 ... s5; more series begin again
 
 STYLE = """
@@ -65,8 +65,8 @@ def make_axis(
     high = max(values, default=1.0) if top is None else top
     if high <= low:
         low, high = (low - 0.5, low + 0.5) if top is None else (top - 0.5, top)
-    step = 10.0 ** math.floor(math.log10((high - low) / MOST_STEPS))
-    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= MOST_STEPS)
+    step = 10.0 ** math.floor(math.log10((high - low) / MAX_STEPS))
+    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= MAX_STEPS)
     if whole:
         step = max(1.0, round(step))
         ticks = [tick * step for tick in range(math.ceil(low / step), math.floor(high / step) + 1)]
@@ -76,7 +76,7 @@ def make_axis(
     return Axis(name, ticks[0], ticks[-1], ticks, show)
 
 
-def show_share(value: float) -> str:
+def show_fraction(value: float) -> str:
     """A share, 0-1, as a percentage with as many decimals as it needs, two at most."""
     return f"{value * 100:.2f}".rstrip("0").rstrip(".") + " %"
 

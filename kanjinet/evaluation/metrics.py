@@ -20,7 +20,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Answers:
-    """What was read in n pictures.
+    """What was read in n images.
 
     Attributes:
         truth: (n,) int64 true classes.
@@ -88,7 +88,7 @@ class Answers:
         )
 
     def compare_with(self, other: "Answers") -> dict[str, int]:
-        """How many of the same pictures only this one read, and only the other."""
+        """How many of the same images only this one read, and only the other."""
         return {
             "only_this_right": int(np.count_nonzero(self.is_right & ~other.is_right)),
             "only_first_right": int(np.count_nonzero(other.is_right & ~self.is_right)),

@@ -1,4 +1,4 @@
-"""The pieces of a page that needs nothing else: style, tables, pictures within the page; well-formed as XML too."""
+"""The pieces of a page that needs nothing else: style, tables, images within the page; well-formed as XML too."""
 
 import base64
 import re
@@ -106,10 +106,10 @@ def make_figure(chart: Chart, legend: Sequence[tuple[int, str]], caption: str, t
 
 
 def make_cell(image: npt.NDArray[np.uint8], words: str, caption: str = "", origin: str = "") -> str:
-    """A picture (S, S) uint8, bright ink on 0, as dark ink on white.
+    """An image (S, S) uint8, bright ink on 0, as dark ink on white.
 
     Args:
-        image: the picture.
+        image: the image.
         words: what it shows, for those who do not see it; text.
         caption: below it; markup.
         origin: shown while pointed at; text.

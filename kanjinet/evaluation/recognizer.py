@@ -20,7 +20,7 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Candidates:
-    """The k best classes of n pictures, best first: (n, k) int64; and their probabilities (n, k), 0-1."""
+    """The k best classes of n images, best first: (n, k) int64; and their probabilities (n, k), 0-1."""
 
     classes: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float64]
@@ -32,10 +32,10 @@ class Recognizer:
 
     Attributes:
         path: the file that it comes from.
-        run: (n, 1, S, S) float32, 0-1 -> (n, 3036) float32 scores.
-        max_batch: pictures that `run` takes at a time.
+        run: (n, 1, S, S) float32, 0-1 -> (n, 3036) float32 logits.
+        max_batch: images that `run` takes at a time.
         image_size: S, pixels.
-        preprocessing: version of the preprocessing that its pictures must go through.
+        preprocessing: version of the preprocessing that its images must go through.
         synthetic: whether it was trained on synthetic sample writers.
         training: options and results of its training.
     """
@@ -48,8 +48,8 @@ class Recognizer:
     synthetic: bool
     training: dict[str, Any]
 
-    def compute_scores(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Scores (n, 3036) of preprocessed pictures (n, S, S) uint8."""
+    def compute_logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Scores (n, 3036) of preprocessed images (n, S, S) uint8."""
         batches = [
             self.run(images[first : first + self.max_batch, None] / np.float32(255))
             for first in range(0, len(images), self.max_batch)
@@ -57,24 +57,24 @@ class Recognizer:
         return np.concatenate(batches)
 
     def find_best(self, images: npt.NDArray[np.uint8], count: int) -> Candidates:
-        """The `count` best classes of each of n preprocessed pictures (n, S, S) uint8; of equal ones the first."""
+        """The `count` best classes of each of n preprocessed images (n, S, S) uint8; of equal ones the first."""
         classes = np.empty((len(images), count), dtype=np.int64)
         probabilities = np.empty((len(images), count))
-        for first in range(0, len(images), _BATCH):  # so that all scores of a large dataset are never held
+        for first in range(0, len(images), _BATCH):  # so that all logits of a large dataset are never held
             rows = slice(first, first + _BATCH)
-            scores = self.compute_scores(images[rows])
-            shares = _to_probabilities(scores)
-            line = np.arange(len(scores))
+            logits = self.compute_logits(images[rows])
+            shares = _to_probabilities(logits)
+            line = np.arange(len(logits))
             for rank in range(count):
-                best = scores.argmax(axis=1)
+                best = logits.argmax(axis=1)
                 classes[rows, rank], probabilities[rows, rank] = best, shares[line, best]
-                scores[line, best] = -np.inf
+                logits[line, best] = -np.inf
         return Candidates(classes, probabilities)
 
 
-def _to_probabilities(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Softmax of scores (n, 3036)."""
-    powers = np.exp((scores - scores.max(axis=1, keepdims=True)).astype(np.float64))
+def _to_probabilities(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Softmax of logits (n, 3036)."""
+    powers = np.exp((logits - logits.max(axis=1, keepdims=True)).astype(np.float64))
     return powers / powers.sum(axis=1, keepdims=True)
 
 
@@ -86,9 +86,9 @@ def load_recognizer(path: Path) -> Recognizer:
     """
     suffix = path.suffix.lower()  # Windows has names such as MODEL.ONNX
     if suffix not in MODEL_SUFFIXES:
-        raise KanjinetError(f"{path}: not a model: choose a file that ends in {', '.join(MODEL_SUFFIXES)}")
+        raise KanjinetError(f"{path}: not a model", f"choose a file that ends in {', '.join(MODEL_SUFFIXES)}")
     if not path.is_file():
-        raise KanjinetError(f"{path}: not found: train_etl9g_model.py and the convert scripts write models")
+        raise KanjinetError(f"{path}: not found", "train_etl9g_model.py and the convert scripts write models")
     return _load_onnx(path) if suffix == ".onnx" else _load_torch(path)
 
 
@@ -101,8 +101,8 @@ def _load_torch(path: Path) -> Recognizer:
 
     @torch.inference_mode()
     def run(inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        scores: npt.NDArray[np.float32] = checkpoint.model(torch.from_numpy(inputs)).numpy()
-        return scores
+        logits: npt.NDArray[np.float32] = checkpoint.model(torch.from_numpy(inputs)).numpy()
+        return logits
 
     return Recognizer(
         path=path,
@@ -133,27 +133,27 @@ def _load_onnx(path: Path) -> Recognizer:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         properties = session.get_modelmeta().custom_metadata_map
     except (*refusals, UnicodeDecodeError) as error:
-        raise KanjinetError(f"{path}: onnxruntime does not take it ({_first_line(error)}): {remedy}") from error
+        raise KanjinetError(f"{path}: onnxruntime does not take it ({_first_line(error)})", remedy) from error
     source = next(iter(session.get_inputs()), None)
     if source is None:
-        raise KanjinetError(f"{path}: takes no pictures: {remedy}")
+        raise KanjinetError(f"{path}: takes no images", remedy)
     if source.type != "tensor(float)":
         raise KanjinetError(
-            f"{path}: takes {source.type} of shape {source.shape}, not preprocessed pictures in float32: {remedy}"
+            f"{path}: takes {source.type} of shape {source.shape}, not preprocessed images in float32", remedy
         )
 
     def run(inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         try:
-            scores = session.run(None, {source.name: inputs})[0]
+            logits = session.run(None, {source.name: inputs})[0]
         except refusals as error:
-            raise KanjinetError(f"{path}: onnxruntime cannot run it ({_first_line(error)}): {remedy}") from error
-        if not isinstance(scores, np.ndarray) or (scores.shape, scores.dtype) != ((len(inputs), NUM_CLASSES), "<f4"):
-            raise KanjinetError(f"{path}: does not answer with {NUM_CLASSES:,} scores a picture: {remedy}")
-        return scores
+            raise KanjinetError(f"{path}: onnxruntime cannot run it ({_first_line(error)})", remedy) from error
+        if not isinstance(logits, np.ndarray) or (logits.shape, logits.dtype) != ((len(inputs), NUM_CLASSES), "<f4"):
+            raise KanjinetError(f"{path}: does not answer with {NUM_CLASSES:,} logits an image", remedy)
+        return logits
 
     try:
         if properties["class_table_sha256"] != CLASS_TABLE_SHA256:
-            raise KanjinetError(f"{path}: another class table: {remedy}")
+            raise KanjinetError(f"{path}: another class table", remedy)
         check_preprocessing(properties["preprocessing"], str(path))
         recognizer = Recognizer(
             path=path,
@@ -165,10 +165,10 @@ def _load_onnx(path: Path) -> Recognizer:
             training=dict(json.loads(properties["training"])),
         )
     except (KeyError, IndexError, ValueError, TypeError, RecursionError) as error:
-        raise KanjinetError(f"{path}: not a model of this toolkit ({brief(error)}): {remedy}") from error
+        raise KanjinetError(f"{path}: not a model of this toolkit ({brief(error)})", remedy) from error
     if recognizer.image_size not in IMAGE_SIZES or recognizer.max_batch < 1:
         raise KanjinetError(
-            f"{path}: takes {recognizer.max_batch} pictures of {recognizer.image_size} pixels a side: {remedy}"
+            f"{path}: takes {recognizer.max_batch} images of {recognizer.image_size} pixels a side", remedy
         )
     return recognizer
 

@@ -1,6 +1,6 @@
 """An evaluation to look at: one page with charts, confused pairs, the hardest characters and a wall of mistakes.
 
-Pictures are shown as the network saw them.
+Images are shown as the network saw them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from kanjinet.classes import CHARACTERS
 from kanjinet.cli import SAMPLE_NOTE
-from kanjinet.evaluation.charts import Chart, make_axis, show_count, show_share
+from kanjinet.evaluation.charts import Chart, make_axis, show_count, show_fraction
 from kanjinet.evaluation.metrics import NOTHING, Answers
 from kanjinet.evaluation.page import make_cell, make_figure, make_table, make_text, write_page
 from kanjinet.export.check_inputs import draw_character
@@ -21,34 +21,34 @@ from kanjinet.export.check_inputs import draw_character
 PAIRS_SHOWN, CELLS_A_PAIR = 12, 4
 HARDEST_SHOWN, CELLS_A_CHARACTER = 16, 6
 WALL_SIZE = 180  # cells
-TRAINING_PARTS = {"validation": "validation", "train": "training, on pictures distorted at random"}
+TRAINING_PARTS = {"validation": "validation", "train": "training, on images distorted at random"}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One model's answers to n pictures.
+    """One model's answers to n images.
 
     Attributes:
         figures: what evaluation.json says of it.
-        answers: to the pictures.
+        answers: to the images.
         images: (n, S, S) uint8 as the network saw them, bright ink on 0.
         epochs: of its training, as `read_training_epochs` gives them.
-        name_picture: index of a picture -> where it comes from, for people.
+        name_image: index of an image -> where it comes from, for people.
     """
 
     figures: dict[str, Any]
     answers: Answers
     images: npt.NDArray[np.uint8]
     epochs: list[dict[str, float]]
-    name_picture: Callable[[int], str]
+    name_image: Callable[[int], str]
 
 
 def write_report(path: Path, evaluations: Sequence[Evaluation]) -> None:
-    """Write the page of one or several models' answers to the same pictures."""
+    """Write the page of one or several models' answers to the same images."""
     names = [make_text(evaluation.figures["model"]) for evaluation in evaluations]
     subject = f"{names[0]} reads" if len(names) == 1 else f"{len(names)} models read"
     sections = [
-        describe_pictures(evaluations[0].figures, f"How well {subject}"),
+        describe_images(evaluations[0].figures, f"How well {subject}"),
         describe_accuracy(evaluations, names),
         describe_training(evaluations, names),
         describe_conditions(evaluations, names),
@@ -59,7 +59,7 @@ def write_report(path: Path, evaluations: Sequence[Evaluation]) -> None:
     write_page(path, f"How well {subject}", sections)
 
 
-def describe_pictures(figures: dict[str, Any], title: str) -> str:
+def describe_images(figures: dict[str, Any], title: str) -> str:
     """The title, and what was read."""
     if "images" in figures:
         source = f"in the folder {make_text(figures['images'])}"
@@ -67,30 +67,30 @@ def describe_pictures(figures: dict[str, Any], title: str) -> str:
         source = f"the part “{figures['split']}” of {make_text(figures['dataset'])}"
     notes = []
     if figures["synthetic"]:
-        notes.append(f"The pictures are a {SAMPLE_NOTE}: these figures say nothing about real writers.")
+        notes.append(f"The images are a {SAMPLE_NOTE}: these figures say nothing about real writers.")
     if figures["not_read"]:
         notes.append(f"Files that could not be read: {len(figures['not_read'])}. evaluation.json names them.")
     if figures["without_character"]:
-        notes.append(f"Pictures with nothing in them to read: {figures['without_character']}, counted as mistakes.")
+        notes.append(f"Images with nothing in them to read: {figures['without_character']}, counted as mistakes.")
     paragraphs = "".join(f'<p class="note">{note}</p>' for note in notes)
-    return f"<h1>{title}</h1><p>{figures['samples']:,} pictures of handwritten characters, {source}.</p>{paragraphs}"
+    return f"<h1>{title}</h1><p>{figures['samples']:,} images of handwritten characters, {source}.</p>{paragraphs}"
 
 
 def describe_accuracy(evaluations: Sequence[Evaluation], names: Sequence[str]) -> str:
     """The figures of all models, side by side."""
-    head = ["model", "top-1", "top-3", "top-5", "kanji", "hiragana", "calibration error", "size", "pictures/s"]
+    head = ["model", "top-1", "top-3", "top-5", "kanji", "hiragana", "calibration error", "size", "images/s"]
     rows = []
     for evaluation, name in zip(evaluations, names, strict=True):
         figures = evaluation.figures
         cells = [_show_accuracy(figures, key) for key in ("top1", "top3", "top5")]
         cells += [_show_accuracy(figures[group], "top1") for group in ("kanji", "hiragana")]
         cells.append(_percent(figures["calibration"]["expected_calibration_error"]))
-        cells += [f"{figures['size_bytes'] / 1e6:.2f} MB", f"{figures['pictures_per_s']:,.0f}"]
+        cells += [f"{figures['size_bytes'] / 1e6:.2f} MB", f"{figures['images_per_s']:,.0f}"]
         rows.append([name, *cells])
-    table = f'<div class="models">{make_table("Share of the pictures that were read right", head, rows)}</div>'
+    table = f'<div class="models">{make_table("Share of the images that were read right", head, rows)}</div>'
     text = (
         "<h2>Accuracy</h2><p>Top-3: the right character is among the three best candidates. The small figures are 95 % "
-        "intervals (Wilson), as if pictures were independent of each other; those by one hand are not quite.</p>"
+        "intervals (Wilson), as if images were independent of each other; those by one hand are not quite.</p>"
     )
     if len(evaluations) == 1:
         return text + table
@@ -98,8 +98,8 @@ def describe_accuracy(evaluations: Sequence[Evaluation], names: Sequence[str]) -
         [name, str(figures["only_this_right"]), str(figures["only_first_right"])]
         for name, figures in ((name, each.figures) for name, each in zip(names[1:], evaluations[1:], strict=True))
     ]
-    head = ["model", "pictures that only it reads", f"that only {names[0]} reads"]
-    against = make_table("Against the first model, picture by picture", head, rows)
+    head = ["model", "images that only it reads", f"that only {names[0]} reads"]
+    against = make_table("Against the first model, image by image", head, rows)
     return f'{text}{table}<div class="models">{against}</div>'
 
 
@@ -132,7 +132,7 @@ def _draw_training(epochs: Sequence[dict[str, float]]) -> str:
     losses = [epoch[f"{part}_loss"] for part in TRAINING_PARTS for epoch in epochs]
     charts = []
     for kind, axis in (
-        ("accuracy", make_axis("accuracy", [0], show_share, top=1)),
+        ("accuracy", make_axis("accuracy", [0], show_fraction, top=1)),
         ("loss", make_axis("loss", [0, *losses], show_count)),
     ):
         chart = Chart(f"{kind} by epoch", make_axis("epoch", numbers, show_count, whole=True), axis)
@@ -161,7 +161,7 @@ def describe_conditions(evaluations: Sequence[Evaluation], names: Sequence[str])
     if len(evaluations[0].figures["writers"]) > 1:
         charts.append(_draw_groups(evaluations, names, "writers", "data_set", "data set", "Writers (data sets)"))
     return (
-        "<h2>When it is right</h2><p>A line through a mark is the 95 % interval: long where there are few pictures.</p>"
+        "<h2>When it is right</h2><p>A line through a mark is the 95 % interval: long where there are few images.</p>"
         f'<div class="charts">{"".join(charts)}</div>'
     )
 
@@ -171,8 +171,8 @@ def _draw_reliability(evaluations: Sequence[Evaluation], names: Sequence[str], s
     bins = calibration["bins"]
     chart = Chart(
         "reliability diagram: how often answers of a confidence are right",
-        make_axis("confidence", [0], show_share, top=1),
-        make_axis("read right", [0], show_share, top=1),
+        make_axis("confidence", [0], show_fraction, top=1),
+        make_axis("read right", [0], show_fraction, top=1),
     )
     chart.add_guide((0, 0), (1, 1))
     chart.add_bars([(entry["from"], entry["to"], entry["accuracy"]) for entry in bins], series)
@@ -186,7 +186,7 @@ def _draw_reliability(evaluations: Sequence[Evaluation], names: Sequence[str], s
         ]
         for entry in bins
     ]
-    table = make_table("Calibration", ["confidence", "mean of it", "read right", "pictures"], rows)
+    table = make_table("Calibration", ["confidence", "mean of it", "read right", "images"], rows)
     caption = (
         "Reliability: how often answers of a confidence are right. On the dashed line as often as they claim; above it "
         f"more often. Expected calibration error {_percent(calibration['expected_calibration_error'])}."
@@ -203,7 +203,7 @@ def _draw_groups(
     chart = Chart(
         f"accuracy by {axis}",
         make_axis(axis, groups, show_count, whole=True),
-        make_axis("read right", [max(0.0, lowest - 0.02)], show_share, top=1),
+        make_axis("read right", [max(0.0, lowest - 0.02)], show_fraction, top=1),
     )
     for series, each in enumerate(entries):
         offset = (series - (len(entries) - 1) / 2) * 0.15
@@ -213,7 +213,7 @@ def _draw_groups(
         [str(number), f"{entries[0][row]['samples']:,}", *(_show_accuracy(each[row], "top1") for each in entries)]
         for row, number in enumerate(groups)
     ]
-    table = make_table(caption, [axis, "pictures", *names], rows)
+    table = make_table(caption, [axis, "images", *names], rows)
     legend = list(enumerate(names)) if len(names) > 1 else []
     return make_figure(chart, legend, f"{caption}, with 95 % intervals.", table)
 
@@ -273,14 +273,14 @@ def _show_hardest(evaluation: Evaluation) -> str:
                 _show_cells(evaluation, mistaken),
             ]
         )
-    head = ["character", "read right", "of pictures", "read as", "strokes", "JIS", "mistakes"]
+    head = ["character", "read right", "of images", "read as", "strokes", "JIS", "mistakes"]
     return make_table("Characters with mistakes, by the upper end of the interval", head, rows, left=(3, 6))
 
 
 def _show_cells(evaluation: Evaluation, chosen: npt.NDArray[np.int64]) -> str:
     names = (_name_class(index) for index in evaluation.answers.truth[chosen].tolist())
     return _lay_out(
-        make_cell(evaluation.images[index], name, origin=evaluation.name_picture(index))
+        make_cell(evaluation.images[index], name, origin=evaluation.name_image(index))
         for index, name in zip(chosen.tolist(), names, strict=True)
     )
 
@@ -296,7 +296,7 @@ def _show_mistake(evaluation: Evaluation, index: int) -> str:
     caption = (
         f'<span class="is-right">{_kanji(truth)}</span> {_kanji(read)}<br/>{answers.confidence[index] * 100:.0f} %'
     )
-    return make_cell(evaluation.images[index], words, caption, evaluation.name_picture(index))
+    return make_cell(evaluation.images[index], words, caption, evaluation.name_image(index))
 
 
 def _name_class(index: int) -> str:

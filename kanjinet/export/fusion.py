@@ -1,4 +1,4 @@
-"""The same network for inference only: fewer operators, equal scores."""
+"""The same network for inference only: fewer operators, equal logits."""
 
 import copy
 
@@ -78,8 +78,8 @@ class InferenceForm(nn.Module):
         pooled = self.pool(x)  # (B, C, s/16, s/16) -> (B, C, 1, 1) or (B, C, 2, 2)
         if self.gates is not None:
             pooled = pooled * self.gates(x)
-        scores: torch.Tensor = self.classifier(pooled.flatten(1))
-        return scores
+        logits: torch.Tensor = self.classifier(pooled.flatten(1))
+        return logits
 
 
 def make_inference_form(model: LightweightKanjiNet, *, fixed_pooling: bool) -> InferenceForm:
@@ -95,7 +95,7 @@ def make_inference_form(model: LightweightKanjiNet, *, fixed_pooling: bool) -> I
         fixed_pooling: whether attention pools with kernels of fixed size.
 
     Returns:
-        The arithmetic of `model` in another order: scores differ by float32 rounding (about 1e-6 of their size).
+        The arithmetic of `model` in another order: logits differ by float32 rounding (about 1e-6 of their size).
     """
     copied = copy.deepcopy(model).eval().double()  # folded in double precision, so that folding itself rounds nothing
     gates, gain = None, 1.0

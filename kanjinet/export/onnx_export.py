@@ -14,15 +14,15 @@ from kanjinet import __version__
 from kanjinet.classes import NUM_CLASSES
 from kanjinet.errors import KanjinetError
 from kanjinet.export.fusion import InferenceForm, make_inference_form
-from kanjinet.export.verification import Promise, check_structure
+from kanjinet.export.verification import ExportSpec, check_structure
 from kanjinet.model import LightweightKanjiNet
 
-PROMISES = {
-    "tract": Promise(opset=12, dynamic_batch=True, fixed_pooling=False),
-    "ort-tract": Promise(opset=11, dynamic_batch=True, fixed_pooling=True),
-    "strict": Promise(opset=11, dynamic_batch=False, fixed_pooling=True),
+SPECS = {
+    "tract": ExportSpec(opset=12, dynamic_batch=True, fixed_pooling=False),
+    "ort-tract": ExportSpec(opset=11, dynamic_batch=True, fixed_pooling=True),
+    "strict": ExportSpec(opset=11, dynamic_batch=False, fixed_pooling=True),
 }
-BACKENDS = tuple(PROMISES)
+BACKENDS = tuple(SPECS)
 DYNAMO = "torch.export"
 TORCHSCRIPT = "TorchScript"
 
@@ -50,7 +50,7 @@ class Export:
 
 def pooling_of_backend(pooling_type: str, backend: str) -> str:
     """The pooling type that a file for `backend` has: adaptive_* becomes fixed_*, which computes the same, or stays."""
-    return pooling_type.replace("adaptive", "fixed") if PROMISES[backend].fixed_pooling else pooling_type
+    return pooling_type.replace("adaptive", "fixed") if SPECS[backend].fixed_pooling else pooling_type
 
 
 def export_network(network: LightweightKanjiNet, backend: str) -> Export:
@@ -61,15 +61,15 @@ def export_network(network: LightweightKanjiNet, backend: str) -> Export:
     Raises:
         KanjinetError: the graph does not keep the backend's promise.
     """
-    promise = PROMISES[backend]
-    form = make_inference_form(network, fixed_pooling=promise.fixed_pooling)
+    spec = SPECS[backend]
+    form = make_inference_form(network, fixed_pooling=spec.fixed_pooling)
     reason = ""
     if backend == "tract":
         try:
-            return Export(_export_dynamo(form, promise), f"{DYNAMO}, PyTorch {torch.__version__}", "")
+            return Export(_export_dynamo(form, spec), f"{DYNAMO}, PyTorch {torch.__version__}", "")
         except (torch.onnx.errors.OnnxExporterError, ImportError, KanjinetError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    model = _export_torchscript(form, promise)
+    model = _export_torchscript(form, spec)
     return Export(model, f"{TORCHSCRIPT}, PyTorch {torch.__version__}", reason)
 
 
@@ -77,14 +77,14 @@ def add_metadata(model: onnx.ModelProto, properties: dict[str, str]) -> None:
     """Write what the file says about itself: producer, description and properties."""
     model.producer_name, model.producer_version = "kanjinet", __version__
     model.doc_string = (
-        f"LightweightKanjiNet {properties['model_version']}: scores of the {NUM_CLASSES} characters of ETL9G for "
-        "pictures of single characters. Metadata: class_table is the characters in the order of the scores, "
-        "preprocessing_contract what must happen to a picture before."
+        f"LightweightKanjiNet {properties['model_version']}: logits of the {NUM_CLASSES} characters of ETL9G for "
+        "images of single characters. Metadata: class_table is the characters in the order of the logits, "
+        "preprocessing_contract what must happen to an image before."
     )
     helper.set_model_props(model, properties)
 
 
-def _export_dynamo(form: InferenceForm, promise: Promise) -> onnx.ModelProto:
+def _export_dynamo(form: InferenceForm, spec: ExportSpec) -> onnx.ModelProto:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which nothing here uses
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the insides of PyTorch; the result is checked
@@ -99,31 +99,31 @@ def _export_dynamo(form: InferenceForm, promise: Promise) -> onnx.ModelProto:
             verbose=False,
         )
     assert program is not None
-    return _finish(_lower(program.model_proto), form, promise)
+    return _finish(_lower(program.model_proto), form, spec)
 
 
-def _export_torchscript(form: InferenceForm, promise: Promise) -> onnx.ModelProto:
+def _export_torchscript(form: InferenceForm, spec: ExportSpec) -> onnx.ModelProto:
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch calls this exporter old; opset 11 needs it
         torch.onnx.export(
             form,
-            (_make_example(form, _TRACED_BATCH if promise.dynamic_batch else 1),),
+            (_make_example(form, _TRACED_BATCH if spec.dynamic_batch else 1),),
             file,  # type: ignore[arg-type]  # this exporter takes one; the annotation is the other's
             dynamo=False,
-            opset_version=promise.opset,
+            opset_version=spec.opset,
             input_names=["input"],
             output_names=["output"],
-            dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}} if promise.dynamic_batch else None,
+            dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}} if spec.dynamic_batch else None,
         )
-    return _finish(onnx.load_from_string(file.getvalue()), form, promise)
+    return _finish(onnx.load_from_string(file.getvalue()), form, spec)
 
 
 def _make_example(form: InferenceForm, batch: int) -> torch.Tensor:
     return torch.zeros(batch, 1, form.config.image_size, form.config.image_size)
 
 
-def _finish(exported: onnx.ModelProto, form: InferenceForm, promise: Promise) -> onnx.ModelProto:
+def _finish(exported: onnx.ModelProto, form: InferenceForm, spec: ExportSpec) -> onnx.ModelProto:
     """A model with the exported nodes and weights and nothing else of what the exporters add.
 
     They leave traces of the source code, intermediate shapes with batch names that contradict a batch pinned by the
@@ -140,23 +140,23 @@ def _finish(exported: onnx.ModelProto, form: InferenceForm, promise: Promise) ->
             helper.make_node(node.op_type, node.input, node.output, node.name, domain=node.domain, **attributes)
         )
     used = {name for node in nodes for name in node.input}
-    batch = "batch" if promise.dynamic_batch else 1
+    batch = "batch" if spec.dynamic_batch else 1
     side = form.config.image_size
     values = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes,
         "LightweightKanjiNet",
-        [values("input", onnx.TensorProto.FLOAT, [batch, 1, side, side], "pictures: ink 1 on paper 0")],
-        [values("output", onnx.TensorProto.FLOAT, [batch, NUM_CLASSES], "scores before the softmax, in class order")],
+        [values("input", onnx.TensorProto.FLOAT, [batch, 1, side, side], "images: ink 1 on paper 0")],
+        [values("output", onnx.TensorProto.FLOAT, [batch, NUM_CLASSES], "logits before the softmax, in class order")],
         [
             numpy_helper.from_array(np.ascontiguousarray(tensor), name)
             for name, tensor in tensors.items()
             if name in used
         ],
     )
-    opsets = [helper.make_opsetid("", promise.opset)]
+    opsets = [helper.make_opsetid("", spec.opset)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets))
-    check_structure(model, promise, side, NUM_CLASSES)
+    check_structure(model, spec, side, NUM_CLASSES)
     return model
 
 

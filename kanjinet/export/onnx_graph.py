@@ -16,7 +16,7 @@ from kanjinet.storage.files import read_bounded
 
 Array = npt.NDArray[Any]
 
-LARGEST_MODEL_BYTES = 1 << 28
+MAX_MODEL_BYTES = 1 << 28
 INPUT, OUTPUT = "input", "output"  # of every exported network
 CHECKSUM = "content_sha256"
 
@@ -32,19 +32,20 @@ def read_self_contained(path: Path, remedy: str) -> bytes:
         KanjinetError: not an ONNX file, a damaged one, or one whose weights lie elsewhere.
         OSError: it cannot be read.
     """
-    content = read_bounded(path, LARGEST_MODEL_BYTES, remedy)
+    content = read_bounded(path, MAX_MODEL_BYTES, remedy)
     check_seal(content, path, remedy)
     try:
         model = onnx.load_model_from_string(content)
     except DecodeError as error:
         raise KanjinetError(
-            f"{path}: onnxruntime does not take it, because it is not an ONNX file ({error}): {remedy}"
+            f"{path}: onnxruntime does not take it, because it is not an ONNX file ({error})", remedy
         ) from error
     for tensor in _find_tensors(model):
         if tensor.external_data or tensor.data_location != onnx.TensorProto.DEFAULT:
             location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
             raise KanjinetError(
-                f"{path}: its tensor {tensor.name!r} lies in another file, {location!r}, which is never read: {remedy}"
+                f"{path}: its tensor {tensor.name!r} lies in another file, {location!r}, which is never read",
+                remedy,
             )
     return content
 
@@ -66,7 +67,7 @@ def check_seal(content: bytes, path: Path, remedy: str) -> None:
     """
     length = len(seal(b""))
     if CHECKSUM.encode() in content[-length:] and seal(content[:-length]) != content:
-        raise KanjinetError(f"{path}: damaged or changed, its {CHECKSUM} is not that of its content: {remedy}")
+        raise KanjinetError(f"{path}: damaged or changed, its {CHECKSUM} is not that of its content", remedy)
 
 
 def _find_tensors(message: Message) -> Iterator[onnx.TensorProto]:

@@ -17,11 +17,11 @@ from kanjinet.storage.checkpoint import Checkpoint
 from kanjinet.training.augmentation import Augmentation
 
 QUANTIZED_OPSET = 13  # the first whose DequantizeLinear has a scale for each channel
-CALIBRATION_PICTURES = 512
-HELD_OUT_PICTURES = 4096
+CALIBRATION_IMAGES = 512
+HELD_OUT_IMAGES = 4096
 OUTLIERS = 1e-4  # share of an activation's values, at either end, that its range may cut off
 _BATCH = 32
-_MOST_STEPS = 1 << 30  # of a bias, with room for the sum that it is added to
+_MAX_STEPS = 1 << 30  # of a bias, with room for the sum that it is added to
 
 # These pass values on, so that their output has the steps of their input.
 _UNSCALED = {"Flatten", "MaxPool", "GlobalMaxPool"}
@@ -31,26 +31,26 @@ Inputs = npt.NDArray[np.float32]
 
 
 def load_calibration_inputs(data_dir: Path, checkpoint: Checkpoint) -> Inputs:
-    """Some of the pictures that a checkpoint was trained on, varied as in training: (512, 1, size, size) float32, 0-1.
+    """Some of the images that a checkpoint was trained on, varied as in training: (512, 1, size, size) float32, 0-1.
 
-    The variation matters: measured on neat pictures only, ranges are too small for coarse and blurred ones.
+    The variation matters: measured on neat images only, ranges are too small for coarse and blurred ones.
 
     Raises:
         KanjinetError: no dataset, or one that was prepared in another way.
     """
-    pictures, _ = _load_part(data_dir, checkpoint, "train", CALIBRATION_PICTURES)
+    images, _ = _load_part(data_dir, checkpoint, "train", CALIBRATION_IMAGES)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return torch.cat([Augmentation()(part) for part in torch.from_numpy(pictures).split(_BATCH)]).numpy()
+        return torch.cat([Augmentation()(part) for part in torch.from_numpy(images).split(_BATCH)]).numpy()
 
 
 def load_held_out_inputs(data_dir: Path, checkpoint: Checkpoint) -> tuple[Inputs, npt.NDArray[np.int64]]:
-    """Pictures (n, 1, size, size) that were held out from training, and their classes (n,); at most 4,096.
+    """Images (n, 1, size, size) that were held out from training, and their classes (n,); at most 4,096.
 
     Raises:
         KanjinetError: no dataset, or one that was prepared in another way.
     """
-    return _load_part(data_dir, checkpoint, "test", HELD_OUT_PICTURES)
+    return _load_part(data_dir, checkpoint, "test", HELD_OUT_IMAGES)
 
 
 def _load_part(data_dir: Path, checkpoint: Checkpoint, part: str, most: int) -> tuple[Inputs, npt.NDArray[np.int64]]:
@@ -63,7 +63,7 @@ def _load_part(data_dir: Path, checkpoint: Checkpoint, part: str, most: int) -> 
 
 
 def has_matching_dataset(data_dir: Path, checkpoint: Checkpoint) -> bool:
-    """Whether a folder is a dataset whose pictures were prepared as those that a network was trained on."""
+    """Whether a folder is a dataset whose images were prepared as those that a network was trained on."""
     if not (data_dir / METADATA_NAME).is_file():
         return False
     info = read_dataset_info(data_dir)
@@ -73,9 +73,9 @@ def has_matching_dataset(data_dir: Path, checkpoint: Checkpoint) -> bool:
 def _read_matching_info(data_dir: Path, checkpoint: Checkpoint) -> DatasetInfo:
     if not has_matching_dataset(data_dir, checkpoint):
         raise KanjinetError(
-            f"{data_dir}: no prepared dataset with pictures of {checkpoint.config.image_size} pixels and preprocessing "
-            f"{checkpoint.preprocessing}, on which --quantize int8 measures activations: name the one that the network "
-            "was trained on with --data-dir"
+            f"{data_dir}: no prepared dataset with images of {checkpoint.config.image_size} pixels and preprocessing "
+            f"{checkpoint.preprocessing}, on which --quantize int8 measures activations",
+            "name the one that the network was trained on with --data-dir",
         )
     return read_dataset_info(data_dir)
 
@@ -88,7 +88,7 @@ def quantize_int8(model: onnx.ModelProto, inputs: Inputs) -> onnx.ModelProto:
 
     Args:
         model: an exported network, of an opset of at most 13.
-        inputs: (n, 1, size, size) float32 pictures on which the range of each activation is measured.
+        inputs: (n, 1, size, size) float32 images on which the range of each activation is measured.
     """
     model = split_large_layers(model)
     return _Quantizer(model, measure_ranges(model, inputs)).run()
@@ -120,7 +120,7 @@ class _Quantizer:
 
     Attributes:
         names: of the values in the new graph, by those in the old one.
-        steps: of quantised values of the old graph: the new graph's names of scale and zero point.
+        steps: of quantized values of the old graph: the new graph's names of scale and zero point.
     """
 
     def __init__(self, model: onnx.ModelProto, ranges: dict[str, tuple[float, float]]) -> None:
@@ -147,7 +147,7 @@ class _Quantizer:
             ends = result == OUTPUT or any(OUTPUT in each.output for each in followers if each.op_type == "Concat")
             inputs, kept = self._write_inputs(node), OUTPUT if result == OUTPUT else ""
             computed = self.writer.add(node.op_type, *inputs, output=kept, **read_attributes(node))
-            if ends:  # scores keep their precision
+            if ends:  # logits keep their precision
                 self.names[result] = computed
             else:
                 self._quantize(result, computed, like=node.input[0] if node.op_type in _UNSCALED else "")
@@ -174,7 +174,7 @@ class _Quantizer:
         source, weights = node.input[0], self.tensors[node.input[1]]
         bias = self.tensors[node.input[2]] if len(node.input) > 2 else np.zeros(len(weights), np.float32)
         # Where the activation is nearly dead, a bias would need more steps than 32 bits count.
-        least_scale = np.abs(bias) / (np.float64(self.scales[source]) * _MOST_STEPS)
+        least_scale = np.abs(bias) / (np.float64(self.scales[source]) * _MAX_STEPS)
         scale, codes = quantize_weights(weights, least_scale)
         steps = self.writer.add("Cast", self.writer.tensor(scale), to=onnx.TensorProto.FLOAT)
         zeros = self.writer.tensor(np.zeros(len(scale), np.int8))  # without them onnxruntime computes in float32

@@ -18,12 +18,12 @@ from kanjinet.errors import KanjinetError
 FloatArray = npt.NDArray[np.float32]
 Engine = Callable[[FloatArray], FloatArray]
 
-# On a score. onnxruntime differs by 1e-5, because it sums in another order; tract by up to 3e-4, because its sigmoid is
+# On a logit. onnxruntime differs by 1e-5, because it sums in another order; tract by up to 3e-4, because its sigmoid is
 # a rational approximation (attention's gates differ by 1e-6, which later layers amplify).
 ABSOLUTE_BOUND = 1e-3
-RELATIVE_BOUND = 1e-5  # of the largest score, for networks whose scores run into hundreds
+RELATIVE_BOUND = 1e-5  # of the largest logit, for networks whose logits run into hundreds
 # Share of equal best classes that a network must have whose numbers are rounded
-LEAST_AGREEMENT = {"int8": 0.97, "int8-weights": 0.98, "fp16": 0.995}
+MIN_AGREEMENT = {"int8": 0.97, "int8-weights": 0.98, "fp16": 0.995}
 BATCHES = (1, 5)
 
 # All that a network needs. No Shape, Gather or Reshape: engines for small devices stumble over them.
@@ -40,14 +40,14 @@ ADAPTIVE_OPERATORS = {"GlobalAveragePool", "GlobalMaxPool"}
 
 
 @dataclass(frozen=True)
-class Promise:
+class ExportSpec:
     """What the name of an export's backend promises.
 
     Attributes:
         opset: version of the operator set that the file declares and keeps to.
         dynamic_batch: whether the first dimension is free, or 1.
         fixed_pooling: whether every pooling has a kernel of fixed size.
-        quantization: how its numbers are rounded, one of LEAST_AGREEMENT, or empty.
+        quantization: how its numbers are rounded, one of MIN_AGREEMENT, or empty.
     """
 
     opset: int
@@ -57,8 +57,8 @@ class Promise:
 
     @property
     def least_agreement(self) -> float | None:
-        """Share of equal best classes that is asked for, or None where the scores themselves must agree."""
-        return LEAST_AGREEMENT[self.quantization] if self.quantization else None
+        """Share of equal best classes that is asked for, or None where the logits themselves must agree."""
+        return MIN_AGREEMENT[self.quantization] if self.quantization else None
 
 
 @dataclass(frozen=True)
@@ -67,22 +67,22 @@ class Comparison:
 
     Attributes:
         engine: name and version.
-        batch: pictures at a time, as text.
-        pictures: how many in all.
-        difference: largest absolute difference of a score.
+        batch: images at a time, as text.
+        images: how many in all.
+        difference: largest absolute difference of a logit.
         mean_difference: their mean.
-        agreement: share of pictures with the same best class, 0-1.
+        agreement: share of images with the same best class, 0-1.
     """
 
     engine: str
     batch: str
-    pictures: int
+    images: int
     difference: float
     mean_difference: float
     agreement: float
 
 
-def check_structure(model: onnx.ModelProto, promise: Promise, image_size: int, num_classes: int) -> None:
+def check_structure(model: onnx.ModelProto, spec: ExportSpec, image_size: int, num_classes: int) -> None:
     """Check that a model keeps its promise.
 
     onnx.checker refuses an operator, attribute or number of inputs that the declared opset does not have; the rest of
@@ -94,9 +94,9 @@ def check_structure(model: onnx.ModelProto, promise: Promise, image_size: int, n
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise KanjinetError(f"the exported graph is not valid ONNX: {error}") from error
-    problems = list(_find_problems(model, promise))
-    batch = 0 if promise.dynamic_batch else 1
+        raise KanjinetError("the exported graph is not valid ONNX: {error}") from error
+    problems = list(_find_problems(model, spec))
+    batch = 0 if spec.dynamic_batch else 1
     float32 = onnx.TensorProto.FLOAT
     for values, name, shape in (
         (model.graph.input, "input", [batch, 1, image_size, image_size]),
@@ -110,12 +110,12 @@ def check_structure(model: onnx.ModelProto, promise: Promise, image_size: int, n
         if found != [(name, float32, shape)]:
             problems.append(f"{name}: {found}, expected {[(name, float32, shape)]} (0: dynamic)")
     if problems:
-        raise KanjinetError(f"the exported graph does not keep to opset {promise.opset}: {'; '.join(problems)}")
+        raise KanjinetError(f"the exported graph does not keep to opset {spec.opset}: {'; '.join(problems)}")
 
 
-def _find_problems(model: onnx.ModelProto, promise: Promise) -> Iterator[str]:
+def _find_problems(model: onnx.ModelProto, spec: ExportSpec) -> Iterator[str]:
     declared = [(entry.domain, entry.version) for entry in model.opset_import]
-    if declared != [("", promise.opset)]:
+    if declared != [("", spec.opset)]:
         yield f"operator sets {declared}"
     if model.ir_version != onnx.helper.find_min_ir_version_for(list(model.opset_import)):
         yield f"IR version {model.ir_version} is newer than the opset needs"
@@ -124,9 +124,9 @@ def _find_problems(model: onnx.ModelProto, promise: Promise) -> Iterator[str]:
     for tensor in model.graph.initializer:
         if tensor.external_data or tensor.data_location != onnx.TensorProto.DEFAULT:
             yield f"{tensor.name} lies in another file"
-    allowed = OPERATORS | QUANTIZED_OPERATORS.get(promise.quantization, set())
+    allowed = OPERATORS | QUANTIZED_OPERATORS.get(spec.quantization, set())
     for node in model.graph.node:
-        if node.op_type not in allowed or (promise.fixed_pooling and node.op_type in ADAPTIVE_OPERATORS):
+        if node.op_type not in allowed or (spec.fixed_pooling and node.op_type in ADAPTIVE_OPERATORS):
             yield f"operator {node.op_type}"
 
 
@@ -138,14 +138,14 @@ def compare_engines(
     dynamic_batch: bool,
     least_agreement: float | None = None,
 ) -> tuple[list[Comparison], list[str]]:
-    """Run an ONNX file in onnxruntime, and in tract where it is installed, against PyTorch's scores.
+    """Run an ONNX file in onnxruntime, and in tract where it is installed, against PyTorch's logits.
 
     Args:
         content: the file's bytes.
-        reference: (n, classes) scores of PyTorch.
+        reference: (n, classes) logits of PyTorch.
         inputs: (n, 1, size, size) float32, 0-1.
         dynamic_batch: whether to run batches of 5 too.
-        least_agreement: share of equal best classes that must be reached, if the scores themselves need not agree.
+        least_agreement: share of equal best classes that must be reached, if the logits themselves need not agree.
 
     Returns:
         The comparisons, and the names of the engines that are not installed.
@@ -174,7 +174,7 @@ def compare_engines(
         if dynamic_batch:
             comparisons.append(compare(load_tract(content, None), BATCHES[-1], dynamic=True))
     except tract.TractError as error:
-        raise KanjinetError(f"tract refuses the exported graph: {error}") from error
+        raise KanjinetError("tract refuses the exported graph: {error}") from error
     return comparisons, []
 
 
@@ -184,7 +184,7 @@ class LoadedEngine:
 
     Attributes:
         name: of the engine, with its version.
-        run: inputs, as the file takes them -> (n, classes) scores.
+        run: inputs, as the file takes them -> (n, classes) logits.
     """
 
     name: str
@@ -223,7 +223,7 @@ def open_session(content: bytes, threads: int = 0) -> Any:
         import onnxruntime
     except ImportError as error:
         raise KanjinetError(
-            "onnxruntime, which checks every export, is missing: python -m pip install onnxruntime"
+            "onnxruntime, which checks every export, is missing", "python -m pip install onnxruntime"
         ) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
@@ -233,7 +233,7 @@ def open_session(content: bytes, threads: int = 0) -> Any:
 
 
 def run_onnxruntime(content: bytes, inputs: FloatArray) -> FloatArray:
-    """Scores (n, classes) of inputs (n, 1, size, size), one picture at a time, which every file takes."""
+    """Scores (n, classes) of inputs (n, 1, size, size), one image at a time, which every file takes."""
     engine = load_onnxruntime(content)
     return np.concatenate([engine.run(inputs[index : index + 1]) for index in range(len(inputs))])
 
@@ -265,8 +265,8 @@ def load_tract(content: bytes, pinned: FloatArray | None) -> LoadedEngine:
 
 
 def _run(engine: LoadedEngine, reference: FloatArray, inputs: FloatArray, batch: int, *, dynamic: bool) -> Comparison:
-    scores = np.concatenate([engine.run(inputs[start : start + batch]) for start in range(0, len(inputs), batch)])
-    return compare_scores(engine.name, f"{batch}, dynamic" if dynamic else str(batch), reference, scores)
+    logits = np.concatenate([engine.run(inputs[start : start + batch]) for start in range(0, len(inputs), batch)])
+    return compare_logits(engine.name, f"{batch}, dynamic" if dynamic else str(batch), reference, logits)
 
 
 def check_bound(comparison: Comparison, reference: FloatArray, *, least_agreement: float | None) -> None:
@@ -274,14 +274,14 @@ def check_bound(comparison: Comparison, reference: FloatArray, *, least_agreemen
 
     Args:
         comparison: of an engine with PyTorch.
-        reference: (n, classes) PyTorch's scores, whose size the bound depends on.
+        reference: (n, classes) PyTorch's logits, whose size the bound depends on.
         least_agreement: as for `compare_engines`.
 
     Raises:
         KanjinetError: it differs by more.
     """
     found = (
-        f"{comparison.engine}, batch {comparison.batch}: scores differ from PyTorch's by up to "
+        f"{comparison.engine}, batch {comparison.batch}: logits differ from PyTorch's by up to "
         f"{comparison.difference:.2g}, {comparison.agreement:.1%} equal best classes; the bound is "
     )
     if least_agreement is not None:
@@ -293,17 +293,17 @@ def check_bound(comparison: Comparison, reference: FloatArray, *, least_agreemen
         raise KanjinetError(f"{found}{bound:.2g}")
 
 
-def compare_scores(engine: str, batch: str, reference: FloatArray, scores: FloatArray) -> Comparison:
+def compare_logits(engine: str, batch: str, reference: FloatArray, logits: FloatArray) -> Comparison:
     """The figures of a comparison, whatever they are."""
-    if scores.shape != reference.shape:
+    if logits.shape != reference.shape:
         return Comparison(engine, batch, len(reference), math.inf, math.inf, 0.0)
-    differences = np.abs(scores - reference)
-    same = scores.argmax(axis=1) == reference.argmax(axis=1)
+    differences = np.abs(logits - reference)
+    same = logits.argmax(axis=1) == reference.argmax(axis=1)
     largest, mean = float(differences.max()), float(differences.mean())
     return Comparison(engine, batch, len(reference), largest, mean, float(same.mean()))
 
 
-def compute_scores(network: torch.nn.Module, inputs: npt.NDArray[np.float32]) -> FloatArray:
-    """PyTorch's scores (n, 3036) of inputs (n, 1, size, size), on the CPU: what engines are compared with."""
+def compute_logits(network: torch.nn.Module, inputs: npt.NDArray[np.float32]) -> FloatArray:
+    """PyTorch's logits (n, 3036) of inputs (n, 1, size, size), on the CPU: what engines are compared with."""
     with torch.inference_mode():
         return np.concatenate([network(part).numpy() for part in torch.from_numpy(inputs).split(64)])

@@ -11,8 +11,8 @@ import onnx
 
 from kanjinet.export.onnx_graph import Array, GraphWriter, keep_graph_output, read_attributes, read_tensors
 
-LARGEST_LAYER = 1_000_000  # weights; tract 0.23 computes larger constants anew at every run
-SMALLEST_TENSOR = 64  # values; a smaller one takes no room worth a node
+MAX_LAYER = 1_000_000  # weights; tract 0.23 computes larger constants again at every run
+MIN_TENSOR = 64  # values; a smaller one takes no room worth a node
 WEIGHTED = ("Conv", "Gemm")  # input 1: weights by output channel; input 2: bias
 _INT8_MAX = 127
 
@@ -21,7 +21,7 @@ def store_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same network with its weights stored in 16 bits; computation, input and output stay float32."""
 
     def write(writer: GraphWriter, array: Array, _is_weights: bool) -> str:
-        if array.size < SMALLEST_TENSOR:
+        if array.size < MIN_TENSOR:
             return writer.tensor(array)
         return writer.add("Cast", writer.tensor(array.astype(np.float16)), to=onnx.TensorProto.FLOAT)
 
@@ -75,15 +75,15 @@ def align(scale: Array, rank: int) -> Array:
 
 
 def split_large_layers(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Divide linear layers of more than LARGEST_LAYER weights into several with a part of the outputs each."""
+    """Divide linear layers of more than MAX_LAYER weights into several with a part of the outputs each."""
     tensors, writer = read_tensors(model), GraphWriter()
     names = {name: writer.tensor(array) for name, array in tensors.items()}
     for node in model.graph.node:
         weights = tensors.get(node.input[1]) if node.op_type == "Gemm" else None
-        if weights is None or weights.size <= LARGEST_LAYER:
+        if weights is None or weights.size <= MAX_LAYER:
             writer.copy(node, names)
             continue
-        count = -(-weights.size // LARGEST_LAYER)
+        count = -(-weights.size // MAX_LAYER)
         parts = zip(np.array_split(weights, count), np.array_split(tensors[node.input[2]], count), strict=True)
         outputs = [
             writer.add("Gemm", names[node.input[0]], writer.tensor(part), writer.tensor(bias), **read_attributes(node))

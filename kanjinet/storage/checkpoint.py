@@ -18,13 +18,13 @@ from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
 from kanjinet.errors import KanjinetError, brief
 from kanjinet.model import LightweightKanjiNet, ModelConfig
 from kanjinet.storage.files import read_bounded, replace_on_success
-from kanjinet.storage.zip_files import LARGEST_UNPACKED_BYTES, open_zip
+from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES, open_zip
 
 CHECKPOINT_FORMAT = "kanjinet-checkpoint-1"
 CHECKPOINT_NAME = "best_kanji_model.pth"
 _REMEDY = "use a best_kanji_model.pth that train_etl9g_model.py wrote, or train again"
 _KINDS = {"preprocessing": str, "synthetic": bool, "training": dict, "dataset_sha256": str, "environment": dict}
-MOST_VALUES, DEEPEST_VALUE = 10_000, 20  # of what a checkpoint says of its training
+MAX_VALUES, DEEPEST_VALUE = 10_000, 20  # of what a checkpoint says of its training
 # What torch.load raises on damaged files besides UnpicklingError.
 _DAMAGED = (
     *(RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError),
@@ -38,7 +38,7 @@ class Checkpoint:
 
     Attributes:
         model: the network, in evaluation mode on the CPU.
-        preprocessing: version of the preprocessing that its training pictures went through.
+        preprocessing: version of the preprocessing that its training images went through.
         synthetic: whether it was trained on synthetic sample writers.
         training: epochs, options and accuracies, as in best_model_info.json.
         dataset_sha256: checksum of the dataset that it was trained on.
@@ -105,17 +105,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
     content = load_tensors(path, _REMEDY)
     if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
         found = content.get("format") if isinstance(content, dict) else None
-        raise KanjinetError(f"{path}: format {brief(found)}, expected {CHECKPOINT_FORMAT!r}: {_REMEDY}")
+        raise KanjinetError(f"{path}: format {brief(found)}, expected {CHECKPOINT_FORMAT!r}", _REMEDY)
     if content.get("class_table") != CHARACTERS:
-        raise KanjinetError(f"{path}: another class table than SHA-256 {CLASS_TABLE_SHA256[:12]}...: {_REMEDY}")
+        raise KanjinetError(f"{path}: another class table than SHA-256 {CLASS_TABLE_SHA256[:12]}...", _REMEDY)
     for name, kind in _KINDS.items():
         value = content.get(name)
         if not isinstance(value, kind) or not _is_plain(value):
-            raise KanjinetError(f"{path}: {name} is {brief(value)}, expected {kind.__name__}: {_REMEDY}")
+            raise KanjinetError(f"{path}: {name} is {brief(value)}, expected {kind.__name__}", _REMEDY)
     try:
         model = rebuild_model(content["config"], content["state_dict"])
         if content.get("weights_sha256", "") not in ("", hash_tensors(model.state_dict())):  # older files have none
-            raise KanjinetError(f"{path}: damaged, its weights are not those of its checksum: {_REMEDY}")
+            raise KanjinetError(f"{path}: damaged, its weights are not those of its checksum", _REMEDY)
         return Checkpoint(
             model=model,
             preprocessing=content["preprocessing"],
@@ -125,10 +125,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
             environment=content["environment"],
         )
     except KeyError as error:
-        raise KanjinetError(f"{path}: no {error} in it: {_REMEDY}") from error
+        raise KanjinetError(f"{path}: no {error} in it", _REMEDY) from error
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise KanjinetError(f"{path}: its weights do not fit its configuration ({first_line}): {_REMEDY}") from error
+        raise KanjinetError(f"{path}: its weights do not fit its configuration ({first_line})", _REMEDY) from error
 
 
 def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -143,7 +143,7 @@ def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
 def _is_plain(value: Any) -> bool:
     """Whether JSON can say it, and briefly: with references to one list, a pickle can hold endless ones."""
     waiting = [(value, 0)]
-    for _ in range(MOST_VALUES):
+    for _ in range(MAX_VALUES):
         if not waiting:
             return True
         each, depth = waiting.pop()
@@ -179,8 +179,8 @@ def rebuild_model(fields: dict[str, Any], tensors: dict[str, Any]) -> Lightweigh
     with torch.device("meta"):  # shapes only
         model = LightweightKanjiNet(config)
     expected = model.state_dict()
-    if sum(tensor.nbytes for tensor in expected.values()) > LARGEST_UNPACKED_BYTES:
-        raise ValueError(f"more than {LARGEST_UNPACKED_BYTES:,} bytes of weights")
+    if sum(tensor.nbytes for tensor in expected.values()) > MAX_UNPACKED_BYTES:
+        raise ValueError(f"more than {MAX_UNPACKED_BYTES:,} bytes of weights")
     if differing := sorted(map(str, expected.keys() ^ tensors.keys())):
         raise ValueError(f"{len(differing)} tensors too many or too few, such as {brief(differing[0])}")
     for name, tensor in expected.items():
@@ -210,18 +210,18 @@ def load_tensors(path: Path, remedy: str) -> Any:
         OSError: it cannot be read.
     """
     if not path.is_file():
-        raise KanjinetError(f"{path}: not found: {remedy}")
-    content = io.BytesIO(read_bounded(path, LARGEST_UNPACKED_BYTES, remedy))
+        raise KanjinetError(f"{path}: not found", remedy)
+    content = io.BytesIO(read_bounded(path, MAX_UNPACKED_BYTES, remedy))
     try:
         _check_archive(content)
         return torch.load(content, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise KanjinetError(
-            f"{path}: not a checkpoint, or one with objects or code in it, which are never loaded: {remedy}"
+            f"{path}: not a checkpoint, or one with objects or code in it, which are never loaded", remedy
         ) from error
     except _DAMAGED as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise KanjinetError(f"{path}: not a checkpoint, or a damaged one ({first_line}): {remedy}") from error
+        raise KanjinetError(f"{path}: not a checkpoint, or a damaged one ({first_line})", remedy) from error
 
 
 def _check_archive(content: io.BytesIO) -> None:

@@ -15,7 +15,7 @@ from kanjinet.errors import KanjinetError
 from kanjinet.storage.locks import hold_file, open_no_link
 
 PARTIAL_SUFFIX = ".part"  # a leftover of a killed run; the next run replaces it
-LARGEST_JSON_BYTES = 8 << 20  # the toolkit's own have at most some 100 kB, and each byte may take 30 in memory
+MAX_JSON_BYTES = 8 << 20  # the toolkit's own have at most some 100 kB, and each byte may take 30 in memory
 
 _REMEDIES = {
     errno.ENOSPC: "free some disk space and run the same command again",
@@ -99,14 +99,14 @@ def read_json(path: Path, remedy: str) -> Any:
         remedy: what a user can do when it is missing or damaged, for the message.
 
     Raises:
-        KanjinetError: the file is missing, larger than LARGEST_JSON_BYTES, or not JSON.
+        KanjinetError: the file is missing, larger than MAX_JSON_BYTES, or not JSON.
     """
     try:
-        return json.loads(read_bounded(path, LARGEST_JSON_BYTES, remedy).decode("utf-8-sig"))
+        return json.loads(read_bounded(path, MAX_JSON_BYTES, remedy).decode("utf-8-sig"))
     except FileNotFoundError as error:
-        raise KanjinetError(f"{path}: not found: {remedy}") from error
+        raise KanjinetError(f"{path}: not found", remedy) from error
     except (ValueError, RecursionError) as error:
-        raise KanjinetError(f"{path}: not a JSON file ({error}): {remedy}") from error
+        raise KanjinetError(f"{path}: not a JSON file ({error})", remedy) from error
 
 
 def read_bounded(path: Path, largest_bytes: int, remedy: str) -> bytes:
@@ -119,7 +119,7 @@ def read_bounded(path: Path, largest_bytes: int, remedy: str) -> bytes:
     check_regular(path, remedy)
     content = read_bytes(path, largest_bytes + 1)
     if len(content) > largest_bytes:
-        raise KanjinetError(f"{path}: larger than {largest_bytes:,} bytes: {remedy}")
+        raise KanjinetError(f"{path}: larger than {largest_bytes:,} bytes", remedy)
     return content
 
 
@@ -132,7 +132,7 @@ def check_regular(path: Path, remedy: str) -> None:
     """
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a folder says so
-        raise KanjinetError(f"{path}: a pipe or a device where a file is needed: {remedy}")
+        raise KanjinetError(f"{path}: a pipe or a device where a file is needed", remedy)
 
 
 def sha256_of_file(path: Path) -> str:
@@ -157,5 +157,5 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise KanjinetError(f"{path}: is a file where a folder is needed: choose another folder") from error
+        raise KanjinetError(f"{path}: is a file where a folder is needed", "choose another folder") from error
     return path

@@ -24,9 +24,9 @@ def lock_folder(folder: Path, stage: str) -> Iterator[None]:
         try:
             _lock(file.fileno())
         except OSError as error:
-            raise KanjinetError(_describe_conflict(folder, stage)) from error
+            raise _conflict(folder, stage) from error
         if not _is_still_there(path, file.fileno()):  # its holder removed it between our opening and locking it
-            raise KanjinetError(_describe_conflict(folder, stage))
+            raise _conflict(folder, stage)
         try:
             yield
         finally:
@@ -39,8 +39,10 @@ def open_no_link(path: str | Path, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)  # Windows has no such flag, and rarely links
 
 
-def _describe_conflict(folder: Path, stage: str) -> str:
-    return f"{folder}: another {stage} is at work in this folder: wait for it, or choose another folder"
+def _conflict(folder: Path, stage: str) -> KanjinetError:
+    return KanjinetError(
+        f"{folder}: another {stage} is at work in this folder", "wait for it, or choose another folder"
+    )
 
 
 def _is_still_there(path: Path, descriptor: int) -> bool:

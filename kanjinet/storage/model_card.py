@@ -28,7 +28,7 @@ def check_export_path(path: Path, suffix: str, option: str) -> None:
         KanjinetError: `path` does not end in `suffix`.
     """
     if path.suffix.lower() != suffix:
-        raise KanjinetError(f"{option} {path}: choose a name that ends in {suffix}")
+        raise KanjinetError(f"{option} {path}", f"choose a name that ends in {suffix}")
 
 
 def describe_model(checkpoint: Checkpoint, where: Path) -> dict[str, str]:

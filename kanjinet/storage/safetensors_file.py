@@ -16,7 +16,7 @@ from kanjinet.model import LightweightKanjiNet
 from kanjinet.storage.checkpoint import Checkpoint, hash_tensors, load_checkpoint, rebuild_model
 from kanjinet.storage.files import read_bounded
 from kanjinet.storage.model_card import describe_model
-from kanjinet.storage.zip_files import LARGEST_UNPACKED_BYTES
+from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES
 
 SAFETENSORS_FORMAT = "kanjinet-safetensors-1"
 WEIGHTS_CHECKSUM, HEADER_CHECKSUM = "weights_sha256", "header_sha256"
@@ -37,7 +37,7 @@ def serialize_checkpoint(checkpoint: Checkpoint, where: Path) -> bytes:
     try:
         from safetensors.torch import save
     except ImportError as error:
-        raise KanjinetError(f"the package safetensors is missing: {INSTALL_REMEDY}") from error
+        raise KanjinetError("the package safetensors is missing", INSTALL_REMEDY) from error
     tensors = {
         name: tensor.detach().cpu().contiguous().clone()  # no two names may share memory
         for name, tensor in checkpoint.model.state_dict().items()
@@ -75,15 +75,15 @@ def load_safetensors(path: Path) -> Checkpoint:
     header, tensors = _read(path)
     if header.get("kanjinet_format") != SAFETENSORS_FORMAT:
         found = header.get("kanjinet_format")
-        raise KanjinetError(f"{path}: format {brief(found)}, expected {SAFETENSORS_FORMAT!r}: {_REMEDY}")
+        raise KanjinetError(f"{path}: format {brief(found)}, expected {SAFETENSORS_FORMAT!r}", _REMEDY)
     if header.get("class_table") != CHARACTERS:
-        raise KanjinetError(f"{path}: another class table: {_REMEDY}")
+        raise KanjinetError(f"{path}: another class table", _REMEDY)
     for name, compute in (
         (HEADER_CHECKSUM, lambda: _hash_header(header)),
         (WEIGHTS_CHECKSUM, lambda: hash_tensors(tensors)),
     ):
         if name in header and header[name] != compute():  # older files have none
-            raise KanjinetError(f"{path}: damaged, its {name} is not that of its content: {_REMEDY}")
+            raise KanjinetError(f"{path}: damaged, its {name} is not that of its content", _REMEDY)
     try:
         check_preprocessing(header["preprocessing"], str(path))
         return Checkpoint(
@@ -95,10 +95,10 @@ def load_safetensors(path: Path) -> Checkpoint:
             environment=dict(json.loads(header["environment"])),
         )
     except KeyError as error:
-        raise KanjinetError(f"{path}: no {error} in its header: {_REMEDY}") from error
+        raise KanjinetError(f"{path}: no {error} in its header", _REMEDY) from error
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise KanjinetError(f"{path}: its tensors do not fit its header ({first_line}): {_REMEDY}") from error
+        raise KanjinetError(f"{path}: its tensors do not fit its header ({first_line})", _REMEDY) from error
 
 
 def load_trained_network(path: Path) -> Checkpoint:
@@ -125,7 +125,7 @@ def compare_tensors(before: LightweightKanjiNet, after: LightweightKanjiNet) -> 
     """
     expected, found = before.state_dict(), after.state_dict()
     if expected.keys() != found.keys():
-        raise KanjinetError(f"tensors differ: {', '.join(sorted(expected.keys() ^ found.keys()))}")
+        raise KanjinetError("tensors differ: {', '.join(sorted(expected.keys() ^ found.keys()))}")
     for name, tensor in expected.items():
         other = found[name]
         if (tensor.shape, tensor.dtype) != (other.shape, other.dtype) or _to_bytes(tensor) != _to_bytes(other):
@@ -138,17 +138,17 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         from safetensors import SafetensorError
         from safetensors.torch import load
     except ImportError as error:
-        raise KanjinetError(f"the package safetensors is missing: {INSTALL_REMEDY}") from error
+        raise KanjinetError("the package safetensors is missing", INSTALL_REMEDY) from error
     if not path.is_file():
-        raise KanjinetError(f"{path}: not found: {_REMEDY}")
+        raise KanjinetError(f"{path}: not found", _REMEDY)
     # A mapped file that another process cuts short would end this one.
-    content = read_bounded(path, LARGEST_UNPACKED_BYTES, _REMEDY)
+    content = read_bounded(path, MAX_UNPACKED_BYTES, _REMEDY)
     try:
         tensors = load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         return dict(header.get("__metadata__", {})), tensors
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise KanjinetError(f"{path}: not a SafeTensors file, or a damaged one ({error}): {_REMEDY}") from error
+        raise KanjinetError(f"{path}: not a SafeTensors file, or a damaged one ({error})", _REMEDY) from error
 
 
 def _to_bytes(tensor: torch.Tensor) -> bytes:

@@ -13,8 +13,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-LARGEST_UNPACKED_BYTES = 1 << 28  # of a whole file; the pictures of a chunk at 128 pixels have 0.75 of it
-LARGEST_DIRECTORY_BYTES = 1 << 20  # as a Python object, an entry takes twenty times its room in the file
+MAX_UNPACKED_BYTES = 1 << 28  # of a whole file; the images of a chunk at 128 pixels have 0.75 of it
+MAX_DIRECTORY_BYTES = 1 << 20  # as a Python object, an entry takes twenty times its room in the file
 
 # The ends of a ZIP file, from PKWARE's APPNOTE: (signature, 3 numbers, entries, directory's bytes, ..., comment) and
 # before it, in large files, the same with more digits, and where that stands.
@@ -34,17 +34,17 @@ def open_zip(file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
     """Take an open file as a ZIP file all of whose members together fit into memory.
 
     Raises:
-        ValueError: no ZIP file, one with a comment, with a directory of more than LARGEST_DIRECTORY_BYTES, with
-            members of more than LARGEST_UNPACKED_BYTES, or packed in another way than NPZ and PyTorch files are.
+        ValueError: no ZIP file, one with a comment, with a directory of more than MAX_DIRECTORY_BYTES, with
+            members of more than MAX_UNPACKED_BYTES, or packed in another way than NPZ and PyTorch files are.
         OSError: it cannot be read.
     """
-    if _read_directory_bytes(file) > LARGEST_DIRECTORY_BYTES:
+    if _read_directory_bytes(file) > MAX_DIRECTORY_BYTES:
         raise ValueError("its ZIP directory is too large")
     try:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
-            if sum(entry.file_size for entry in entries) > LARGEST_UNPACKED_BYTES:
-                raise ValueError(f"it unpacks to more than {LARGEST_UNPACKED_BYTES:,} bytes")
+            if sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
+                raise ValueError(f"it unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")
             if any(entry.compress_type not in _METHODS for entry in entries):
                 raise ValueError("it is packed in another way than by deflating")
             yield archive

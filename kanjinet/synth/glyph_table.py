@@ -42,7 +42,7 @@ PLAIN, SWEEP, SPREADING_SWEEP, DOT, HOOKED = range(5)  # how a stroke ends
 _ENDING_OF_KIND = {"㇒": SWEEP, "㇓": SWEEP, "㇀": SWEEP, "㇏": SPREADING_SWEEP, "㇔": DOT}
 _KINDS_WITH_HOOK = "㇁㇂㇃㇆㇈㇉㇖㇙㇚㇟㇡"
 _HOOK_TURN = np.deg2rad(60)
-_LONGEST_HOOK = 0.25  # of the stroke
+_MAX_HOOK = 0.25  # of the stroke
 _TICKS = 2.0**20  # to a unit of length
 _TOUCH_UNITS = 3.5  # an end that is nearer than this to another stroke touches it
 
@@ -214,7 +214,7 @@ def _find_hooks(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     steps = np.diff(points, axis=1)
     heading = np.arctan2(steps[..., 1], steps[..., 0])  # (s, 31)
     last = points.shape[1] - 1
-    tail = round(last * (1 - _LONGEST_HOOK))
+    tail = round(last * (1 - _MAX_HOOK))
     turn = np.abs((heading[:, tail:] - heading[:, tail - 3 : -3] + np.pi) % (2 * np.pi) - np.pi)
     sharpest = np.argmax(turn, axis=1)
     is_hooked = turn.max(axis=1) > _HOOK_TURN

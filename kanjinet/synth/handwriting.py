@@ -1,7 +1,7 @@
 """Simulated writers: each turns the strokes of a copybook into the characters of one hand.
 
 A hand has habits (slant, proportions, curvature, pen); every character and every stroke then varies about them.
-The amounts are bounded, so that a character never becomes its neighbour: 土 stays 土 and not 士.
+The amounts are bounded, so that a character never becomes its neighbor: 土 stays 土 and not 士.
 """
 
 import math
@@ -46,7 +46,7 @@ _POLYGONS = np.stack(  # (4, 32, 32): a stroke's points -> those on the straight
 _FLOWS_ON = np.full(NUM_CLASSES, -1)  # class -> the stroke that many people join with the next
 for _character, _stroke in zip("きぎさざりふぶぷ", (2, 2, 1, 1, 0, 0, 0, 0), strict=True):
     _FLOWS_ON[CLASS_OF_CHARACTER[_character]] = _stroke
-_KANA_FRAGMENT_SHARE, _KANJI_FRAGMENT_SHARE = 0.68, 0.004  # cells into which a neighbour's writing reaches
+_KANA_FRAGMENT_FRACTION, _KANJI_FRAGMENT_FRACTION = 0.68, 0.004  # cells into which a neighbor's writing reaches
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Writer:
     hook_length: float  # 0 = left out, 1 = as in the copybook
     kana_join_rate: float  # how readily き and さ are finished without lifting the pen
     flick_rate: float  # share of the strokes of hiragana whose end already points to the next one, as in こ
-    swap_rate: float  # share of neighbouring strokes of kanji that are written in the other order
+    swap_rate: float  # share of neighboring strokes of kanji that are written in the other order
     join_rate: float  # share of near strokes that are written without lifting the pen
     form_weights: npt.NDArray[np.float64]  # (10,) how readily each of FORMS is used
     pen_width: float  # pixels
@@ -108,7 +108,7 @@ def invent_writer(rng: np.random.Generator, difficulty: float = DEFAULT_DIFFICUL
     scale = 0.92 * math.exp(_spread(rng, 0.05) * vary)
     kinds = rng.random()
     pressure, grain = (
-        (rng.uniform(0, 0.25), rng.uniform(0, 0.12))  # ballpoint, fibre tip
+        (rng.uniform(0, 0.25), rng.uniform(0, 0.12))  # ballpoint, fiber tip
         if kinds < 0.35
         else (rng.uniform(0.1, 0.5), rng.uniform(0.06, 0.25))  # pencil
         if kinds < 0.85
@@ -180,10 +180,10 @@ def write_sheet(
 
     Args:
         copybook: the strokes.
-        classes: (n,) class indices in the order of the sheet, 16 a row; neighbours on the sheet reach into cells.
+        classes: (n,) class indices in the order of the sheet, 16 a row; neighbors on the sheet reach into cells.
         writer: the hand.
         rng: chance within the hand.
-        with_fragments: let neighbours reach into cells, as in ETL9G.
+        with_fragments: let neighbors reach into cells, as in ETL9G.
 
     Returns:
         (n, 127, 128) uint8 ink levels, 0-15.
@@ -218,7 +218,7 @@ class WrittenStrokes:
 def write_strokes(
     copybook: Copybook, classes: npt.NDArray[np.int64], writer: Writer, rng: np.random.Generator
 ) -> WrittenStrokes:
-    """The strokes of characters, one a cell, without what comes from neighbouring cells."""
+    """The strokes of characters, one a cell, without what comes from neighboring cells."""
     forms = _choose_forms(copybook, classes, writer, rng)
     firsts = copybook.stroke_of_form[forms]
     counts = copybook.stroke_of_form[forms + 1] - firsts
@@ -482,7 +482,7 @@ def _close_touches(
 def _choose_order(
     cells: npt.NDArray[np.int64], is_kana: npt.NDArray[np.bool_], writer: Writer, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """(s,) the strokes in the order of writing: some neighbours of a kanji change places, which shows in the joins."""
+    """(s,) the strokes in the order of writing: some neighbors of a kanji change places, which shows in the joins."""
     order = np.arange(len(cells))
     swapped = np.flatnonzero((rng.random(len(cells) - 1) < writer.swap_rate) & (cells[1:] == cells[:-1]) & ~is_kana[1:])
     swapped = swapped[np.diff(swapped, prepend=-2) > 1]  # a stroke changes places once
@@ -631,13 +631,13 @@ def _place_characters(
 
 
 def _add_fragments(strokes: WrittenStrokes, classes: npt.NDArray[np.int64], rng: np.random.Generator) -> WrittenStrokes:
-    """Let the neighbours on the sheet reach into cells, as the cutting of real sheets did.
+    """Let the neighbors on the sheet reach into cells, as the cutting of real sheets did.
 
     Hiragana stood closer together than their cells are wide, so most of their cells have such a fragment.
     """
     count = len(classes)
     is_kana = classes < NUM_HIRAGANA
-    share = np.where(is_kana, _KANA_FRAGMENT_SHARE, _KANJI_FRAGMENT_SHARE)
+    share = np.where(is_kana, _KANA_FRAGMENT_FRACTION, _KANJI_FRAGMENT_FRACTION)
     chosen = np.flatnonzero(rng.random(count) < share)
     sides = rng.choice(4, len(chosen), p=[0.42, 0.42, 0.08, 0.08])  # left, right, above, below
     depths = rng.gamma(2.0, np.where(is_kana[chosen], 3.5, 1.2)) + 2.5  # pixels into the cell
@@ -650,8 +650,8 @@ def _add_fragments(strokes: WrittenStrokes, classes: npt.NDArray[np.int64], rng:
     columns = min(COLUMNS_PER_SHEET, count)
     parts = [strokes]
     for cell, side, depth, drift in zip(cells, sides, depths, along, strict=True):
-        neighbour = (cell + (-1, 1, -columns, columns)[side]) % count
-        part = strokes.take(np.arange(firsts[neighbour], firsts[neighbour + 1]))
+        neighbor = (cell + (-1, 1, -columns, columns)[side]) % count
+        part = strokes.take(np.arange(firsts[neighbor], firsts[neighbor + 1]))
         edge = part.half_widths[..., None] * (1 if side in (0, 2) else -1) + part.points
         axis = 0 if side < 2 else 1
         limit = (CELL_WIDTH, CELL_HEIGHT)[axis]

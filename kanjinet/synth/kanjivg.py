@@ -15,7 +15,7 @@ import numpy.typing as npt
 from kanjinet.classes import CHARACTERS
 from kanjinet.errors import KanjinetError
 
-VIEW_BOX = 109.0  # units a side of every KanjiVG picture
+VIEW_BOX = 109.0  # units a side of every KanjiVG image
 INSTALL_REMEDY = "install it with: python -m pip install kanjivg"
 
 _FILE_NAME = re.compile(r"([0-9a-f]{5})(?:-([0-9A-Za-z]+))?\.svg")
@@ -68,12 +68,12 @@ def find_kanjivg_folder() -> Path:
     try:
         distribution = importlib.metadata.distribution("kanjivg")
     except importlib.metadata.PackageNotFoundError as error:
-        raise KanjinetError(f"the package kanjivg (stroke data) is missing: {INSTALL_REMEDY}") from error
+        raise KanjinetError("the package kanjivg (stroke data) is missing", INSTALL_REMEDY) from error
     folder = Path(str(distribution.locate_file("kanji")))
     if not folder.is_dir():
         raise KanjinetError(
-            f"{folder}: no such folder, though kanjivg {distribution.version} is installed: "
-            "python -m pip install --force-reinstall kanjivg"
+            f"{folder}: no such folder, though kanjivg {distribution.version} is installed",
+            "python -m pip install --force-reinstall kanjivg",
         )
     return folder
 
@@ -159,10 +159,10 @@ def read_svg(path: Path) -> Glyph:
             try:
                 curves = parse_path(attributes.get("d", ""))
             except ValueError as error:
-                raise KanjinetError(f"{path}: {error}: python -m pip install --force-reinstall kanjivg") from error
+                raise KanjinetError(f"{path}: {error}", "python -m pip install --force-reinstall kanjivg") from error
             strokes.append(Stroke(attributes.get("kvg:type", ""), curves, tuple(open_components[2:])))
     if not strokes:
-        raise KanjinetError(f"{path}: no strokes in it: python -m pip install --force-reinstall kanjivg")
+        raise KanjinetError(f"{path}: no strokes in it", "python -m pip install --force-reinstall kanjivg")
     return Glyph(chr(int(match[1], 16)), match[2] or "", tuple(strokes))
 
 
@@ -249,5 +249,6 @@ def _read_svg(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise KanjinetError(
-            f"{path}: not found, so the package kanjivg is incomplete: python -m pip install --force-reinstall kanjivg"
+            f"{path}: not found, so the package kanjivg is incomplete",
+            "python -m pip install --force-reinstall kanjivg",
         ) from error

@@ -1,4 +1,4 @@
-"""Characters by simulated writers who are invented anew for every epoch, so that a training sees none of them twice."""
+"""Characters by simulated writers who are new in every epoch, so that a training sees none of them twice."""
 
 import contextlib
 import functools
@@ -18,7 +18,7 @@ from tqdm import tqdm
 from kanjinet.classes import NUM_CLASSES
 from kanjinet.data.etl9g import SHEETS_PER_SET
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
-from kanjinet.data.worker_processes import MOST_WORKERS, start_worker, usable_cores
+from kanjinet.data.worker_processes import MAX_WORKERS, start_worker, usable_cores
 from kanjinet.synth.glyph_table import load_copybook, save_copybook_with
 from kanjinet.synth.handwriting import invent_writer, write_sheet
 from kanjinet.synth.kanjivg import find_kanjivg_folder
@@ -37,7 +37,7 @@ class FreshSets:
         difficulty: 0 (copybook) ... 1 (hasty).
         seed: of the training; which hands write depends on it and on the epoch alone.
         epochs: of the training.
-        image_size: side of the pictures, pixels.
+        image_size: side of the images, pixels.
         preprocessing: version of what happens to the drawn cells.
     """
 
@@ -50,7 +50,7 @@ class FreshSets:
 
 
 class FreshWriters:
-    """Fills a training's memory with the pictures of an epoch, drawn by other processes.
+    """Fills a training's memory with the images of an epoch, drawn by other processes.
 
     Where several processes train together, each has its share drawn and sends it to the others.
 
@@ -68,7 +68,7 @@ class FreshWriters:
         self._begun: dict[int, deque[Future[Sheet]]] = {}
 
     def fill(self, epoch: int, images: torch.Tensor, between_sets: Callable[[], None] = lambda: None) -> None:
-        """Write an epoch's pictures over the last of `images`; where a GPU trains, the next epoch's are begun.
+        """Write an epoch's images over the last of `images`; where a GPU trains, the next epoch's are begun.
 
         Args:
             epoch: counted from 0.
@@ -85,7 +85,7 @@ class FreshWriters:
         for number, rows in enumerate(sets):
             owner = number % self._group.size
             if owner == self._group.rank:
-                # A sheet that is copied is let go: the results of an epoch take as much memory as its pictures.
+                # A sheet that is copied is let go: the results of an epoch take as much memory as its images.
                 drawn = np.concatenate([sheets.popleft().result() for _ in range(SHEETS_PER_SET)])
                 rows.copy_(torch.from_numpy(drawn))
             self._group.send(rows, owner)
@@ -108,7 +108,7 @@ def hire_fresh_writers(wanted: FreshSets, group: ProcessGroup) -> Iterator[Fresh
         KanjinetError: the package `kanjivg` is missing or damaged.
     """
     find_kanjivg_folder()
-    workers = max(1, min(usable_cores() // group.size, MOST_WORKERS))
+    workers = max(1, min(usable_cores() // group.size, MAX_WORKERS))
     context = multiprocessing.get_context("spawn")
     with (
         tempfile.TemporaryDirectory(prefix="kanjinet-") as folder,

@@ -25,7 +25,7 @@ class Ink:
 
     Attributes:
         level: ink of a plain stroke, 0-15.
-        grain: share of the ink that the roughness of the paper takes away, 0 (fibre tip) ... 0.3 (hard pencil).
+        grain: share of the ink that the roughness of the paper takes away, 0 (fiber tip) ... 0.3 (hard pencil).
         grain_size: standard deviation in pixels of the blur that turns white noise into grain.
         blur: standard deviation in pixels of the scanner's blur.
     """

@@ -98,7 +98,7 @@ def make_sheet_records(
 def draw_contact_sheet(
     copybook: Copybook, seed: int, difficulty: float, characters: str = CONTACT_CHARACTERS
 ) -> npt.NDArray[np.uint8]:
-    """A picture to judge the handwriting by: a row of 16 writers for each of some characters, then six by one writer.
+    """An image to judge the handwriting by: a row of 16 writers for each of some characters, then six by one writer.
 
     Ink is shown at twice its darkness.
 

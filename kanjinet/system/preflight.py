@@ -32,8 +32,8 @@ STAGE_SCRIPTS = (
     "generate_enhanced_mapping.py",
     "serve_web.py",
 )
-LEAST_RAM_GIB, GOOD_RAM_GIB = 2, 8
-DATASET_BYTES_PER_RECORD = 64 * 64 + 64  # a picture at the default size, and room for its labels
+MIN_RAM_GIB, GOOD_RAM_GIB = 2, 8
+DATASET_BYTES_PER_RECORD = 64 * 64 + 64  # an image at the default size, and room for its labels
 OTHER_OUTPUT_BYTES = 200 * 10**6  # checkpoints and exports of one training run
 RECORDS_LOOKED_AT = 50  # at either end of each file: enough to tell another database from ETL9G
 
@@ -90,8 +90,8 @@ def check_ram() -> Check:
     memory = psutil.virtual_memory()
     total_gib, free_gib = memory.total / 2**30, memory.available / 2**30
     value = f"{total_gib:.1f} GiB, {free_gib:.1f} GiB free; {os.cpu_count()} processors"
-    if total_gib < LEAST_RAM_GIB:
-        return Check("system", "RAM", "failed", value, f"training needs at least {LEAST_RAM_GIB} GiB")
+    if total_gib < MIN_RAM_GIB:
+        return Check("system", "RAM", "failed", value, f"training needs at least {MIN_RAM_GIB} GiB")
     if total_gib < GOOD_RAM_GIB:
         remedy = "enough for a sample; for all 50 files use --sample-limit, and fewer --workers when preparing"
         return Check("system", "RAM", "warning", value, remedy)
@@ -172,7 +172,7 @@ def check_data(etl_dir: Path) -> tuple[list[Check], int]:
         records += records_in_file
         size_bytes += file.path.stat().st_size
         is_synthetic |= is_marked
-    checks.insert(0, _summarise_files(etl9g, files, len(checks), f"{records:,} records, {size_bytes / 1e9:.2f} GB"))
+    checks.insert(0, _summarize_files(etl9g, files, len(checks), f"{records:,} records, {size_bytes / 1e9:.2f} GB"))
     origin = "synthetic sample, not real handwriting" if is_synthetic else "AIST's files: no mark of a synthetic sample"
     checks.insert(1, Check("data", "origin", "ok", origin))
     return checks, records
@@ -186,7 +186,7 @@ def _look_at_file(etl9g: ModuleType, path: Path) -> tuple[int, bool]:
     return len(records), etl9g.is_synthetic(path.parent, records[:RECORDS_LOOKED_AT])
 
 
-def _summarise_files(etl9g: ModuleType, files: list, damaged: int, amount: str) -> Check:
+def _summarize_files(etl9g: ModuleType, files: list, damaged: int, amount: str) -> Check:
     value = f"{len(files)} of {etl9g.NUM_FILES}: {amount}"
     if damaged:
         return Check("data", "ETL9G files", "failed", f"{value}; {damaged} damaged", "see the lines below")

@@ -1,4 +1,4 @@
-"""Random variation of training pictures, drawn anew for each batch on the device that trains."""
+"""Random variation of training images, drawn again for each batch on the device that trains."""
 
 import functools
 import math
@@ -13,16 +13,16 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 _HAIRLINE = 1.2  # pixels
-_MOST_PIXELS_TAKEN = 2  # from each side of a stroke
-_FEWEST_PIXELS, _MOST_PIXELS = 0.2, 0.6  # of a picture's side, of the smaller one that is enlarged to it
-_ONE_BIT_SHARE = 0.3  # of the coarse pictures
-_NOISE_STEP = 61  # pixels; no divisor of a picture's side, so that no two pictures have the same rows
-_EDGE = 0.4  # of a picture's darkest ink: where the edge of a stroke is taken to be
+_MAX_PIXELS_TAKEN = 2  # from each side of a stroke
+_MIN_PIXELS, _MAX_PIXELS = 0.2, 0.6  # of an image's side, of the smaller one that is enlarged to it
+_ONE_BIT_FRACTION = 0.3  # of the coarse images
+_NOISE_STEP = 61  # pixels; no divisor of an image's side, so that no two images have the same rows
+_EDGE = 0.4  # of an image's darkest ink: where the edge of a stroke is taken to be
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges of the variation; lengths are shares of the picture's side.
+    """Ranges of the variation; lengths are shares of the image's side.
 
     Attributes:
         rotation_deg: largest rotation either way.
@@ -32,9 +32,9 @@ class Augmentation:
         elastic: standard deviation of the displacement at the points of a coarse grid.
         elastic_points: points of that grid along a side.
         widen: largest number of pixels, at most 1, by which strokes become wider on each side.
-        narrow: largest share, 0-1, of the way from a picture's own strokes to hairlines.
+        narrow: largest share, 0-1, of the way from an image's own strokes to hairlines.
         contrast: largest logarithm of the factor by which the edges of strokes become harder.
-        coarse: share of the pictures that are made as coarse as pictures of few pixels, 0-1.
+        coarse: share of the images that are made as coarse as images of few pixels, 0-1.
         halo: largest share of a blurred copy that is added round the strokes.
         noise: largest standard deviation of additive noise, of full ink.
         gain: largest change of the ink's strength.
@@ -55,7 +55,7 @@ class Augmentation:
     gain: float = 0.2
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Vary (B, 1, S, S) pictures with values 0-1; the global random generator of their device decides."""
+        """Vary (B, 1, S, S) images with values 0-1; the global random generator of their device decides."""
         batch, device = len(images), images.device
 
         def uniform(limit: float, *shape: int) -> torch.Tensor:
@@ -80,7 +80,7 @@ class Augmentation:
             varied = change_width(varied, self.widen * change.clamp(min=0), -self.narrow * change.clamp(max=0))
         if self.contrast:
             hardness = torch.exp(torch.rand(batch, 1, 1, 1, device=device) * self.contrast)
-            peaks = varied.amax((2, 3), keepdim=True)  # less than 1 where pictures are not normalised
+            peaks = varied.amax((2, 3), keepdim=True)  # less than 1 where images are not normalized
             varied = torch.minimum(((varied - _EDGE * peaks) * hardness + _EDGE * peaks).clamp_(min=0), peaks)
         if first := round(batch * self.coarse):  # a batch comes in random order
             varied = torch.cat([make_coarse(varied[:first]), varied[first:]])
@@ -116,7 +116,7 @@ def make_grid(matrix: torch.Tensor, bends: torch.Tensor, side: int) -> torch.Ten
 
     Args:
         matrix: (B, 2, 3) output coordinates in -1..1 -> input coordinates.
-        bends: (B, 2, p, p) displacements at the points, the outer ones on the picture's edge; bicubic between them.
+        bends: (B, 2, p, p) displacements at the points, the outer ones on the image's edge; bicubic between them.
         side: S, pixels.
 
     Returns:
@@ -141,9 +141,9 @@ def make_resampling(
 
 
 def dilate(images: torch.Tensor) -> torch.Tensor:
-    """The largest value of each pixel's neighbourhood of 3 x 3 (grey dilation): (B, 1, S, S) -> the same shape.
+    """The largest value of each pixel's neighborhood of 3 x 3 (gray dilation): (B, 1, S, S) -> the same shape.
 
-    On a CPU a row and then a column of shifted pictures, several times as fast there as `max_pool2d`.
+    On a CPU a row and then a column of shifted images, several times as fast there as `max_pool2d`.
     """
     if images.is_cuda:
         return F.max_pool2d(images, 3, stride=1, padding=1)
@@ -158,7 +158,7 @@ def dilate(images: torch.Tensor) -> torch.Tensor:
 
 
 def blur(images: torch.Tensor) -> torch.Tensor:
-    """The mean of each pixel's neighbourhood of 5 x 5, with 0 beyond the edge: (B, 1, S, S) -> the same shape."""
+    """The mean of each pixel's neighborhood of 5 x 5, with 0 beyond the edge: (B, 1, S, S) -> the same shape."""
     side = images.shape[-1]
     pixels = torch.arange(side, device=images.device)
     band = ((pixels[:, None] - pixels).abs() <= 2).to(images) / 5  # (S, S)
@@ -166,19 +166,19 @@ def blur(images: torch.Tensor) -> torch.Tensor:
 
 
 def change_width(images: torch.Tensor, widening: torch.Tensor, narrowing: torch.Tensor) -> torch.Tensor:
-    """Widen or narrow the strokes of (B, 1, S, S) pictures, 0-1.
+    """Widen or narrow the strokes of (B, 1, S, S) images, 0-1.
 
     The darkest pixel keeps its ink, so that thin strokes become narrower and not fainter.
 
     Args:
         images: ink bright on 0.
         widening: (B, 1, 1, 1) pixels on each side, 0-1.
-        narrowing: (B, 1, 1, 1) share of the way from the picture's mean stroke width to a hairline's, 0-1; more than
+        narrowing: (B, 1, 1, 1) share of the way from the image's mean stroke width to a hairline's, 0-1; more than
             2 pixels are not taken from a side.
     """
     changed = images + widening * (dilate(images) - images)
     excess = narrowing * ((measure_widths(images) - _HAIRLINE) / 2).clamp(min=0)
-    for pixel in range(_MOST_PIXELS_TAKEN):
+    for pixel in range(_MAX_PIXELS_TAKEN):
         narrower = -dilate(-changed)
         changed = changed + (excess - pixel).clamp(0, 1) * (narrower - changed)
     peaks = images.amax((2, 3), keepdim=True)
@@ -186,17 +186,17 @@ def change_width(images: torch.Tensor, widening: torch.Tensor, narrowing: torch.
 
 
 def make_noise(images: torch.Tensor) -> torch.Tensor:
-    """Normal noise for (B, 1, S, S) pictures, each of which gets another window of one strip: drawing is slow."""
+    """Normal noise for (B, 1, S, S) images, each of which gets another window of one strip: drawing is slow."""
     batch, pixels = len(images), images[0].numel()
     strip = torch.randn(pixels + (batch - 1) * _NOISE_STEP, device=images.device)
     return strip.unfold(0, pixels, _NOISE_STEP).view_as(images)
 
 
 def make_coarse(images: torch.Tensor) -> torch.Tensor:
-    """(B, 1, S, S) pictures as they would look when smaller ones had been enlarged: in squares, or blurred.
+    """(B, 1, S, S) images as they would look when smaller ones had been enlarged: in squares, or blurred.
 
-    The global random generator of their device draws each picture's number of pixels, 0.2 to 0.6 of S, the way it is
-    enlarged, and whether the smaller picture is of one bit.
+    The global random generator of their device draws each image's number of pixels, 0.2 to 0.6 of S, the way it is
+    enlarged, and whether the smaller image is of one bit.
     """
     batch, device = len(images), images.device
     reductions, enlargements = make_coarse_resampling(images.shape[-1], device)
@@ -205,7 +205,7 @@ def make_coarse(images: torch.Tensor) -> torch.Tensor:
     down, up = reductions[size][:, None], enlargements[way, size][:, None]
     small = down @ images @ down.mT
     one_bit = (small > _EDGE * small.amax((2, 3), keepdim=True)).to(small)
-    small = torch.where(torch.rand(batch, 1, 1, 1, device=device) < _ONE_BIT_SHARE, one_bit, small)
+    small = torch.where(torch.rand(batch, 1, 1, 1, device=device) < _ONE_BIT_FRACTION, one_bit, small)
     coarse = up @ small @ up.mT
     peaks = images.amax((2, 3), keepdim=True)
     return coarse * (peaks / coarse.amax((2, 3), keepdim=True).clamp(min=1e-3))
@@ -218,7 +218,7 @@ def make_coarse_resampling(side: int, device: torch.device) -> tuple[torch.Tenso
     Returns:
         (n, m, S) and (2, n, S, m), in squares and blurred; what a smaller number leaves over is 0.
     """
-    fewest, most = round(side * _FEWEST_PIXELS), round(side * _MOST_PIXELS)
+    fewest, most = round(side * _MIN_PIXELS), round(side * _MAX_PIXELS)
     numbers = range(fewest, most + 1)
     down = [make_resampling(side, pixels, device, mode="area") for pixels in numbers]
     up = [
@@ -231,7 +231,7 @@ def make_coarse_resampling(side: int, device: torch.device) -> tuple[torch.Tenso
 
 
 def measure_widths(images: torch.Tensor) -> torch.Tensor:
-    """The mean width of strokes in (B, 1, S, S) pictures, (B, 1, 1, 1) pixels: ink by half the length of its edge."""
+    """The mean width of strokes in (B, 1, S, S) images, (B, 1, 1, 1) pixels: ink by half the length of its edge."""
     across = images[:, :, 1:, 1:] - images[:, :, 1:, :-1]
     down = images[:, :, 1:, 1:] - images[:, :, :-1, 1:]
     edges = torch.hypot(across, down).sum((2, 3), keepdim=True)

@@ -19,7 +19,7 @@ class RecordedStep:
     """
 
     def __init__(self, step: Callable[[torch.Tensor], None], optimizer: torch.optim.Optimizer) -> None:
-        """Give the optimiser's groups learning rates that a recording can read: tensors, to be filled.
+        """Give the optimizer's groups learning rates that a recording can read: tensors, to be filled.
 
         Args:
             step: takes a tensor on the GPU, of the same shape in every call.

@@ -1,4 +1,4 @@
-"""A training's history as a picture: loss, accuracy and learning rate, epoch by epoch."""
+"""A training's history as an image: loss, accuracy and learning rate, epoch by epoch."""
 
 import io
 from typing import Any
@@ -18,7 +18,7 @@ def draw_curves(history: list[dict[str, Any]], *, synthetic: bool) -> bytes:
 
     Args:
         history: the epochs of training_progress.json.
-        synthetic: whether the pictures are of a sample, which is then said.
+        synthetic: whether the images are of a sample, which is then said.
     """
     from matplotlib.figure import Figure  # a second to import
     from matplotlib.ticker import MaxNLocator, PercentFormatter

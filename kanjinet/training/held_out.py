@@ -1,4 +1,4 @@
-"""The pictures that a trained network's own training held back."""
+"""The images that a trained network's own training held back."""
 
 import numpy as np
 import torch
@@ -14,13 +14,14 @@ def load_held_out(info: DatasetInfo, checkpoint: Checkpoint) -> dict[str, Sample
     """The "validation" and "test" samples of a network's training; of another dataset, parts divided in the same way.
 
     Raises:
-        KanjinetError: the dataset's pictures are of another size or preprocessing.
+        KanjinetError: the dataset's images are of another size or preprocessing.
     """
     wanted = checkpoint.config.image_size, checkpoint.preprocessing
     if (info.image_size, info.preprocessing) != wanted:
         raise KanjinetError(
-            f"{info.folder}: pictures of {info.image_size} pixels, preprocessing {info.preprocessing}, the network "
-            f"needs {wanted[0]} pixels, {wanted[1]}: name another dataset with --data-dir"
+            f"{info.folder}: images of {info.image_size} pixels, preprocessing {info.preprocessing}, the network "
+            f"needs {wanted[0]} pixels, {wanted[1]}",
+            "name another dataset with --data-dir",
         )
     labels = read_labels(info.folder, info.chunks)
     parts = split_as_trained(labels, info.sha256, checkpoint.training)

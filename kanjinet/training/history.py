@@ -45,7 +45,7 @@ def read_training_epochs(model_path: Path, training: dict[str, Any]) -> list[dic
     content = read_json(path, remedy)
     try:
         if content.get(_CHECKSUM, "") not in ("", _hash(content)):  # older files have none
-            raise KanjinetError(f"{path}: damaged, its {_CHECKSUM} is not that of its content: {remedy}")
+            raise KanjinetError(f"{path}: damaged, its {_CHECKSUM} is not that of its content", remedy)
         if any(training.get(name) != value for name, value in content["options"].items()):
             return []
         return [
@@ -53,4 +53,4 @@ def read_training_epochs(model_path: Path, training: dict[str, Any]) -> list[dic
             for entry in content["epochs"]
         ]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise KanjinetError(f"{path}: not the history of a training ({brief(error)}): {remedy}") from error
+        raise KanjinetError(f"{path}: not the history of a training ({brief(error)})", remedy) from error

@@ -141,10 +141,10 @@ def read_state(path: Path) -> dict[str, Any]:
     state = load_tensors(path, "delete it and train without --resume")
     if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
         raise KanjinetError(
-            f"{path}: not the state of a training run of this version: delete it and train without --resume"
+            f"{path}: not the state of a training run of this version", "delete it and train without --resume"
         )
     if not all(isinstance(state.get(name), dict) for name in ("options", "trainer", "run")):
-        raise KanjinetError(f"{path}: incomplete state of a training run: delete it and train without --resume")
+        raise KanjinetError(f"{path}: incomplete state of a training run", "delete it and train without --resume")
     return state
 
 
@@ -157,6 +157,6 @@ def check_options(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> 
     for name, value in wanted.items():
         if found.get(name) != value:
             raise KanjinetError(
-                f"{path}: the run was started with {name} = {found.get(name)}, now it is {value}: "
-                "give the same options, or train without --resume"
+                f"{path}: the run was started with {name} = {found.get(name)}, now it is {value}",
+                "give the same options, or train without --resume",
             )

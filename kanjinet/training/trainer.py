@@ -22,9 +22,9 @@ from kanjinet.training.distributed import ALONE, ProcessGroup
 
 PEAK_FACTOR = 4.0  # peak learning rate of the schedule / --learning-rate at batch size 64
 REFERENCE_BATCH = 64
-WARM_UP_SHARE = 0.15  # of all steps
+WARM_UP_FRACTION = 0.15  # of all steps
 FINAL_FACTOR = 1e-3  # last learning rate / peak
-FITTED_CLASSIFIER_SHARE = 0.3  # of the learning rate, for a classifier that starts fitted to pictures
+FITTED_CLASSIFIER_FRACTION = 0.3  # of the learning rate, for a classifier that starts fitted to images
 LABEL_SMOOTHING = 0.1
 MAX_GRADIENT_NORM = 5.0
 WEIGHT_DECAY = 0.05
@@ -39,7 +39,7 @@ def peak_learning_rate(learning_rate: float, batch_size: int) -> float:
 
 def schedule_factor(step: int, total_steps: int) -> float:
     """Share of the peak rate at a step: linear warm-up, then half a cosine down to FINAL_FACTOR."""
-    warm_up_steps = max(1, round(total_steps * WARM_UP_SHARE))
+    warm_up_steps = max(1, round(total_steps * WARM_UP_FRACTION))
     if step < warm_up_steps:
         return (step + 1) / warm_up_steps
     progress = min(1.0, (step - warm_up_steps) / max(1, total_steps - warm_up_steps))
@@ -49,16 +49,16 @@ def schedule_factor(step: int, total_steps: int) -> float:
 def make_optimizer(model: LightweightKanjiNet, peak_rate: float) -> torch.optim.AdamW:
     """AdamW; weight decay for the matrices and kernels only, and a lower rate for a classifier that starts fitted.
 
-    Each group says in `rate_share` what share of the schedule's rate is its own.
+    Each group says in `rate_fraction` what share of the schedule's rate is its own.
     """
-    classifier_share = 1.0 if model.config.hidden_features else FITTED_CLASSIFIER_SHARE
+    classifier_fraction = 1.0 if model.config.hidden_features else FITTED_CLASSIFIER_FRACTION
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         decay = WEIGHT_DECAY if parameter.ndim > 1 else 0.0
-        share = classifier_share if name.startswith("classifier.") else 1.0
+        share = classifier_fraction if name.startswith("classifier.") else 1.0
         groups.setdefault((decay, share), []).append(parameter)
     described = [
-        {"params": parameters, "weight_decay": decay, "rate_share": share}
+        {"params": parameters, "weight_decay": decay, "rate_fraction": share}
         for (decay, share), parameters in groups.items()
     ]
     return torch.optim.AdamW(described, lr=peak_rate, betas=(0.9, 0.99), fused=True)
@@ -75,8 +75,8 @@ def compile_network(network: nn.Module) -> nn.Module:
     except (RuntimeError, ImportError) as error:  # TorchDynamo, Inductor and Triton derive theirs from these
         reason = str(error).strip().partition("\n")[0]
         raise KanjinetError(
-            f"--compile: PyTorch cannot compile here ({reason}): leave it out, or install a C++ compiler "
-            "(for a GPU, Triton)"
+            f"--compile: PyTorch cannot compile here ({reason})",
+            "leave it out, or install a C++ compiler (for a GPU, Triton)",
         ) from error
     # What is multiplied in full precision are the few products of the variation.
     warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
@@ -90,7 +90,7 @@ def as_input(images: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Samples:
-    """Pictures (n, S, S) uint8 and classes (n,) int64 on the device that trains."""
+    """Images (n, S, S) uint8 and classes (n,) int64 on the device that trains."""
 
     images: torch.Tensor
     classes: torch.Tensor
@@ -108,7 +108,7 @@ def repeat_hiragana(classes: torch.Tensor, repeats: int) -> torch.Tensor:
 
 @dataclass
 class EpochResult:
-    """Mean loss and share of right answers over an epoch's training pictures, as augmented."""
+    """Mean loss and share of right answers over an epoch's training images, as augmented."""
 
     loss: float
     accuracy: float
@@ -117,10 +117,10 @@ class EpochResult:
 
 @dataclass
 class Trainer:
-    """A network, its optimiser, and its place in the schedule.
+    """A network, its optimizer, and its place in the schedule.
 
     Where several processes train together, each has all samples, takes its share of every batch, and makes the step
-    of the mean gradient; batch normalisation sees the share alone.
+    of the mean gradient; batch normalization sees the share alone.
     """
 
     model: LightweightKanjiNet
@@ -133,8 +133,8 @@ class Trainer:
     group: ProcessGroup = ALONE
     compiles: bool = False  # the network, and on a GPU the variation, by torch.compile: slow to start, then faster
     label_smoothing: float = LABEL_SMOOTHING
-    hiragana_repeats: int = 1  # how many times an epoch shows each picture of a hiragana
-    fresh: FreshWriters | None = None  # who write the last of the samples anew before each epoch
+    hiragana_repeats: int = 1  # how many times an epoch shows each image of a hiragana
+    fresh: FreshWriters | None = None  # who write the last of the samples again before each epoch
 
     def __post_init__(self) -> None:
         self.position: dict[str, Any] | None = None  # within an epoch that is not over
@@ -191,8 +191,8 @@ class Trainer:
                 mean_loss, accuracy = (self.group.sum(self._sums) / seen).tolist()
                 if not math.isfinite(mean_loss):
                     raise KanjinetError(
-                        f"the loss is {mean_loss} in epoch {epoch + 1}, step {step + 1}: training stopped, "
-                        "and nothing of this epoch is kept; use a smaller --learning-rate"
+                        f"the loss is {mean_loss} in epoch {epoch + 1}, step {step + 1}",
+                        "training stopped, and nothing of this epoch is kept; use a smaller --learning-rate",
                     )
                 report(step + 1, mean_loss, accuracy, rate)
             if step < self.steps_per_epoch - 1 and (is_time or self.group.size == 1):
@@ -222,7 +222,7 @@ class Trainer:
 
     def _set_rate(self, rate: float) -> None:
         for group in self.optimizer.param_groups:
-            own = rate * group["rate_share"]
+            own = rate * group["rate_fraction"]
             if isinstance(self._step, RecordedStep):
                 group["lr"].fill_(own)
             else:
@@ -234,15 +234,15 @@ class Trainer:
         varied = self._vary(as_input(self.samples.images[picked]))
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=self._mixed_type(), enabled=self.device.type == "cuda"):
-            scores = self._network(varied.contiguous(memory_format=torch.channels_last))
-            loss = F.cross_entropy(scores, classes, label_smoothing=self.label_smoothing)
+            logits = self._network(varied.contiguous(memory_format=torch.channels_last))
+            loss = F.cross_entropy(logits, classes, label_smoothing=self.label_smoothing)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         self._clip_gradient()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         with torch.no_grad():
-            self._sums += torch.stack([loss * len(picked), (scores.argmax(1) == classes).sum()])
+            self._sums += torch.stack([loss * len(picked), (logits.argmax(1) == classes).sum()])
 
     def _clip_gradient(self) -> None:
         parameters = list(self.model.parameters())
@@ -282,8 +282,8 @@ class Trainer:
 
 
 @torch.inference_mode()
-def compute_scores(model: nn.Module, images: torch.Tensor, batch_size: int = 256) -> torch.Tensor:
-    """Scores (n, 3036) of (n, S, S) uint8 pictures, on the pictures' device; the network is put in evaluation mode."""
+def compute_logits(model: nn.Module, images: torch.Tensor, batch_size: int = 256) -> torch.Tensor:
+    """Scores (n, 3036) of (n, S, S) uint8 images, on the images' device; the network is put in evaluation mode."""
     model.eval()
     batches = [
         model(as_input(images[i : i + batch_size]).contiguous(memory_format=torch.channels_last)).float()
@@ -294,7 +294,7 @@ def compute_scores(model: nn.Module, images: torch.Tensor, batch_size: int = 256
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean cross-entropy and top-k accuracies (shares, 0-1) on `samples` pictures."""
+    """Mean cross-entropy and top-k accuracies (shares, 0-1) on `samples` images."""
 
     loss: float
     top: dict[int, float]
@@ -311,9 +311,9 @@ def evaluate(model: nn.Module, samples: Samples, group: ProcessGroup = ALONE, ba
     sums = torch.zeros(1 + len(TOP_K), dtype=torch.float64, device=samples.classes.device)  # of losses and of hits
     for first in range(batch_size * group.rank, len(samples), batch_size * group.size):
         classes = samples.classes[first : first + batch_size]
-        scores = compute_scores(model, samples.images[first : first + batch_size], batch_size)
-        ranked = scores.topk(max(TOP_K)).indices == classes[:, None]  # (B, 5)
+        logits = compute_logits(model, samples.images[first : first + batch_size], batch_size)
+        ranked = logits.topk(max(TOP_K)).indices == classes[:, None]  # (B, 5)
         hits = [ranked[:, :k].sum() for k in TOP_K]
-        sums += torch.stack([F.cross_entropy(scores, classes, reduction="sum"), *hits])
+        sums += torch.stack([F.cross_entropy(logits, classes, reduction="sum"), *hits])
     loss, *shares = (group.sum(sums) / len(samples)).tolist()
     return Evaluation(loss, dict(zip(TOP_K, shares, strict=True)), len(samples))

@@ -48,12 +48,12 @@ def read_model(model_path: Path) -> tuple[bytes, bytes]:
         KanjinetError: another kind of file, a damaged one, or a mapping that is missing or another model's.
     """
     if model_path.suffix.lower() != ".onnx":
-        raise KanjinetError(f"{model_path}: the page reads .onnx files: write one with convert_to_onnx.py")
+        raise KanjinetError(f"{model_path}: the page reads .onnx files", "write one with convert_to_onnx.py")
     recognizer = load_recognizer(model_path)
     if recognizer.preprocessing != NORMALIZE:
         raise KanjinetError(
-            f"{model_path}: needs pictures of preprocessing {recognizer.preprocessing}, the page makes {NORMALIZE}: "
-            "prepare the dataset with --preprocess normalize and train again"
+            f"{model_path}: needs images of preprocessing {recognizer.preprocessing}, the page makes {NORMALIZE}",
+            "prepare the dataset with --preprocess normalize and train again",
         )
     mapping_path = model_path.with_name(f"{model_path.stem}_mapping.json")
     remedy = "convert_to_onnx.py writes it beside the model"
@@ -61,9 +61,9 @@ def read_model(model_path: Path) -> tuple[bytes, bytes]:
     try:
         wanted = mapping["model_info"]["model_sha256"]
     except (KeyError, TypeError) as error:
-        raise KanjinetError(f"{mapping_path}: not the mapping of a model ({error!r}): {remedy}") from error
+        raise KanjinetError(f"{mapping_path}: not the mapping of a model ({error!r})", remedy) from error
     if wanted != sha256_of_file(model_path):
-        raise KanjinetError(f"{mapping_path}: belongs to another model than {model_path.name}: {remedy}")
+        raise KanjinetError(f"{mapping_path}: belongs to another model than {model_path.name}", remedy)
     return model_path.read_bytes(), mapping_path.read_bytes()
 
 
@@ -77,7 +77,7 @@ def install_packages(web_dir: Path) -> None:
         return
     npm = find_npm()
     if npm is None:
-        raise KanjinetError(f"npm: not found, and {web_dir / RUNTIME} needs it: {NODE_REMEDY}")
+        raise KanjinetError(f"npm: not found, and {web_dir / RUNTIME} needs it", NODE_REMEDY)
     with lock_folder(web_dir, "serve_web.py"):
         result = subprocess.run(
             [npm, "ci", "--no-audit", "--no-fund"],
@@ -92,8 +92,8 @@ def install_packages(web_dir: Path) -> None:
     if result.returncode != 0 or not are_packages_installed(web_dir):
         reason = " / ".join(result.stdout.split("\n")[:3]).strip()
         raise KanjinetError(
-            f"npm ci in {web_dir}: failed with exit status {result.returncode} ({reason}): "
-            "check the network and npm's registry, and run the same command again"
+            f"npm ci in {web_dir}: failed with exit status {result.returncode} ({reason})",
+            "check the network and npm's registry, and run the same command again",
         )
 
 

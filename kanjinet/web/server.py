@@ -14,10 +14,10 @@ from http import HTTPStatus
 
 from kanjinet.web.bundle import content_type
 
-LONGEST_HEAD_BYTES = 16 << 10
+MAX_HEAD_BYTES = 16 << 10
 PATIENCE_S = 10.0  # for a whole request, for the next one, and for each piece of an answer to be taken
 PIECE_BYTES = 256 << 10
-MOST_CONNECTIONS = 200  # far below the number of files that a process may have open
+MAX_CONNECTIONS = 200  # far below the number of files that a process may have open
 SECURITY_HEADERS = {
     # Nothing comes from elsewhere. The runtime compiles WebAssembly; no script may be made from text.
     "Content-Security-Policy": (
@@ -64,7 +64,7 @@ class _Refusal(Exception):
 class PageServer:
     """Answers requests for the files of one page.
 
-    A client that is slow costs no more than its place among MOST_CONNECTIONS; where all are taken, the connection that
+    A client that is slow costs no more than its place among MAX_CONNECTIONS; where all are taken, the connection that
     has got nowhere for longest makes room for a new one.
     """
 
@@ -95,7 +95,7 @@ class PageServer:
         Raises:
             OSError: the port is taken, or the host is none of this machine's.
         """
-        server = await asyncio.start_server(self._connect, host, port, limit=LONGEST_HEAD_BYTES)
+        server = await asyncio.start_server(self._connect, host, port, limit=MAX_HEAD_BYTES)
         try:
             ready(server.sockets[0].getsockname()[1])
             await asyncio.Event().wait()
@@ -105,7 +105,7 @@ class PageServer:
                 writer.transport.abort()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._connections) >= MOST_CONNECTIONS:
+        if len(self._connections) >= MAX_CONNECTIONS:
             oldest = next(iter(self._connections))
             del self._connections[oldest]
             oldest.transport.abort()
@@ -176,7 +176,7 @@ async def _read_head(reader: asyncio.StreamReader) -> bytes:
     try:
         return await reader.readuntil(b"\r\n\r\n")
     except asyncio.LimitOverrunError as error:
-        text = f"a request has at most {LONGEST_HEAD_BYTES} bytes here"
+        text = f"a request has at most {MAX_HEAD_BYTES} bytes here"
         raise _Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text) from error
 
 
@@ -209,7 +209,7 @@ def _format_head(status: HTTPStatus, fields: dict[str, str]) -> bytes:
 async def _end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Say that no more comes, and read what the client still sends: else it may lose the answer."""
     writer.write_eof()
-    while await reader.read(LONGEST_HEAD_BYTES):
+    while await reader.read(MAX_HEAD_BYTES):
         pass
 
 

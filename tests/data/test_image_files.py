@@ -1,4 +1,4 @@
-"""Pictures of any kind become the same bright ink, by the rule in words; what is no picture is refused."""
+"""Images of any kind become the same bright ink, by the rule in words; what is no image is refused."""
 
 import io
 import struct
@@ -14,122 +14,122 @@ from PIL import Image
 
 from kanjinet.contract import NORMALIZE
 from kanjinet.data.image_files import (
-    LEAST_INK,
     MAX_PIXELS,
-    list_labelled_pictures,
-    list_pictures,
+    MIN_INK,
+    list_images,
+    list_labeled_images,
     make_ink_bright,
     parse_folder_name,
-    read_picture,
+    read_image,
     to_network_input,
 )
 from kanjinet.errors import KanjinetError
 
 
 def draw() -> np.ndarray:
-    """(40, 60) uint8, dark ink of several greys on white; nothing is symmetric."""
-    grey = np.full((40, 60), 255, dtype=np.uint8)
-    grey[8:12, 10:50] = 30
-    grey[5:35, 20:24] = 0
-    grey[28:31, 24:33] = 90
-    return grey
+    """(40, 60) uint8, dark ink of several grays on white; nothing is symmetric."""
+    gray = np.full((40, 60), 255, dtype=np.uint8)
+    gray[8:12, 10:50] = 30
+    gray[5:35, 20:24] = 0
+    gray[28:31, 24:33] = 90
+    return gray
 
 
-def save(picture: Image.Image, kind: str, **options: object) -> io.BytesIO:
+def save(image: Image.Image, kind: str, **options: object) -> io.BytesIO:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     file.seek(0)
     return file
 
 
-def with_alpha(grey: np.ndarray) -> Image.Image:
-    """Black of an opacity that looks like `grey` on white."""
-    return Image.fromarray(np.dstack([np.zeros((*grey.shape, 3), np.uint8), 255 - grey]), "RGBA")
+def with_alpha(gray: np.ndarray) -> Image.Image:
+    """Black of an opacity that looks like `gray` on white."""
+    return Image.fromarray(np.dstack([np.zeros((*gray.shape, 3), np.uint8), 255 - gray]), "RGBA")
 
 
-def with_palette_transparency(grey: np.ndarray) -> io.BytesIO:
+def with_palette_transparency(gray: np.ndarray) -> io.BytesIO:
     """A GIF whose paper is a transparent, black palette entry."""
-    picture = Image.fromarray(np.where(grey == 255, 3, grey // 64).astype(np.uint8), "P")
-    picture.putpalette([0, 0, 0, 64, 64, 64, 128, 128, 128, 0, 0, 0])
-    return save(picture, "GIF", transparency=3)
+    image = Image.fromarray(np.where(gray == 255, 3, gray // 64).astype(np.uint8), "P")
+    image.putpalette([0, 0, 0, 64, 64, 64, 128, 128, 128, 0, 0, 0])
+    return save(image, "GIF", transparency=3)
 
 
-GREY = draw()
+GRAY = draw()
 LOSSLESS = {
-    "PNG, 8-bit grey": lambda: save(Image.fromarray(GREY), "PNG"),
-    "PNG, 16-bit grey": lambda: save(Image.fromarray(GREY.astype(np.uint16) * 257), "PNG"),
-    "PNG, palette": lambda: save(Image.fromarray(GREY).convert("P"), "PNG"),
-    "PNG, transparent": lambda: save(with_alpha(GREY), "PNG"),
-    "PNG, colour": lambda: save(Image.fromarray(GREY).convert("RGB"), "PNG"),
-    "PNG, light on dark": lambda: save(Image.fromarray(255 - GREY), "PNG"),
-    "GIF": lambda: save(Image.fromarray(GREY), "GIF"),
-    "BMP": lambda: save(Image.fromarray(GREY), "BMP"),
-    "TIFF, CMYK": lambda: save(Image.fromarray(GREY).convert("RGB").convert("CMYK"), "TIFF"),
-    "TIFF, floats": lambda: save(Image.fromarray(GREY.astype(np.float32) / 255), "TIFF"),
-    "TIFF, 32-bit": lambda: save(Image.fromarray(GREY.astype(np.int32) * 1000 - 70_000), "TIFF"),
-    "WebP, transparent": lambda: save(with_alpha(GREY), "WEBP", lossless=True, exact=True),
-    "PPM": lambda: save(Image.fromarray(GREY).convert("RGB"), "PPM"),
+    "PNG, 8-bit gray": lambda: save(Image.fromarray(GRAY), "PNG"),
+    "PNG, 16-bit gray": lambda: save(Image.fromarray(GRAY.astype(np.uint16) * 257), "PNG"),
+    "PNG, palette": lambda: save(Image.fromarray(GRAY).convert("P"), "PNG"),
+    "PNG, transparent": lambda: save(with_alpha(GRAY), "PNG"),
+    "PNG, color": lambda: save(Image.fromarray(GRAY).convert("RGB"), "PNG"),
+    "PNG, light on dark": lambda: save(Image.fromarray(255 - GRAY), "PNG"),
+    "GIF": lambda: save(Image.fromarray(GRAY), "GIF"),
+    "BMP": lambda: save(Image.fromarray(GRAY), "BMP"),
+    "TIFF, CMYK": lambda: save(Image.fromarray(GRAY).convert("RGB").convert("CMYK"), "TIFF"),
+    "TIFF, floats": lambda: save(Image.fromarray(GRAY.astype(np.float32) / 255), "TIFF"),
+    "TIFF, 32-bit": lambda: save(Image.fromarray(GRAY.astype(np.int32) * 1000 - 70_000), "TIFF"),
+    "WebP, transparent": lambda: save(with_alpha(GRAY), "WEBP", lossless=True, exact=True),
+    "PPM": lambda: save(Image.fromarray(GRAY).convert("RGB"), "PPM"),
 }
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
 def test_every_format_gives_the_same_ink(kind: str) -> None:
-    ink = read_picture(LOSSLESS[kind](), kind)
+    ink = read_image(LOSSLESS[kind](), kind)
     assert ink.dtype == np.uint8
-    assert ink.shape == GREY.shape
-    assert np.abs(ink.astype(int) - (255 - GREY.astype(int))).max() <= 1
+    assert ink.shape == GRAY.shape
+    assert np.abs(ink.astype(int) - (255 - GRAY.astype(int))).max() <= 1
 
 
 def test_one_bit_palette_transparency_and_jpeg() -> None:
-    expected = np.where(GREY < 128, 255, 0)
-    one_bit = save(Image.fromarray(GREY < 128).convert("1"), "PNG")  # white ink, for once
-    np.testing.assert_array_equal(read_picture(one_bit, "1"), expected)
-    transparent = read_picture(with_palette_transparency(GREY), "P")
-    np.testing.assert_array_equal(transparent, 255 - np.where(GREY == 255, 255, GREY // 64 * 64))
-    cmyk = save(Image.fromarray(GREY).convert("RGB").convert("CMYK"), "JPEG", quality=95)
-    assert np.abs(read_picture(cmyk, "CMYK").astype(int) - (255 - GREY.astype(int))).mean() < 4
+    expected = np.where(GRAY < 128, 255, 0)
+    one_bit = save(Image.fromarray(GRAY < 128).convert("1"), "PNG")  # white ink, for once
+    np.testing.assert_array_equal(read_image(one_bit, "1"), expected)
+    transparent = read_image(with_palette_transparency(GRAY), "P")
+    np.testing.assert_array_equal(transparent, 255 - np.where(GRAY == 255, 255, GRAY // 64 * 64))
+    cmyk = save(Image.fromarray(GRAY).convert("RGB").convert("CMYK"), "JPEG", quality=95)
+    assert np.abs(read_image(cmyk, "CMYK").astype(int) - (255 - GRAY.astype(int))).mean() < 4
 
 
-def test_grey_is_the_luma_of_the_rule() -> None:
-    colours = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
-    colours[[0, -1]], colours[:, [0, -1]] = 0, 0  # a dark border: nothing is inverted
-    _, file = cv2.imencode(".png", colours[..., ::-1])
-    red, green, blue = (colours[..., channel].astype(np.int64) for channel in range(3))
+def test_gray_is_the_luma_of_the_rule() -> None:
+    colors = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    colors[[0, -1]], colors[:, [0, -1]] = 0, 0  # a dark border: nothing is inverted
+    _, file = cv2.imencode(".png", colors[..., ::-1])
+    red, green, blue = (colors[..., channel].astype(np.int64) for channel in range(3))
     expected = (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16
-    np.testing.assert_array_equal(read_picture(io.BytesIO(file.tobytes()), "colours"), expected)
+    np.testing.assert_array_equal(read_image(io.BytesIO(file.tobytes()), "colors"), expected)
 
 
-def test_partly_transparent_colours_lie_on_white() -> None:
+def test_partly_transparent_colors_lie_on_white() -> None:
     rng = np.random.default_rng(1)
     values = rng.integers(0, 256, (20, 20, 4), dtype=np.uint8)
     values[[0, -1]], values[:, [0, -1]] = 255, 255
     opacity = values[..., 3:] / 255
     on_white = values[..., :3] * opacity + 255 * (1 - opacity)
     expected = 255 - on_white @ np.array([0.299, 0.587, 0.114])
-    found = read_picture(save(Image.fromarray(values, "RGBA"), "PNG"), "colours")
+    found = read_image(save(Image.fromarray(values, "RGBA"), "PNG"), "colors")
     assert np.abs(found - expected).max() < 1.2
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_honoured(orientation: int) -> None:
-    # how a camera stores an upright picture, from the EXIF standard's table of orientations
+    # how a camera stores an upright image, from the EXIF standard's table of orientations
     stored = {
-        1: GREY,
-        2: GREY[:, ::-1],
-        3: GREY[::-1, ::-1],
-        4: GREY[::-1],
-        5: GREY.T,
-        6: np.rot90(GREY),
-        7: GREY[::-1, ::-1].T,
-        8: np.rot90(GREY, -1),
+        1: GRAY,
+        2: GRAY[:, ::-1],
+        3: GRAY[::-1, ::-1],
+        4: GRAY[::-1],
+        5: GRAY.T,
+        6: np.rot90(GRAY),
+        7: GRAY[::-1, ::-1].T,
+        8: np.rot90(GRAY, -1),
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = Image.fromarray(np.ascontiguousarray(stored))
-    for file in (save(picture, "PNG", exif=exif), save(picture, "JPEG", exif=exif, quality=100)):
-        found = read_picture(file, "photograph")
-        assert found.shape == GREY.shape
-        assert np.abs(found.astype(int) - (255 - GREY.astype(int))).max() < 8
+    image = Image.fromarray(np.ascontiguousarray(stored))
+    for file in (save(image, "PNG", exif=exif), save(image, "JPEG", exif=exif, quality=100)):
+        found = read_image(file, "photograph")
+        assert found.shape == GRAY.shape
+        assert np.abs(found.astype(int) - (255 - GRAY.astype(int))).max() < 8
 
 
 def test_the_border_decides_which_side_is_ink() -> None:
@@ -154,9 +154,9 @@ def test_without_contrast_there_is_no_character() -> None:
     for value in (0, 77, 255):
         assert to_network_input(make_ink_bright(np.full((50, 50), value, np.uint8)), 64, NORMALIZE) is None
     faint = np.full((50, 50), 120, dtype=np.uint8)
-    faint[20:30, 24:27] = 120 - LEAST_INK + 1
+    faint[20:30, 24:27] = 120 - MIN_INK + 1
     assert to_network_input(make_ink_bright(faint), 64, NORMALIZE) is None
-    faint[20:30, 24:27] = 120 - LEAST_INK
+    faint[20:30, 24:27] = 120 - MIN_INK
     seen = to_network_input(make_ink_bright(faint), 64, NORMALIZE)
     assert seen is not None
     assert seen.max() == 255
@@ -176,31 +176,31 @@ def png_of_nothing(width: int, height: int) -> bytes:
 def test_decompression_bombs_are_refused_by_their_header(size: tuple[int, int]) -> None:
     start = time.perf_counter()
     with pytest.raises(KanjinetError, match="bomb: .*more than 50 million pixels are refused"):
-        read_picture(io.BytesIO(png_of_nothing(*size)), "bomb")
+        read_image(io.BytesIO(png_of_nothing(*size)), "bomb")
     assert time.perf_counter() - start < 1
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not a picture"),
-        (b"no picture at all", "not a picture"),
+        (b"", "not an image"),
+        (b"no image at all", "not an image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "EPS is not read"),
-        (save(Image.fromarray(GREY), "PNG").getvalue()[:90], "damaged"),
-        (save(Image.fromarray(GREY), "JPEG").getvalue()[:500], "damaged"),
+        (save(Image.fromarray(GRAY), "PNG").getvalue()[:90], "damaged"),
+        (save(Image.fromarray(GRAY), "JPEG").getvalue()[:500], "damaged"),
         (save(Image.fromarray(np.full((5, 5), np.nan, np.float32)), "TIFF").getvalue(), "no numbers"),
         (png_of_nothing(50, 50), "damaged"),
     ],
 )
-def test_what_is_no_picture_is_refused(content: bytes, message: str) -> None:
+def test_what_is_no_image_is_refused(content: bytes, message: str) -> None:
     with pytest.raises(KanjinetError, match=f"file.x: .*{message}"):
-        read_picture(io.BytesIO(content), "file.x")
+        read_image(io.BytesIO(content), "file.x")
 
 
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.png", tmp_path):
         with pytest.raises(KanjinetError, match=path.name):
-            read_picture(path, "x")
+            read_image(path, "x")
 
 
 def test_mutilated_files_never_end_in_another_error() -> None:
@@ -208,14 +208,14 @@ def test_mutilated_files_never_end_in_another_error() -> None:
     files = [LOSSLESS[kind]().getvalue() for kind in LOSSLESS]
     exif = Image.Exif()
     exif[0x0112] = 6
-    files.append(save(Image.fromarray(GREY), "JPEG", exif=exif).getvalue())
+    files.append(save(Image.fromarray(GRAY), "JPEG", exif=exif).getvalue())
     refused = 0
     for index in range(600):
         content = bytearray(files[index % len(files)])
         for position in rng.integers(0, min(len(content), 200), int(rng.integers(1, 9))):
             content[position] = rng.integers(256)
         try:
-            assert read_picture(io.BytesIO(bytes(content[: rng.integers(20, 2 * len(content))])), "x").ndim == 2
+            assert read_image(io.BytesIO(bytes(content[: rng.integers(20, 2 * len(content))])), "x").ndim == 2
         except KanjinetError:
             refused += 1
     assert 100 < refused < 600
@@ -230,18 +230,18 @@ def test_folder_names() -> None:
     assert parse_folder_name("FFFFFF") == "FFFFFF"
 
 
-def test_folders_of_pictures(tmp_path: Path) -> None:
+def test_folders_of_images(tmp_path: Path) -> None:
     for name in ("田/b.png", "田/a.JPG", "田/.hidden.png", "田/notes.txt", "U+7530/c.gif", "304c/d.png", "X/e.png"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    assert [path.name for path in list_pictures(tmp_path / "田")] == ["a.JPG", "b.png"]
-    found = list_labelled_pictures(tmp_path)
+    assert [path.name for path in list_images(tmp_path / "田")] == ["a.JPG", "b.png"]
+    found = list_labeled_images(tmp_path)
     by_name = {path.name: index for path, index in zip(found.paths, found.classes.tolist(), strict=True)}
     assert by_name == {"a.JPG": 2080, "b.png": 2080, "c.gif": 2080, "d.png": by_name["d.png"]}
     assert by_name["d.png"] < 71
     assert found.skipped_folders == ["X"]
     with pytest.raises(KanjinetError, match="no such folder"):
-        list_labelled_pictures(tmp_path / "missing")
-    with pytest.raises(KanjinetError, match="no picture of any of the 3,036"):
-        list_labelled_pictures(tmp_path / "田")
+        list_labeled_images(tmp_path / "missing")
+    with pytest.raises(KanjinetError, match="no image of any of the 3,036"):
+        list_labeled_images(tmp_path / "田")

@@ -63,7 +63,7 @@ def test_chunks_hold_what_the_files_hold(dataset: Path) -> None:
     assert second["sheet"].max() == 40
     assert np.median(first["X"].max(axis=(1, 2))) == 255  # faint ink, at most 9 of 15, is stretched
     same_class = second["y"] == 2080
-    np.testing.assert_array_equal(second["X"][same_class][0], first["X"][2080])  # a shift in the cell is normalised
+    np.testing.assert_array_equal(second["X"][same_class][0], first["X"][2080])  # a shift in the cell is normalized
 
 
 def test_descriptions_agree_with_the_chunks(dataset: Path) -> None:
@@ -230,7 +230,7 @@ def test_verify_tells_whole_from_damaged(dataset: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "prepare_etl9g_dataset.py"), "--verify", "--output-dir", str(copy)]
     whole = subprocess.run(command, capture_output=True, text=True, check=False)
     assert whole.returncode == 0
-    assert "9,108 pictures in 2 chunks" in whole.stdout
+    assert "9,108 images in 2 chunks" in whole.stdout
     mapping = (copy / "character_mapping.json").read_bytes()
     (copy / "character_mapping.json").write_bytes(b"[]")
     assert_refused(subprocess.run(command, capture_output=True, text=True, check=False), "character_mapping.json")

@@ -33,9 +33,9 @@ def spread_columns(box: np.ndarray, count: int) -> np.ndarray:
     return shares / shares.sum(axis=1, keepdims=True)
 
 
-def follow_contract(picture: np.ndarray, size: int) -> np.ndarray:
-    paper = sorted(picture.ravel().tolist())[(picture.size - 1) // 2]
-    ink = np.maximum(picture.astype(int) - paper, 0)
+def follow_contract(image: np.ndarray, size: int) -> np.ndarray:
+    paper = sorted(image.ravel().tolist())[(image.size - 1) // 2]
+    ink = np.maximum(image.astype(int) - paper, 0)
     ink[ink * 8 < ink.max()] = 0
     rows, columns = np.nonzero(ink >= ink.max() / 4)
     box = ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
@@ -51,43 +51,43 @@ def follow_contract(picture: np.ndarray, size: int) -> np.ndarray:
 
 
 def draw_blob(seed: int, height: int = 127, width: int = 128) -> np.ndarray:
-    """A patch of random ink levels somewhere inside an empty picture."""
+    """A patch of random ink levels somewhere inside an empty image."""
     rng = np.random.default_rng(seed)
-    picture = np.zeros((height, width), dtype=np.uint8)
+    image = np.zeros((height, width), dtype=np.uint8)
     box_height, box_width = rng.integers(3, height // 2), rng.integers(3, width // 2)
     top, left = rng.integers(5, height - box_height - 5), rng.integers(5, width - box_width - 5)
     smooth = rng.integers(0, 200, (box_height, box_width))
-    picture[top : top + box_height, left : left + box_width] = smooth
-    return picture
+    image[top : top + box_height, left : left + box_width] = smooth
+    return image
 
 
 @pytest.mark.parametrize("size", [32, 48, 64, 96, 128])
-def test_pictures_follow_the_written_contract(size: int) -> None:
-    pictures = np.stack([draw_blob(seed) for seed in range(12)])
-    results = preprocess(pictures, size, NORMALIZE, cells=False)
-    for picture, result in zip(pictures, results, strict=True):
-        assert np.abs(result.astype(float) - follow_contract(picture, size)).max() <= 1
+def test_images_follow_the_written_contract(size: int) -> None:
+    images = np.stack([draw_blob(seed) for seed in range(12)])
+    results = preprocess(images, size, NORMALIZE, cells=False)
+    for image, result in zip(images, results, strict=True):
+        assert np.abs(result.astype(float) - follow_contract(image, size)).max() <= 1
 
 
 @pytest.mark.parametrize("shape", [(300, 300), (20, 500), (9, 7)])
-def test_pictures_of_any_shape(shape: tuple[int, int]) -> None:
-    picture = np.zeros(shape, dtype=np.uint8)
-    picture[2:-2, 2:-2] = np.random.default_rng(0).integers(1, 255, (shape[0] - 4, shape[1] - 4))
-    result = preprocess(picture[None], 64, NORMALIZE, cells=False)[0]
-    assert np.abs(result.astype(float) - follow_contract(picture, 64)).max() <= 1
+def test_images_of_any_shape(shape: tuple[int, int]) -> None:
+    image = np.zeros(shape, dtype=np.uint8)
+    image[2:-2, 2:-2] = np.random.default_rng(0).integers(1, 255, (shape[0] - 4, shape[1] - 4))
+    result = preprocess(image[None], 64, NORMALIZE, cells=False)[0]
+    assert np.abs(result.astype(float) - follow_contract(image, 64)).max() <= 1
 
 
 def test_faint_and_shifted_ink_comes_out_the_same() -> None:
-    picture = np.zeros((127, 128), dtype=np.uint8)
-    picture[40:80, 50:60] = 60
-    picture[40:50, 50:90] = 60
-    strong_elsewhere = np.roll(picture * 4, (20, 15), axis=(0, 1))
-    first, second = preprocess(np.stack([picture, strong_elsewhere]), 64, NORMALIZE, cells=True)
+    image = np.zeros((127, 128), dtype=np.uint8)
+    image[40:80, 50:60] = 60
+    image[40:50, 50:90] = 60
+    strong_elsewhere = np.roll(image * 4, (20, 15), axis=(0, 1))
+    first, second = preprocess(np.stack([image, strong_elsewhere]), 64, NORMALIZE, cells=True)
     assert first.max() == 255
     np.testing.assert_array_equal(first, second)
 
 
-def test_paper_that_is_grey_and_dirty_counts_as_clean() -> None:
+def test_paper_that_is_gray_and_dirty_counts_as_clean() -> None:
     clean = np.zeros((127, 128), dtype=np.uint8)
     clean[30:70, 50:60] = clean[60:70, 50:90] = 180
     dirty = clean + np.where(clean, 0, np.random.default_rng(0).integers(0, 20, clean.shape)).astype(np.uint8)
@@ -98,56 +98,56 @@ def test_paper_that_is_grey_and_dirty_counts_as_clean() -> None:
 
 
 def test_longer_side_fills_52_of_64_and_flat_characters_become_less_flat() -> None:
-    picture = np.zeros((127, 128), dtype=np.uint8)
-    picture[60:66, 20:98] = 100  # 78 x 6, like 一
-    rows, columns = np.nonzero(preprocess(picture[None], 64, NORMALIZE, cells=True)[0])
+    image = np.zeros((127, 128), dtype=np.uint8)
+    image[60:66, 20:98] = 100  # 78 x 6, like 一
+    rows, columns = np.nonzero(preprocess(image[None], 64, NORMALIZE, cells=True)[0])
     assert (columns.min(), columns.max()) == (6, 57)
     assert (rows.min(), rows.max()) == (23, 40)  # 18 rows = 52 x sqrt(sin(pi / 2 x 6 / 78))
 
 
-def test_fragments_of_neighbours_are_dropped_from_cells_only() -> None:
-    picture = np.zeros((127, 128), dtype=np.uint8)
-    picture[50:90, 50:80] = 100
-    with_fragment = picture.copy()
+def test_fragments_of_neighbors_are_dropped_from_cells_only() -> None:
+    image = np.zeros((127, 128), dtype=np.uint8)
+    image[50:90, 50:80] = 100
+    with_fragment = image.copy()
     with_fragment[0:14, 100:118] = 120
-    alone, cell = preprocess(np.stack([picture, with_fragment]), 64, NORMALIZE, cells=True)
+    alone, cell = preprocess(np.stack([image, with_fragment]), 64, NORMALIZE, cells=True)
     np.testing.assert_array_equal(alone, cell)
     assert not np.array_equal(preprocess(with_fragment[None], 64, NORMALIZE, cells=False)[0], alone)
 
 
 def test_fragments_that_fall_into_pieces_or_reach_deep_are_dropped_where_paper_parts_them() -> None:
-    picture = np.zeros((127, 128), dtype=np.uint8)
-    picture[40:90, 55:90] = 100
-    in_pieces, deep, crossing = picture.copy(), picture.copy(), picture.copy()
+    image = np.zeros((127, 128), dtype=np.uint8)
+    image[40:90, 55:90] = 100
+    in_pieces, deep, crossing = image.copy(), image.copy(), image.copy()
     in_pieces[30:100, 0:5] = in_pieces[50:60, 12:20] = 100  # the second piece does not touch the edge
     deep[50:75, 0:40] = 100
     crossing[50:75, 0:53] = 100  # too near to the character to be told from it
-    results = preprocess(np.stack([picture, in_pieces, deep, crossing]), 64, NORMALIZE, cells=True)
+    results = preprocess(np.stack([image, in_pieces, deep, crossing]), 64, NORMALIZE, cells=True)
     np.testing.assert_array_equal(results[1], results[0])
     np.testing.assert_array_equal(results[2], results[0])
     assert not np.array_equal(results[3], results[0])
 
 
 def test_a_speck_at_the_edge_does_not_make_a_stroke_a_fragment() -> None:
-    picture = np.zeros((127, 128), dtype=np.uint8)
+    image = np.zeros((127, 128), dtype=np.uint8)
     for left in (16, 60, 95):  # like 川
-        picture[20:105, left : left + 6] = 119
-    with_speck = picture.copy()
+        image[20:105, left : left + 6] = 119
+    with_speck = image.copy()
     with_speck[60, 1] = 17
     with_speck[60, 127] = 17
-    first, second = preprocess(np.stack([picture, with_speck]), 64, NORMALIZE, cells=True)
+    first, second = preprocess(np.stack([image, with_speck]), 64, NORMALIZE, cells=True)
     np.testing.assert_array_equal(first, second)
 
 
 def test_strokes_at_the_edge_with_much_of_the_ink_are_kept() -> None:
-    picture = np.zeros((127, 128), dtype=np.uint8)
-    picture[60:66, 0:120] = 100  # like 二, written so high and wide that both strokes touch an edge
-    picture[0:6, 20:110] = 100
-    rows, _ = np.nonzero(preprocess(picture[None], 64, NORMALIZE, cells=True)[0])
+    image = np.zeros((127, 128), dtype=np.uint8)
+    image[60:66, 0:120] = 100  # like 二, written so high and wide that both strokes touch an edge
+    image[0:6, 20:110] = 100
+    rows, _ = np.nonzero(preprocess(image[None], 64, NORMALIZE, cells=True)[0])
     assert rows.max() - rows.min() > 20
 
 
-def test_empty_pictures_stay_empty() -> None:
+def test_empty_images_stay_empty() -> None:
     assert not preprocess(np.zeros((2, 127, 128), dtype=np.uint8), 64, NORMALIZE, cells=True).any()
 
 
@@ -159,13 +159,13 @@ def test_plain_is_the_whole_cell_resized() -> None:
     np.testing.assert_array_equal(preprocess(cell, 64, PLAIN, cells=True)[0], expected)
 
 
-def test_a_batch_is_its_pictures_one_by_one() -> None:
+def test_a_batch_is_its_images_one_by_one() -> None:
     flat = np.zeros((40, 127, 128), dtype=np.uint8)  # whose means are often exactly between two levels
-    for number, picture in enumerate(flat):
-        picture[30 : 70 + number, 40:44] = picture[50:54, 40 : 60 + number] = 136
-        picture[90:94, 50 : 52 + number] = 68
-    pictures = np.concatenate([np.stack([draw_blob(seed) for seed in range(6)]), flat])
-    together = preprocess(pictures, 48, NORMALIZE, cells=True)
-    for index in range(len(pictures)):
-        alone = preprocess(pictures[index : index + 1], 48, NORMALIZE, cells=True)[0]
+    for number, image in enumerate(flat):
+        image[30 : 70 + number, 40:44] = image[50:54, 40 : 60 + number] = 136
+        image[90:94, 50 : 52 + number] = 68
+    images = np.concatenate([np.stack([draw_blob(seed) for seed in range(6)]), flat])
+    together = preprocess(images, 48, NORMALIZE, cells=True)
+    for index in range(len(images)):
+        alone = preprocess(images[index : index + 1], 48, NORMALIZE, cells=True)[0]
         np.testing.assert_array_equal(alone, together[index])

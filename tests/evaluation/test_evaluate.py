@@ -37,8 +37,8 @@ def test_every_format_gives_the_figures_that_onnxruntime_gives(exported: Path, t
     chunk = np.load(tmp_path / "dataset" / "etl9g_dataset_chunk_01.npz")
     session = onnxruntime.InferenceSession(str(exported / MODELS[2]))
     right = 0
-    for picture, truth in zip(chunk["X"][:, None, None], chunk["y"], strict=True):
-        right += int(session.run(None, {"input": picture.astype(np.float32) / 255})[0].argmax() == truth)
+    for image, truth in zip(chunk["X"][:, None, None], chunk["y"], strict=True):
+        right += int(session.run(None, {"input": image.astype(np.float32) / 255})[0].argmax() == truth)
 
     for name in MODELS:
         run_script(["evaluate_model.py", "--model", str(exported / name), "--split", "all"], tmp_path)
@@ -56,9 +56,9 @@ def test_test_split_is_the_one_of_the_training(exported: Path, tmp_path: Path) -
     assert result["samples"] == trained["samples"] == 90
     assert result["top5"] == pytest.approx(trained["top5"], abs=1 / 90)
     assert "synthetic sample" in done.stdout
-    picture = cv2.imread(str(tmp_path / "predictions.png"))
-    assert picture is not None
-    assert picture.shape[1] > 16 * 64
+    image = cv2.imread(str(tmp_path / "predictions.png"))
+    assert image is not None
+    assert image.shape[1] > 16 * 64
 
 
 @pytest.mark.parametrize(
@@ -98,30 +98,30 @@ def test_readings_are_framed_green_when_right_and_red_when_wrong() -> None:
         assert frame[strong] > frame[weak] + 50
 
 
-def test_setup_stage_writes_a_picture_and_shows_the_known_class(workplace: Path) -> None:
+def test_setup_stage_writes_a_image_and_shows_the_known_class(workplace: Path) -> None:
     done = run_script(["test_etl9g_setup.py", "--test-model"], workplace)
     assert "田 is class 2,080, JIS 4544" in done.stdout
     for parameters in ("1,735,527", "3,818,599", "3,863,655"):
         assert parameters in done.stdout
     path = Path("dataset", "dataset_samples.png")
-    assert f"picture    {path}: 96 samples" in done.stdout
+    assert f"image    {path}: 96 samples" in done.stdout
     assert "0 of 2,000 are empty" in done.stdout
-    picture = cv2.imdecode(np.frombuffer((workplace / path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    assert picture.shape == (6 * (TILE * 3 // 2 + GAP) + GAP, 16 * (TILE + GAP) + GAP, 3)
+    image = cv2.imdecode(np.frombuffer((workplace / path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape == (6 * (TILE * 3 // 2 + GAP) + GAP, 16 * (TILE + GAP) + GAP, 3)
     # the characters in print are in class order, and so begin with hiragana and end with kanji, which are denser
-    rows = picture[GAP:].reshape(6, TILE * 3 // 2 + GAP, -1, 3)[:, TILE:]
+    rows = image[GAP:].reshape(6, TILE * 3 // 2 + GAP, -1, 3)[:, TILE:]
     ink = 255 - rows.astype(int).mean(axis=(1, 2, 3))
     assert 0 < ink[0] < ink[-1]
 
 
-def test_setup_stage_finds_empty_pictures(tmp_path: Path) -> None:
+def test_setup_stage_finds_empty_images(tmp_path: Path) -> None:
     (tmp_path / "ETL9G").mkdir()
     codes = list_jis_codes()[:152]
     write_file(tmp_path / "ETL9G" / "ETL9G_01", [1] * len(codes), codes)
     run_script(["prepare_etl9g_dataset.py", "--allow-partial"], tmp_path)
     done = run_script(["test_etl9g_setup.py"], tmp_path, check=False)
     assert done.returncode == 1
-    assert "152 of 152 pictures are empty" in done.stderr
+    assert "152 of 152 images are empty" in done.stderr
 
 
 def test_setup_stage_finds_a_wrong_mapping(workplace: Path, tmp_path: Path) -> None:

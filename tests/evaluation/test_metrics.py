@@ -71,7 +71,7 @@ def test_groups_confusions_and_hardest_characters() -> None:
     assert [entry["class"] for entry in answers.rank_hardest()] == [0, 2080, 71]
 
 
-def test_models_are_compared_picture_by_picture() -> None:
+def test_models_are_compared_image_by_image() -> None:
     first = make_answers()
     ranked = first.ranked.copy()
     ranked[0, 0], ranked[4, 0], ranked[5, 0] = 3, 71, 2080

@@ -11,7 +11,7 @@ import tract
 from kanjinet.classes import CHARACTERS
 from kanjinet.contract import NORMALIZE
 from kanjinet.evaluation.recognizer import load_recognizer
-from kanjinet.export.check_inputs import load_check_pictures
+from kanjinet.export.check_inputs import load_check_images
 from tests.conftest import ROOT, run_script
 
 FOLDER = ROOT / "pretrained"
@@ -41,12 +41,12 @@ def test_both_files_read_what_they_never_saw(tmp_path: Path) -> None:
 
 
 def test_the_small_file_reads_the_same_in_tract() -> None:
-    inputs = load_check_pictures(Path("no dataset"), 64, NORMALIZE).inputs[:24]
+    inputs = load_check_images(Path("no dataset"), 64, NORMALIZE).inputs[:24]
     session = onnxruntime.InferenceSession(INT8.read_bytes(), providers=["CPUExecutionProvider"])
     model = tract.onnx().load(INT8)
     model.set_input_fact(0, "1,1,64,64,f32")
     runnable = model.into_model().into_runnable()
-    best = [int(runnable.run([picture[None]])[0].to_numpy().argmax()) for picture in inputs]
+    best = [int(runnable.run([image[None]])[0].to_numpy().argmax()) for image in inputs]
     assert best == session.run(None, {"input": inputs})[0].argmax(axis=1).tolist()
 
 

@@ -23,30 +23,30 @@ STROKES = {"田": 5, "東": 8, "あ": 3, "験": 18, "川": 3}
 JIS = {character: character.encode("euc_jp").hex() for character in STROKES}
 
 
-def write_picture(path: Path, character: str) -> None:
+def write_image(path: Path, character: str) -> None:
     """A printed character, dark on white with a wide margin, in the format that the name says."""
-    grey = np.full((200, 300), 255, dtype=np.uint8)
-    grey[40:168, 90:218] = 255 - draw_character(character)
-    picture = Image.fromarray(grey)
+    gray = np.full((200, 300), 255, dtype=np.uint8)
+    gray[40:168, 90:218] = 255 - draw_character(character)
+    image = Image.fromarray(gray)
     if path.suffix == ".tif":
-        picture = picture.convert("RGB").convert("CMYK")
+        image = image.convert("RGB").convert("CMYK")
     if path.suffix == ".gif":
-        picture = Image.fromarray(255 - grey)
-    picture.save(path)
+        image = Image.fromarray(255 - gray)
+    image.save(path)
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("絵 pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("絵 images")
     names = ("1 田.png", "2.gif", "3.tif", "4.webp", "5 [川].jpg")
     for name, character in zip(names, STROKES, strict=True):
-        write_picture(folder / name, character)
+        write_image(folder / name, character)
     (folder / "notes.txt").write_text("not read", encoding="utf-8")
     return folder
 
 
-def test_table_names_character_probability_code_and_strokes(pictures: Path) -> None:
-    done = run_script(["recognize_kanji.py", pictures, "--top", "3"], pictures)
+def test_table_names_character_probability_code_and_strokes(images: Path) -> None:
+    done = run_script(["recognize_kanji.py", images, "--top", "3"], images)
     lines = done.stdout.splitlines()
     assert "synthetic sample" in lines[0]
     assert len(lines) == 1 + 5 * (1 + 3)
@@ -58,18 +58,18 @@ def test_table_names_character_probability_code_and_strokes(pictures: Path) -> N
         assert words[3:] == ["JIS", code, str(strokes), "strokes"]
 
 
-def test_json_csv_and_pictures_that_the_network_saw_agree(pictures: Path, tmp_path: Path) -> None:
-    names = sorted(path.name for path in pictures.iterdir() if path.suffix != ".txt")
+def test_json_csv_and_images_that_the_network_saw_agree(images: Path, tmp_path: Path) -> None:
+    names = sorted(path.name for path in images.iterdir() if path.suffix != ".txt")
     command = ["recognize_kanji.py", *names, "--top", "2"]
     options = ["--format", "json", "--output", tmp_path / "answers.json", "--explain", tmp_path / "seen"]
-    assert "answers.json" in run_script([*command, *options], pictures).stdout
+    assert "answers.json" in run_script([*command, *options], images).stdout
     answers = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
     assert answers["model"] == PRETRAINED_PATH.name
-    assert [entry["picture"] for entry in answers["pictures"]] == names
-    rows = list(csv.DictReader(io.StringIO(run_script([*command, "--format", "csv"], pictures).stdout)))
+    assert [entry["image"] for entry in answers["images"]] == names
+    rows = list(csv.DictReader(io.StringIO(run_script([*command, "--format", "csv"], images).stdout)))
     flat = [
-        {"picture": entry["picture"], "rank": str(rank), **found, "problem": ""}
-        for entry in answers["pictures"]
+        {"image": entry["image"], "rank": str(rank), **found, "problem": ""}
+        for entry in answers["images"]
         for rank, found in enumerate(entry["candidates"], start=1)
     ]
     assert rows == [{key: str(value) for key, value in row.items()} for row in flat]
@@ -78,11 +78,11 @@ def test_json_csv_and_pictures_that_the_network_saw_agree(pictures: Path, tmp_pa
     characters = session.get_modelmeta().custom_metadata_map["class_table"]
     seen = sorted((tmp_path / "seen").iterdir())
     assert [path.name for path in seen] == [f"{n:04d}_{Path(name).stem}.png" for n, name in enumerate(names, start=1)]
-    for path, entry, character in zip(seen, answers["pictures"], STROKES, strict=True):
-        picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-        assert picture.shape == (64, 64)
-        scores = session.run(None, {"input": picture[None, None].astype(np.float32) / 255})[0][0].astype(np.float64)
-        shares = np.exp(scores) / np.exp(scores).sum()
+    for path, entry, character in zip(seen, answers["images"], STROKES, strict=True):
+        image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+        assert image.shape == (64, 64)
+        logits = session.run(None, {"input": image[None, None].astype(np.float32) / 255})[0][0].astype(np.float64)
+        shares = np.exp(logits) / np.exp(logits).sum()
         found = entry["candidates"][0]
         assert found["character"] == character == characters[shares.argmax()]
         assert found["probability"] == pytest.approx(shares.max(), abs=2e-6)
@@ -95,27 +95,27 @@ def run_with_input(options: list[str], content: bytes, encoding: str = "utf-8") 
     return subprocess.run(command, input=content, capture_output=True, check=False, env=environment)
 
 
-def test_standard_input_and_a_console_that_knows_no_kanji(pictures: Path) -> None:
-    done = run_with_input(["-", "--format", "csv", "--top", "1"], (pictures / "1 田.png").read_bytes(), "ascii")
+def test_standard_input_and_a_console_that_knows_no_kanji(images: Path) -> None:
+    done = run_with_input(["-", "--format", "csv", "--top", "1"], (images / "1 田.png").read_bytes(), "ascii")
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode("utf-8").splitlines()[1].startswith("-,1,田,")
     assert b"\r" not in done.stdout
-    done = run_with_input(["-"], b"no picture")
+    done = run_with_input(["-"], b"no image")
     assert done.returncode == 1
-    assert b"standard input: not a picture" in done.stderr
+    assert b"standard input: not an image" in done.stderr
 
 
-def test_the_others_are_read_when_some_cannot_be(pictures: Path, tmp_path: Path) -> None:
+def test_the_others_are_read_when_some_cannot_be(images: Path, tmp_path: Path) -> None:
     (tmp_path / "junk.png").write_bytes(b"junk")
     (tmp_path / "bomb.png").write_bytes(png_of_nothing(90_000, 90_000))
     (tmp_path / "blank.png").write_bytes(save(Image.new("L", (40, 40), 200), "PNG").getvalue())
-    words = ["junk.png", "blank.png", str(pictures / "1 田.png"), "bomb.png", "missing.png"]
+    words = ["junk.png", "blank.png", str(images / "1 田.png"), "bomb.png", "missing.png"]
     done = run_script(["recognize_kanji.py", *words, "--format", "csv", "--top", "1"], tmp_path, check=False)
     assert done.returncode == 1
     errors = done.stderr.splitlines()
     assert len(errors) == 4
     for line, (name, reason) in zip(
-        errors, [("junk", "not a picture"), ("bomb", "50 million"), ("missing", ""), ("3 of 5", "")], strict=True
+        errors, [("junk", "not an image"), ("bomb", "50 million"), ("missing", ""), ("3 of 5", "")], strict=True
     ):
         assert line.startswith(f"error: {name}")
         assert reason in line
@@ -126,39 +126,39 @@ def test_the_others_are_read_when_some_cannot_be(pictures: Path, tmp_path: Path)
     assert "no character" in done.stdout
 
 
-def test_patterns_empty_folders_and_missing_models(pictures: Path, tmp_path: Path) -> None:
-    done = run_script(["recognize_kanji.py", "*.gif", "5 [[]川].jpg", "5 [川].jpg", "--top", "1"], pictures)
+def test_patterns_empty_folders_and_missing_models(images: Path, tmp_path: Path) -> None:
+    done = run_script(["recognize_kanji.py", "*.gif", "5 [[]川].jpg", "5 [川].jpg", "--top", "1"], images)
     assert [line for line in done.stdout.splitlines()[1:] if not line.startswith(" ")] == ["2.gif", *["5 [川].jpg"] * 2]
     (tmp_path / "notes.txt").touch()
-    done = run_script(["recognize_kanji.py", tmp_path, pictures / "2.gif"], tmp_path, check=False)
+    done = run_script(["recognize_kanji.py", tmp_path, images / "2.gif"], tmp_path, check=False)
     assert done.returncode == 1
-    assert "no picture files in this folder" in done.stderr
+    assert "no image files in this folder" in done.stderr
     assert "  1  東" in done.stdout
     done = run_script(["recognize_kanji.py", "x.png", "--model", "x.onnx"], tmp_path, check=False)
     assert done.returncode == 1
     assert "x.onnx: not found" in done.stderr
 
 
-def test_onnx_files_need_no_torch(pictures: Path) -> None:
+def test_onnx_files_need_no_torch(images: Path) -> None:
     code = (
         "import sys, runpy; sys.argv = ['recognize_kanji.py', '2.gif']; "
         f"sys.path.insert(0, {str(ROOT)!r}); runpy.run_path({str(ROOT / 'recognize_kanji.py')!r})['main'](); "
         "print(sorted({'torch', 'onnxruntime'} & set(sys.modules)))"
     )
     command = [sys.executable, "-X", "utf8", "-c", code]
-    done = subprocess.run(command, cwd=pictures, capture_output=True, encoding="utf-8", check=True)
+    done = subprocess.run(command, cwd=images, capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.splitlines()[-1] == "['onnxruntime']"
 
 
 def test_best_classes_are_those_of_a_stable_sort() -> None:
-    scores = np.random.default_rng(0).integers(0, 40, (150, 3036)).astype(np.float32)  # full of ties
-    pictures = np.arange(150, dtype=np.uint8)[:, None, None]  # of one pixel, which says which scores to give
+    logits = np.random.default_rng(0).integers(0, 40, (150, 3036)).astype(np.float32)  # full of ties
+    images = np.arange(150, dtype=np.uint8)[:, None, None]  # of one pixel, which says which logits to give
 
     def run(inputs: np.ndarray) -> np.ndarray:
-        return scores[np.rint(inputs[:, 0, 0, 0] * 255).astype(int)]
+        return logits[np.rint(inputs[:, 0, 0, 0] * 255).astype(int)]
 
-    best = Recognizer(Path("x.onnx"), run, 7, 1, "none", True, {}).find_best(pictures, 5)
-    np.testing.assert_array_equal(best.classes, np.argsort(-scores, axis=1, kind="stable")[:, :5])
-    powers = np.exp(scores.astype(np.float64))
+    best = Recognizer(Path("x.onnx"), run, 7, 1, "none", True, {}).find_best(images, 5)
+    np.testing.assert_array_equal(best.classes, np.argsort(-logits, axis=1, kind="stable")[:, :5])
+    powers = np.exp(logits.astype(np.float64))
     shares = np.take_along_axis(powers / powers.sum(axis=1, keepdims=True), best.classes, axis=1)
     np.testing.assert_allclose(best.probabilities, shares, rtol=1e-9)

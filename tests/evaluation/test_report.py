@@ -13,7 +13,7 @@ from PIL import Image
 
 from kanjinet.data.dataset import read_dataset_info, read_labels
 from kanjinet.data.splits import choose_samples, split_samples
-from kanjinet.evaluation.charts import HEIGHT, Chart, make_axis, show_count, show_share
+from kanjinet.evaluation.charts import HEIGHT, Chart, make_axis, show_count, show_fraction
 from kanjinet.evaluation.page import make_text
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH
 from kanjinet.export.check_inputs import draw_character
@@ -21,9 +21,9 @@ from kanjinet.storage.checkpoint import save_checkpoint
 from tests.conftest import run_script
 from tests.random_checkpoint import TRAINING, make_checkpoint
 
-# folder -> characters that its pictures really show, as the model that ships reads all of them rightly in print
+# folder -> characters that its images really show, as the model that ships reads all of them rightly in print
 SHOWN = {
-    "田": "田田由",  # one picture lies in the wrong folder
+    "田": "田田由",  # one image lies in the wrong folder
     "U+6771": "東東",
     "3042": "ああ",
     "験": "験",
@@ -31,14 +31,14 @@ SHOWN = {
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drawings &lt; 絵")
     for name, characters in SHOWN.items():
         (folder / name).mkdir()
         for number, character in enumerate(characters):
-            grey = np.pad(255 - draw_character(character), 20, constant_values=255)
-            picture = Image.fromarray(255 - grey if number else grey)
-            picture.save(folder / name / f"{number} &lt;.{'gif' if number else 'png'}")
+            gray = np.pad(255 - draw_character(character), 20, constant_values=255)
+            image = Image.fromarray(255 - gray if number else gray)
+            image.save(folder / name / f"{number} &lt;.{'gif' if number else 'png'}")
     Image.new("L", (50, 50), 128).save(folder / "験" / "blank.png")
     (folder / "田" / "junk.png").write_bytes(b"junk")
     (folder / "notes").mkdir()
@@ -69,14 +69,14 @@ def text_of(element: ElementTree.Element) -> str:
     return "".join(element.itertext())
 
 
-def test_folder_of_pictures_is_judged_by_its_names(pictures: Path, tmp_path: Path) -> None:
-    command = ["evaluate_model.py", "--model", PRETRAINED_PATH, "--images", pictures, "--output-dir", tmp_path]
-    done = run_script(command, pictures, check=False)
+def test_folder_of_images_is_judged_by_its_names(images: Path, tmp_path: Path) -> None:
+    command = ["evaluate_model.py", "--model", PRETRAINED_PATH, "--images", images, "--output-dir", tmp_path]
+    done = run_script(command, images, check=False)
     assert done.returncode == 1  # because of junk.png
-    assert re.search(r"^error: .*junk.png: not a picture", done.stderr, re.MULTILINE)
+    assert re.search(r"^error: .*junk.png: not an image", done.stderr, re.MULTILINE)
     assert "notes: left out" in done.stdout
     result = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
-    # 9 pictures: one in the wrong folder, one without a character
+    # 9 images: one in the wrong folder, one without a character
     assert (result["samples"], result["without_character"], len(result["not_read"])) == (9, 1, 1)
     assert result["top1"] == 7 / 9
     assert (result["kanji"]["top1"], result["hiragana"]["top1"]) == (5 / 7, 1)
@@ -99,7 +99,7 @@ def test_folder_of_pictures_is_judged_by_its_names(pictures: Path, tmp_path: Pat
     for wanted in ("77.78", "71.43", "Most confused pairs", "Hardest characters", "All 2 mistakes"):
         assert wanted in words
     assert "Training" not in words
-    assert f"in the folder {pictures}" in words  # whatever is in a name is shown as it is
+    assert f"in the folder {images}" in words  # whatever is in a name is shown as it is
     wall = [figure for figure in page.iter("figure") if figure.find("figcaption/span") is not None]
     assert {figure.get("title") for figure in wall} == {str(Path("田", "2 &lt;.gif")), str(Path("験", "blank.png"))}
     assert {figure.find("img").attrib["alt"] for figure in wall} == {"田 read as 由", "験 read as nothing"}
@@ -118,7 +118,7 @@ def test_several_models_are_compared_in_one_report(workplace: Path, tmp_path: Pa
     test = split_samples(labels, choose_samples(labels.classes, 600, 0), "random", 0)["test"]
     known = set(split_samples(labels, choose_samples(labels.classes, 3000, 9), "random", 9)["train"]) & set(test)
     assert known
-    assert f"other.pth was trained on {len(known):,} of these 90 pictures" in done.stdout
+    assert f"other.pth was trained on {len(known):,} of these 90 images" in done.stdout
     result = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
     (second,) = result["others"]
     assert (result["model"], second["model"]) == ("best_kanji_model.pth", "other.pth")
@@ -162,9 +162,9 @@ def test_names_cannot_break_the_page() -> None:
     make_text(name).encode("utf-8")
 
 
-def test_options_that_exclude_each_other_are_refused(pictures: Path) -> None:
-    command = ["evaluate_model.py", "--model", PRETRAINED_PATH, "--images", pictures, "--split", "all"]
-    done = run_script(command, pictures, check=False)
+def test_options_that_exclude_each_other_are_refused(images: Path) -> None:
+    command = ["evaluate_model.py", "--model", PRETRAINED_PATH, "--images", images, "--split", "all"]
+    done = run_script(command, images, check=False)
     assert done.returncode == 2
     assert "--images takes the place of" in done.stderr
 
@@ -179,7 +179,7 @@ def test_options_that_exclude_each_other_are_refused(pictures: Path) -> None:
     ],
 )
 def test_axes_of_shares(values: list[float], top: float, ticks: list[str]) -> None:
-    axis = make_axis("share", values, show_share, top=top)
+    axis = make_axis("share", values, show_fraction, top=top)
     assert [axis.show(tick) for tick in axis.ticks] == ticks
 
 

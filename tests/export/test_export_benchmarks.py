@@ -17,7 +17,7 @@ from kanjinet.errors import KanjinetError
 from kanjinet.export.onnx_export import export_network
 from kanjinet.export.weight_compression import store_int8_weights
 from tests.conftest import ROOT, run_script
-from tests.random_checkpoint import draw_pictures, make_network, write_checkpoint
+from tests.random_checkpoint import draw_images, make_network, write_checkpoint
 
 WEB = ROOT / "web"
 
@@ -51,7 +51,7 @@ def test_a_failed_combination_fails_the_benchmark(
     import check_exports
 
     monkeypatch.setattr(
-        check_exports, "compute_scores", lambda network, inputs: np.zeros((len(inputs), 3036), np.float32)
+        check_exports, "compute_logits", lambda network, inputs: np.zeros((len(inputs), 3036), np.float32)
     )
     options = ["--versions", "1.0", "--sizes", "32", "--pooling-types", "fixed_avg", "--backends", "strict"]
     monkeypatch.setattr(sys, "argv", ["check_exports.py", *options])
@@ -68,7 +68,7 @@ def test_parity_is_measured_in_each_engine(tmp_path: Path) -> None:
     failed = set(re.findall(r"(?:^error: |; )([^:;]+): ", result.stderr))
     # Random weights, unlike trained ones, may not bear being rounded to 8 bits; everything else must be equal.
     assert (result.returncode, failed) in ((0, set()), (1, {"tract int8-weights"})), result.stderr
-    for name in ("tract", "ort-tract", "strict", "tract fp16", "tract, raw picture"):
+    for name in ("tract", "ort-tract", "strict", "tract fp16", "tract, raw image"):
         for engine in ("onnxruntime", "tract"):
             assert re.search(rf"^{name} +{engine} \S+ +1 .* \d+\.\d\d%$", output, re.MULTILINE), output
 
@@ -100,15 +100,15 @@ def browser() -> Iterator[Any]:
 
 
 def test_the_browser_computes_what_onnxruntime_does(browser: Any) -> None:
-    pictures = draw_pictures(32)[:6].numpy()
+    images = draw_images(32)[:6].numpy()
     model = export_network(make_network("3.0", 32), "tract").model
     for exported in (model, store_int8_weights(model)):
         content = exported.SerializeToString()
         assert browser.load(content) > 0
-        found = browser.run(pictures, batch=4)
-        expected = onnxruntime.InferenceSession(content).run(None, {"input": pictures})[0]
+        found = browser.run(images, batch=4)
+        expected = onnxruntime.InferenceSession(content).run(None, {"input": images})[0]
         assert np.abs(found - expected).max() < 1e-3
-    assert all(each > 0 for each in browser.time(pictures[:1], 3))
+    assert all(each > 0 for each in browser.time(images[:1], 3))
 
 
 def test_the_browser_names_what_is_wrong_with_a_file(browser: Any) -> None:

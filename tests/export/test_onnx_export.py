@@ -22,16 +22,16 @@ from kanjinet.contract import CONTRACTS
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import load_recognizer
 from kanjinet.export import check_inputs, onnx_export, verification
-from kanjinet.export.onnx_export import BACKENDS, PROMISES, export_network, pooling_of_backend
+from kanjinet.export.onnx_export import BACKENDS, SPECS, export_network, pooling_of_backend
 from kanjinet.export.quantization import quantize_int8
-from kanjinet.export.verification import Promise, check_structure, compare_engines
+from kanjinet.export.verification import ExportSpec, check_structure, compare_engines
 from kanjinet.export.weight_compression import split_large_layers
 from kanjinet.model import POOLING_TYPES, change_pooling
 from kanjinet.storage.safetensors_file import serialize_checkpoint
 from tests.random_checkpoint import (
     TRAINING,
-    compute_scores,
-    draw_pictures,
+    compute_logits,
+    draw_images,
     make_checkpoint,
     make_network,
     write_checkpoint,
@@ -104,8 +104,8 @@ def test_export_is_what_its_name_says(
     tmp_path: Path, version: str, backend: str, pooling_type: str, image_size: int
 ) -> None:
     network = make_network(version, image_size, pooling_type)
-    inputs = draw_pictures(image_size)[:15]
-    expected = compute_scores(network, inputs)
+    inputs = draw_images(image_size)[:15]
+    expected = compute_logits(network, inputs)
     assert len(set(expected.argmax(axis=1))) > 5  # else the comparison would mean little
 
     export = export_network(change_pooling(network, pooling_of_backend(pooling_type, backend)), backend)
@@ -143,7 +143,7 @@ def test_export_is_what_its_name_says(
 
 def test_promises_are_those_of_the_readme() -> None:
     assert list(BACKENDS) == BACKENDS_OF_TEST
-    assert {name: promise.opset for name, promise in PROMISES.items()} == OPSETS
+    assert {name: spec.opset for name, spec in SPECS.items()} == OPSETS
 
 
 def test_strict_file_refuses_another_batch() -> None:
@@ -162,9 +162,9 @@ def test_falls_back_to_torchscript_and_says_why(monkeypatch: pytest.MonkeyPatch)
     assert "TorchScript" in export.exporter
     assert "Hardmax" in export.fallback_reason
     assert_opset_is_true(export.model, 12)
-    inputs = draw_pictures(64)[:5]
+    inputs = draw_images(64)[:5]
     found = run_onnxruntime(export.model.SerializeToString(), inputs.numpy())
-    assert np.abs(found - compute_scores(network, inputs)).max() < BOUND
+    assert np.abs(found - compute_logits(network, inputs)).max() < BOUND
 
 
 def make_model(nodes: list[onnx.NodeProto], opset: int, tensors: dict[str, np.ndarray]) -> onnx.ModelProto:
@@ -197,24 +197,24 @@ def test_structure_check_refuses_what_the_opset_does_not_have(
 ) -> None:
     tensors = {"axes": np.array([2, 3]), "shape": np.array([-1, 1024])}
     with pytest.raises(KanjinetError, match=message):
-        check_structure(make_model(nodes, opset, tensors), Promise(12, True, False), 32, 1024)
+        check_structure(make_model(nodes, opset, tensors), ExportSpec(12, True, False), 32, 1024)
 
 
 def test_structure_check_accepts_and_refuses_batch_and_side_file() -> None:
     model = make_model([FLATTEN], 12, {})
-    check_structure(model, Promise(12, True, False), 32, 1024)
+    check_structure(model, ExportSpec(12, True, False), 32, 1024)
     with pytest.raises(KanjinetError, match="expected"):
-        check_structure(model, Promise(12, False, False), 32, 1024)
+        check_structure(model, ExportSpec(12, False, False), 32, 1024)
     with pytest.raises(KanjinetError, match="expected"):
-        check_structure(model, Promise(12, True, False), 48, 1024)
+        check_structure(model, ExportSpec(12, True, False), 48, 1024)
 
 
 @pytest.mark.parametrize("damage", ["classifier.0.bias", "nan"])
 def test_engine_check_refuses_other_scores(damage: str) -> None:
     network = make_network("1.0", 32)
-    inputs = draw_pictures(32)[:5].numpy()
+    inputs = draw_images(32)[:5].numpy()
     content = export_network(change_pooling(network, "fixed_avg"), "strict").model.SerializeToString()
-    reference = compute_scores(network, torch.from_numpy(inputs))
+    reference = compute_logits(network, torch.from_numpy(inputs))
     compare_engines(content, reference, inputs, dynamic_batch=False)
     reference[2, 7] = np.nan if damage == "nan" else reference[2, 7] + 0.01
     with pytest.raises(KanjinetError, match="differ from PyTorch"):
@@ -224,7 +224,7 @@ def test_engine_check_refuses_other_scores(damage: str) -> None:
 def run_main(monkeypatch: pytest.MonkeyPatch, *options: object) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(sys, "argv", ["convert_to_onnx.py", *map(str, options)])
-        patch.setattr(check_inputs, "NUM_PICTURES", 64)  # only the test that starts the script compares on all
+        patch.setattr(check_inputs, "NUM_IMAGES", 64)  # only the test that starts the script compares on all
         convert_to_onnx.main()
 
 
@@ -289,9 +289,9 @@ def test_pooling_that_changes_the_network_is_measured_and_named(
     run_main(monkeypatch, *options, "--pooling-type", "avg_2x2", "--onnx-path", tmp_path / "spread.onnx")
     assert "computes the same" in capsys.readouterr().out
     network = make_network("2.1", 32)
-    inputs = draw_pictures(32)[:1]
+    inputs = draw_images(32)[:1]
     found = run_onnxruntime((tmp_path / "spread.onnx").read_bytes(), inputs.numpy())
-    assert np.abs(found - compute_scores(network, inputs)).max() < BOUND
+    assert np.abs(found - compute_logits(network, inputs)).max() < BOUND
     assert (tmp_path / "spread_mapping.json").is_file()
 
 
@@ -359,12 +359,12 @@ def test_failed_check_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("backend", BACKENDS_OF_TEST)
-def test_quantised_file_is_small_and_reads_the_same_in_both_engines(
+def test_quantized_file_is_small_and_reads_the_same_in_both_engines(
     workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], backend: str
 ) -> None:
     checkpoint = write_checkpoint(tmp_path / "m.pth")
     # random weights are far more sensitive than trained ones
-    monkeypatch.setitem(verification.LEAST_AGREEMENT, "int8", 0.2)
+    monkeypatch.setitem(verification.MIN_AGREEMENT, "int8", 0.2)
     options = ("--quantize", "int8", "--data-dir", workplace / "dataset")
     run_main(monkeypatch, "--model-path", checkpoint, "--target-backend", backend, *options)
     path = tmp_path / f"kanji_model_etl9g_64x64_3036classes_{backend}_int8.onnx"
@@ -379,10 +379,10 @@ def test_quantised_file_is_small_and_reads_the_same_in_both_engines(
     assert mapping["model_info"]["opset"] == 13
     assert mapping["model_info"]["quantization"].startswith("int8")
 
-    inputs = draw_pictures(64).numpy()
-    expected = compute_scores(make_network(), draw_pictures(64))
+    inputs = draw_images(64).numpy()
+    expected = compute_logits(make_network(), draw_images(64))
     content, run_in_tract = path.read_bytes(), load_tract(path, (1, 1, 64, 64))
-    for run in (lambda picture: run_onnxruntime(content, picture), run_in_tract):
+    for run in (lambda image: run_onnxruntime(content, image), run_in_tract):
         found = np.concatenate([run(inputs[i : i + 1]) for i in range(len(inputs))])
         assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.85
 
@@ -404,7 +404,7 @@ def test_weights_of_fewer_bits_are_small_and_of_the_backend_s_opset(
     correlation: float,
 ) -> None:
     checkpoint = write_checkpoint(tmp_path / "m.pth")
-    monkeypatch.setitem(verification.LEAST_AGREEMENT, quantization, 0.5)  # random weights are more sensitive
+    monkeypatch.setitem(verification.MIN_AGREEMENT, quantization, 0.5)  # random weights are more sensitive
     options = ("--target-backend", backend, "--quantize", quantization, "--data-dir", tmp_path)
     run_main(monkeypatch, "--model-path", checkpoint, *options)
     path = tmp_path / f"kanji_model_etl9g_64x64_3036classes_{backend}_{quantization}.onnx"
@@ -416,10 +416,10 @@ def test_weights_of_fewer_bits_are_small_and_of_the_backend_s_opset(
     }
     large = [each.data_type for each in model.graph.initializer if np.prod(each.dims) > 3036]
     assert set(large) == {TensorProto.INT8 if quantization == "int8-weights" else TensorProto.FLOAT16}
-    inputs = draw_pictures(64).numpy()
-    expected = compute_scores(make_network(), draw_pictures(64))
+    inputs = draw_images(64).numpy()
+    expected = compute_logits(make_network(), draw_images(64))
     content, run_in_tract = path.read_bytes(), load_tract(path, (1, 1, 64, 64))
-    for run in (lambda picture: run_onnxruntime(content, picture), run_in_tract):
+    for run in (lambda image: run_onnxruntime(content, image), run_in_tract):
         found = np.concatenate([run(inputs[i : i + 1]) for i in range(len(inputs))])
         assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > correlation
 
@@ -432,9 +432,9 @@ def test_large_layers_are_divided_where_an_engine_would_not_fold_their_weights()
     assert (
         collections.Counter(node.op_type for node in divided.graph.node)["Gemm"] == 5
     )  # 512 x 1024 and 4 of 1024 x 759
-    inputs = draw_pictures(32)[:1]
+    inputs = draw_images(32)[:1]
     found = run_onnxruntime(divided.SerializeToString(), inputs.numpy())
-    assert np.abs(found - compute_scores(network, inputs)).max() < BOUND
+    assert np.abs(found - compute_logits(network, inputs)).max() < BOUND
 
 
 def test_a_nearly_dead_activation_does_not_overflow_the_bias() -> None:
@@ -462,7 +462,7 @@ def test_a_nearly_dead_activation_does_not_overflow_the_bias() -> None:
     assert np.abs(found - [3.0, -5.0]).max() < 0.05
 
 
-def test_quantised_file_that_reads_otherwise_is_refused(
+def test_quantized_file_that_reads_otherwise_is_refused(
     workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = write_checkpoint(tmp_path / "m.pth")
@@ -480,7 +480,7 @@ def test_a_safetensors_file_is_exported_as_its_checkpoint_is(tmp_path: Path, mon
     assert (tmp_path / "m.pth.onnx").read_bytes() == (tmp_path / "m.safetensors.onnx").read_bytes()
 
 
-def test_quantisation_without_training_pictures_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quantization_without_training_images_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = write_checkpoint(tmp_path / "m.pth")
     with pytest.raises(KanjinetError, match="no prepared dataset"):
         run_main(

@@ -15,7 +15,7 @@ from tests.faults.injector import READING, WRITING, Fault
 from tests.faults.stages import OUT, STAGES, FaultError, Workshop
 
 TrialFunction = Callable[[Workshop, str, random.Random], int]  # returns how many faults struck
-MOST_KILLS = 3  # of one run, one after the other, before it may finish
+MAX_KILLS = 3  # of one run, one after the other, before it may finish
 CLOCK_JUMPS_S = (0.0, -40 * 365 * 86400.0, 86400.0, -3600.0)
 IMPOSSIBLE_TIMES_S = (0, 4102444800)  # 1970 and 2100
 
@@ -78,10 +78,10 @@ def kill_at_moment(workshop: Workshop, stage: str, rng: random.Random) -> int:
 
 
 def kill_again_and_again(workshop: Workshop, stage: str, rng: random.Random) -> int:
-    """SIGKILL after a random time, MOST_KILLS times, to the run and its reruns."""
+    """SIGKILL after a random time, MAX_KILLS times, to the run and its reruns."""
     with workshop.trial(stage) as trial:
         kills = 0
-        for number in range(MOST_KILLS):
+        for number in range(MAX_KILLS):
             kill_after_s = rng.uniform(0, time_stage(workshop, stage))
             kills += trial.run(kill_after_s=kill_after_s, is_rerun=number > 0).status == -9
         trial.finish()
@@ -127,7 +127,7 @@ def remove_folder(workshop: Workshop, stage: str, rng: random.Random) -> int:
     at = rng.randint(1, count_operations(workshop, stage))
     with workshop.trial(stage) as trial:
         outcome = trial.run(fault=Fault(str(trial.out), "vanish", at))
-        if outcome.status:  # it may be made anew at once, or removed after the last file was written
+        if outcome.status:  # it may be made again at once, or removed after the last file was written
             trial.expect_refusal(outcome, OUT)
         trial.restore()
         trial.finish()
@@ -283,7 +283,7 @@ READERS = tuple(stage for stage, described in STAGES.items() if described.reads)
 KINDS = (
     Kind("kills", "SIGKILL at a file operation", kill_at_operation, EVERY),
     Kind("kills", "SIGKILL at a moment", kill_at_moment, ("sample", "prepare", "train", "onnx", "safetensors")),
-    Kind("kills", f"SIGKILL {MOST_KILLS} times in a row", kill_again_and_again, RESUMABLE),
+    Kind("kills", f"SIGKILL {MAX_KILLS} times in a row", kill_again_and_again, RESUMABLE),
     Kind("kills", "SIGKILL of a worker", kill_worker, ("sample", "prepare")),
     Kind("disk", "ENOSPC or EIO at a file operation", fail_operation, EVERY),
     Kind("disk", "read-only from a file operation on", turn_read_only, EVERY),

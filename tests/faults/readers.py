@@ -64,8 +64,8 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
 def read_onnx(inputs: Path) -> Any:
     recognizer = load_recognizer(inputs / "model.onnx")
     size = recognizer.image_size
-    scores = recognizer.compute_scores(np.arange(size * size, dtype=np.uint32).astype(np.uint8).reshape(1, size, size))
-    return {**vars(recognizer), "run": None, "path": None, "scores": scores.tolist()}
+    logits = recognizer.compute_logits(np.arange(size * size, dtype=np.uint32).astype(np.uint8).reshape(1, size, size))
+    return {**vars(recognizer), "run": None, "path": None, "logits": logits.tolist()}
 
 
 def read_history(inputs: Path) -> Any:

@@ -65,7 +65,7 @@ def test_both_formats_carry_the_same_checksum_of_weights_by_its_definition(files
 
 
 def test_the_same_network_gives_the_same_bytes(files: Path) -> None:
-    """The package safetensors itself orders a header's metadata anew each time."""
+    """The package safetensors itself orders a header's metadata again each time."""
     contents = {serialize_checkpoint(make_checkpoint("1.0", 32), files / "m.pth") for _ in range(3)}
     assert contents == {(files / "m.safetensors").read_bytes()}
 

@@ -25,14 +25,14 @@ from kanjinet.classes import CLASS_TABLE_SHA256
 from kanjinet.data import etl9g
 from kanjinet.data.dataset import ChunkInfo, Labels, read_chunk, read_chunk_infos, read_dataset_info, write_chunk
 from kanjinet.data.drawings import read_drawings
-from kanjinet.data.image_files import MAX_SIDE, read_picture
+from kanjinet.data.image_files import MAX_SIDE, read_image
 from kanjinet.data.splits import check_split_rule
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import load_recognizer
 from kanjinet.storage.checkpoint import load_checkpoint
-from kanjinet.storage.files import LARGEST_JSON_BYTES, read_json, replace_on_success, write_json
+from kanjinet.storage.files import MAX_JSON_BYTES, read_json, replace_on_success, write_json
 from kanjinet.storage.locks import LOCK_NAME, lock_folder
-from kanjinet.storage.zip_files import LARGEST_UNPACKED_BYTES
+from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES
 from kanjinet.training.history import PROGRESS_NAME, read_training_epochs
 from tests.conftest import ROOT, run_script
 from tests.data.test_image_files import png_of_nothing
@@ -40,7 +40,7 @@ from tests.random_checkpoint import TRAINING, make_checkpoint, write_checkpoint
 from tests.sample_files import write_file
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
-LARGEST_GROWTH_MIB = 100  # of a process that reads the bombs, beyond what the same process takes without them
+MAX_GROWTH_MIB = 100  # of a process that reads the bombs, beyond what the same process takes without them
 CHUNK = "etl9g_dataset_chunk_01.npz"
 Member = tuple[str, bytes]
 
@@ -207,7 +207,7 @@ def test_numbers_without_end_in_a_description_are_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "content", [b"9" * 5000, b"[" * 200_000, b"{" + b" " * LARGEST_JSON_BYTES + b"}"], ids=lambda content: content[:3]
+    "content", [b"9" * 5000, b"[" * 200_000, b"{" + b" " * MAX_JSON_BYTES + b"}"], ids=lambda content: content[:3]
 )
 def test_json_of_any_size_and_depth_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.json").write_bytes(content)
@@ -387,7 +387,7 @@ def test_contradictory_onnx_files_are_refused(tmp_path: Path, properties: dict[s
     [{"split": "none"}, {"seed": -1}, {"seed": 1 << 32}, {"seed": "0"}, {"sample_limit": 0}, {"dataset_sha256": None}],
     ids=str,
 )
-def test_models_that_do_not_say_how_their_pictures_were_divided_are_refused(change: dict[str, Any]) -> None:
+def test_models_that_do_not_say_how_their_images_were_divided_are_refused(change: dict[str, Any]) -> None:
     check_split_rule(TRAINING, Path("m.onnx"))
     with pytest.raises(KanjinetError, match=r"m\.onnx: does not say how"):
         check_split_rule(TRAINING | change, Path("m.onnx"))
@@ -397,7 +397,7 @@ def test_evaluation_refuses_a_model_that_says_nothing_of_its_training(workplace:
     path = make_onnx(tmp_path, [IDENTITY])
     done = run_script(["evaluate_model.py", "--model", path, "--output-dir", tmp_path / "out"], workplace, check=False)
     assert done.stderr.startswith("error: ")
-    assert "m.onnx: does not say how the pictures of its training were divided" in done.stderr
+    assert "m.onnx: does not say how the images of its training were divided" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -411,42 +411,42 @@ def test_onnx_files_that_compute_something_else_are_refused(tmp_path: Path) -> N
     ):
         recognizer = load_recognizer(make_onnx(tmp_path, nodes))
         with pytest.raises(KanjinetError, match=r"m\.onnx: (does not answer|onnxruntime cannot run it)") as error:
-            recognizer.compute_scores(np.zeros((1, 64, 64), np.uint8))
+            recognizer.compute_logits(np.zeros((1, 64, 64), np.uint8))
         assert_one_line(error)
     constant = helper.make_node("Constant", [], ["output"], value_floats=[1.0])
-    with pytest.raises(KanjinetError, match="takes no pictures"):
+    with pytest.raises(KanjinetError, match="takes no images"):
         load_recognizer(make_onnx(tmp_path, [constant], inputs=0))
 
 
-# Pictures
+# Images
 
 
 @pytest.mark.parametrize("size", [(MAX_SIDE + 1, 1), (1, MAX_SIDE + 1)])
 def test_threads_of_pixels_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(KanjinetError, match=f"sides of more than {MAX_SIDE:,}"):
-        read_picture(io.BytesIO(png_of_nothing(*size)), "thread")
+        read_image(io.BytesIO(png_of_nothing(*size)), "thread")
 
 
-def test_pictures_that_are_gone_over_without_end_are_refused() -> None:
+def test_images_that_are_gone_over_without_end_are_refused() -> None:
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)).save(
         file, "JPEG", progressive=True
     )
     content = file.getvalue()
     assert 2 < content.count(b"\xff\xda") < 20
-    trailing = b"\xff\xda" * 1000  # a video, say, after the picture's end
-    assert read_picture(io.BytesIO(content + trailing), "x").shape == (40, 40)
+    trailing = b"\xff\xda" * 1000  # a video, say, after the image's end
+    assert read_image(io.BytesIO(content + trailing), "x").shape == (40, 40)
     last_scan = content[content.rindex(b"\xff\xda") : -2]
     with pytest.raises(KanjinetError, match="more than 100 scans"):
-        read_picture(io.BytesIO(content[:-2] + last_scan * 100 + content[-2:]), "x")
+        read_image(io.BytesIO(content[:-2] + last_scan * 100 + content[-2:]), "x")
 
 
 @POSIX
 @pytest.mark.parametrize("name", ["pipe.png", "/dev/zero"])
-def test_pictures_that_never_end_are_refused(tmp_path: Path, name: str) -> None:
+def test_images_that_never_end_are_refused(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(KanjinetError, match="a pipe or a device where a file is needed"):
-        read_picture(tmp_path / name, name)
+        read_image(tmp_path / name, name)
 
 
 def test_gigantic_files_are_refused_by_their_length(tmp_path: Path) -> None:
@@ -454,14 +454,14 @@ def test_gigantic_files_are_refused_by_their_length(tmp_path: Path) -> None:
         file.write(b"RIFF\xff\xff\xff\x7fWEBPVP8L")
         file.truncate(1 << 40)  # takes no room on the disk
     with pytest.raises(KanjinetError, match="more than 400 MB"):
-        read_picture(tmp_path / "x.webp", "x.webp")
+        read_image(tmp_path / "x.webp", "x.webp")
 
 
 # Bombs: what they would unpack to never gets into the memory
 
 
 def write_bombs(folder: Path) -> None:
-    unpacked = bytes(LARGEST_UNPACKED_BYTES + 1)
+    unpacked = bytes(MAX_UNPACKED_BYTES + 1)
     (folder / "chunk.npz").write_bytes(pack([("y.npy", promise_array(describe_array("'|u1'", "(3,)"), unpacked))]))
     (folder / "header.npz").write_bytes(pack([("y.npy", b"\x93NUMPY\2\0" + struct.pack("<L", 1 << 31) + unpacked)]))
     with zipfile.ZipFile(write_checkpoint(folder / "m.pth", "1.0", 32)) as archive:
@@ -480,7 +480,7 @@ def write_bombs(folder: Path) -> None:
 
 
 def png_with_text(text: bytes) -> bytes:
-    """A picture of one pixel with a compressed comment."""
+    """An image of one pixel with a compressed comment."""
     file = io.BytesIO()
     Image.new("L", (1, 1)).save(file, "PNG")
     comment = b"zTXtComment\0\0" + zlib.compress(text, 9)
@@ -498,7 +498,7 @@ from kanjinet.data.dataset import ChunkInfo, read_chunk
 from kanjinet.data.drawings import read_drawings
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import read_json
-from kanjinet.data.image_files import read_picture
+from kanjinet.data.image_files import read_image
 from kanjinet.storage.safetensors_file import load_safetensors
 import safetensors
 load_checkpoint(Path("m.pth"))
@@ -514,7 +514,7 @@ readers = {
     ".pth": [load_checkpoint],
     ".json": [lambda path: read_json(path, "do this")],
     ".safetensors": [load_safetensors],
-    ".png": [lambda path: read_picture(path, "x")],
+    ".png": [lambda path: read_image(path, "x")],
 }
 for path in sorted(Path().iterdir()):
     for read in readers.get(path.suffix, ()) if path.name not in ("m.pth", "etl9g_dataset_chunk_01.npz") else ():
@@ -546,4 +546,4 @@ def test_bombs_do_not_go_off(tmp_path: Path) -> None:
     for line in lines:
         assert line.startswith("refused") or "text.png" in line, line
         assert len(line) < 600
-    assert int(last.split()[1]) < LARGEST_GROWTH_MIB, done.stdout
+    assert int(last.split()[1]) < MAX_GROWTH_MIB, done.stdout

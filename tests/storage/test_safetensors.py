@@ -16,7 +16,7 @@ from kanjinet.contract import CONTRACTS
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.checkpoint import load_checkpoint
 from kanjinet.storage.safetensors_file import compare_tensors, load_safetensors, serialize_checkpoint
-from tests.random_checkpoint import TRAINING, compute_scores, draw_pictures, make_checkpoint, write_checkpoint
+from tests.random_checkpoint import TRAINING, compute_logits, draw_images, make_checkpoint, write_checkpoint
 
 NUMPY_TYPES = {"F32": np.float32, "I64": np.int64}
 NAME = "kanji_model_etl9g_32x32_3036classes.safetensors"
@@ -91,8 +91,8 @@ def test_network_is_rebuilt_from_the_file_alone(tmp_path: Path, content: bytes) 
     (tmp_path / "m.safetensors").write_bytes(content)
     loaded, original = load_safetensors(tmp_path / "m.safetensors"), make_checkpoint("2.1", 32)
     assert replace(loaded, model=original.model) == original
-    inputs = draw_pictures(32)[:8]
-    np.testing.assert_array_equal(compute_scores(loaded.model, inputs), compute_scores(original.model, inputs))
+    inputs = draw_images(32)[:8]
+    np.testing.assert_array_equal(compute_logits(loaded.model, inputs), compute_logits(original.model, inputs))
 
 
 def test_shared_and_strided_tensors_survive(tmp_path: Path) -> None:

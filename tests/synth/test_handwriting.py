@@ -257,9 +257,9 @@ def test_a_stranger_to_the_cell_is_a_fragment_and_a_part_of_the_character_is_not
 
 
 def test_contact_sheet(copybook):
-    picture = draw_contact_sheet(copybook, 0, 0.5)
-    assert picture.dtype == np.uint8 and picture.shape[1] == 16 * 128 and picture.shape[0] % 127 == 0
-    assert (picture < 128).mean() > 0.01
+    image = draw_contact_sheet(copybook, 0, 0.5)
+    assert image.dtype == np.uint8 and image.shape[1] == 16 * 128 and image.shape[0] % 127 == 0
+    assert (image < 128).mean() > 0.01
 
 
 def test_every_character_can_be_written(copybook):

@@ -124,10 +124,10 @@ def test_finished_files_are_kept_and_those_of_other_options_are_not(sample, tmp_
 
 def test_sheets_are_of_different_hands(sample):
     records = read(sample[0] / "ETL9G" / "ETL9G_01")
-    pictures = collections.defaultdict(set)
+    images = collections.defaultdict(set)
     for record in records:
-        pictures[record[1]].add(record[-2])
-    assert all(len(found) == 2 for found in pictures.values())
+        images[record[1]].add(record[-2])
+    assert all(len(found) == 2 for found in images.values())
 
 
 def test_seed_and_difficulty_change_the_bytes():

@@ -34,9 +34,9 @@ def draw(wanted: FreshSets, epochs: list[int]) -> list[torch.Tensor]:
     return found
 
 
-def test_every_epoch_has_new_pictures_which_seed_and_epoch_decide() -> None:
+def test_every_epoch_has_new_images_which_seed_and_epoch_decide() -> None:
     first, second, again = draw(WANTED, [0, 1, 0])
-    assert all(picture.any() for picture in first)
+    assert all(image.any() for image in first)
     assert torch.equal(first, again)
     assert not (first == second).flatten(1).all(1).any()
     (other,) = draw(replace(WANTED, seed=4), [0])
@@ -75,7 +75,7 @@ def test_a_sheet_that_is_copied_leaves_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("synthetic", "fresh_sets"), [(True, None), (False, None), (False, 3)])
-def test_the_licence_names_what_was_learnt_from(synthetic: bool, fresh_sets: int | None) -> None:
+def test_the_license_names_what_was_learnt_from(synthetic: bool, fresh_sets: int | None) -> None:
     model = LightweightKanjiNet(ModelConfig.preset("1.0", 32))
     checkpoint = Checkpoint(model, NORMALIZE, synthetic, {"fresh_sets": fresh_sets}, "0" * 64)
     text = describe_model(checkpoint, Path("model.pth"))["license"]

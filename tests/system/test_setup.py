@@ -392,7 +392,7 @@ import json, pathlib
 folder = pathlib.Path("demo/evaluation")
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "evaluation.json").write_text(json.dumps({"top1": 0.712}))
-(folder / "predictions.png").write_bytes(b"picture")
+(folder / "predictions.png").write_bytes(b"image")
 """
 
 

@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 
 import make_sample_etl9g
-from kanjinet.data.image_files import list_labelled_pictures
+from kanjinet.data.image_files import list_labeled_images
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, load_recognizer
 from kanjinet.storage.checkpoint import describe_environment
 from kanjinet.storage.files import read_json, write_json
 from kanjinet.storage.safetensors_file import load_trained_network
 from kanjinet.system.packages import read_requirements
 from tests.conftest import ROOT, run_script
-from tests.evaluation.test_recognize import write_picture
+from tests.evaluation.test_recognize import write_image
 
 SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -43,12 +43,12 @@ def run_in_console(command: list[str | Path], encoding: str) -> subprocess.Compl
 def test_no_console_is_too_poor_for_a_character_or_a_path(tmp_path: Path, encoding: str) -> None:
     folder = tmp_path / "絵 한글 😀 ä"  # no code page has all of these
     folder.mkdir()
-    write_picture(folder / "田.png", "田")
+    write_image(folder / "田.png", "田")
     (folder / "한.png").write_bytes(b"")
     done = run_in_console(["recognize_kanji.py", folder], encoding)
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr
-    assert b"1 of 2 pictures could not be read" in done.stderr
+    assert b"1 of 2 images could not be read" in done.stderr
     name = encoding.partition(":")[0]
     assert "田".encode(name, "backslashreplace") in done.stdout
     assert str(folder).encode(name, "backslashreplace") in done.stderr
@@ -141,16 +141,16 @@ def test_folders_that_differ_in_case_alone_are_both_read(tmp_path: Path) -> None
     for name in ("U+7530/a.png", "u+7530/A.PNG", "7530/a.png", "田/b.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = list_labelled_pictures(tmp_path)
+    found = list_labeled_images(tmp_path)
     assert len(found.paths) == sum(path.is_file() for path in tmp_path.rglob("*"))  # where they are one, 3, not 4
     assert set(found.classes.tolist()) == {2080}
 
 
-def test_explained_pictures_never_collide_and_always_have_room(tmp_path: Path) -> None:
+def test_explained_images_never_collide_and_always_have_room(tmp_path: Path) -> None:
     folder = tmp_path / "a folder"
     folder.mkdir()
     for name in ("a.png", "b.png", "CON .png", "字" * 83 + ".png"):  # 249 bytes and the ending
-        write_picture(folder / name, "田")
+        write_image(folder / name, "田")
     done = run_script(["recognize_kanji.py", folder, folder / "a.png", "--explain", tmp_path / "seen"], tmp_path)
     assert done.stdout.count("田") >= 5
     names = [path.name for path in (tmp_path / "seen").iterdir()]
@@ -159,7 +159,7 @@ def test_explained_pictures_never_collide_and_always_have_room(tmp_path: Path) -
 
 
 def test_patterns_that_no_shell_expanded(tmp_path: Path) -> None:
-    write_picture(tmp_path / "田 [1].png", "田")
+    write_image(tmp_path / "田 [1].png", "田")
     for pattern in ("*.png", "**.png", "田 *"):
         assert "田 [1].png" in run_script(["recognize_kanji.py", pattern], tmp_path).stdout
     refused = run_script(["recognize_kanji.py", "***.gif"], tmp_path, check=False)
@@ -168,9 +168,9 @@ def test_patterns_that_no_shell_expanded(tmp_path: Path) -> None:
 
 
 def test_links_that_lead_round_in_a_circle(tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     (folder / "田").mkdir(parents=True)
-    write_picture(folder / "田" / "1.png", "田")
+    write_image(folder / "田" / "1.png", "田")
     (folder / "田" / "loop.png").symlink_to("loop.png")
     (folder / "田" / "up").symlink_to(folder, target_is_directory=True)
     (folder / "7530").symlink_to("7530", target_is_directory=True)
@@ -178,7 +178,7 @@ def test_links_that_lead_round_in_a_circle(tmp_path: Path) -> None:
     done = run_script(["recognize_kanji.py", folder / "田"], tmp_path)
     assert done.stdout.count(".png") == 2
     done = run_script(["evaluate_model.py", "--model", PRETRAINED_PATH, "--images", folder], tmp_path)
-    assert "of 2 pictures" in done.stdout
+    assert "of 2 images" in done.stdout
     refused = run_script(["recognize_kanji.py", folder / "田" / "loop.png"], tmp_path, check=False)
     assert refused.returncode == 1
     assert refused.stderr.startswith("error: ")

@@ -1,4 +1,4 @@
-"""Variation of training pictures: what it does to strokes, and its arithmetic against PyTorch's own layers."""
+"""Variation of training images: what it does to strokes, and its arithmetic against PyTorch's own layers."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from kanjinet.training.augmentation import (
 
 
 @pytest.mark.parametrize("size", [32, 33, 64])
-def test_neighbourhoods_are_those_of_the_pooling_layers(size: int) -> None:
+def test_neighborhoods_are_those_of_the_pooling_layers(size: int) -> None:
     images = torch.randn(5, 1, size, size, generator=torch.Generator().manual_seed(size))
     assert torch.equal(dilate(images), F.max_pool2d(images, 3, 1, 1))
     torch.testing.assert_close(blur(images), F.avg_pool2d(images, 5, 1, 2))
@@ -41,7 +41,7 @@ def test_resampling_by_matrices_is_that_of_pytorch(size: int, mode: str) -> None
     torch.testing.assert_close(matrix @ images @ matrix.T, F.interpolate(images, size, mode=mode))
 
 
-def test_noise_is_normal_and_different_in_each_picture() -> None:
+def test_noise_is_normal_and_different_in_each_image() -> None:
     torch.manual_seed(0)
     noise = make_noise(torch.zeros(64, 1, 32, 32)).flatten(1)
     assert noise.mean().item() == pytest.approx(0, abs=0.05)
@@ -49,7 +49,7 @@ def test_noise_is_normal_and_different_in_each_picture() -> None:
     assert (torch.corrcoef(noise) - torch.eye(64)).abs().max() < 0.2
 
 
-def test_a_share_of_the_pictures_is_coarse() -> None:
+def test_a_share_of_the_images_is_coarse() -> None:
     images = torch.rand(40, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     calm = Augmentation(rotation_deg=0, shear=0, scale=0, shift=0, elastic=0, widen=0, narrow=0, contrast=0)
     varied = replace(calm, coarse=0.25, halo=0, noise=0, gain=0)(images)
@@ -58,31 +58,31 @@ def test_a_share_of_the_pictures_is_coarse() -> None:
 
 
 def test_variation_moves_ink_but_keeps_its_range_and_most_of_it() -> None:
-    pictures = torch.zeros(64, 1, 64, 64)
-    pictures[:, :, 20:44, 20:44] = 1
+    images = torch.zeros(64, 1, 64, 64)
+    images[:, :, 20:44, 20:44] = 1
     torch.manual_seed(0)
-    varied = Augmentation()(pictures)
-    assert varied.shape == pictures.shape
+    varied = Augmentation()(images)
+    assert varied.shape == images.shape
     assert 0 <= varied.min()
     assert varied.max() <= 1
-    assert (varied[0] - varied[1]).abs().max() > 0.5  # each picture in its own way
+    assert (varied[0] - varied[1]).abs().max() > 0.5  # each image in its own way
 
     def find_least_overlap(varied: torch.Tensor) -> float:
-        return ((varied * pictures).sum(dim=(1, 2, 3)) / pictures.sum(dim=(1, 2, 3))).min().item()
+        return ((varied * images).sum(dim=(1, 2, 3)) / images.sum(dim=(1, 2, 3))).min().item()
 
     assert find_least_overlap(varied) > 0.4  # narrowing alone may take 2 of these 24 pixels at each side: 31 %
     torch.manual_seed(0)
-    assert find_least_overlap(Augmentation(narrow=0)(pictures)) > 0.5
+    assert find_least_overlap(Augmentation(narrow=0)(images)) > 0.5
 
 
 def draw_line(width: int) -> torch.Tensor:
-    picture = torch.zeros(1, 1, 64, 64)
-    picture[:, :, 8:56, 30 : 30 + width] = 0.8
-    return picture
+    image = torch.zeros(1, 1, 64, 64)
+    image[:, :, 8:56, 30 : 30 + width] = 0.8
+    return image
 
 
-def count_width(picture: torch.Tensor) -> int:
-    return int((picture[0, 32] > 0.4).sum())
+def count_width(image: torch.Tensor) -> int:
+    return int((image[0, 32] > 0.4).sum())
 
 
 def test_strokes_become_wider_and_narrower_and_keep_their_darkness() -> None:
@@ -90,7 +90,7 @@ def test_strokes_become_wider_and_narrower_and_keep_their_darkness() -> None:
     widening = torch.tensor([1.0, 0.0, 0.0, 0.0]).view(4, 1, 1, 1)
     narrowing = torch.tensor([0.0, 0.0, 1.0, 1.0]).view(4, 1, 1, 1)
     changed = change_width(images, widening, narrowing)
-    assert [count_width(picture) for picture in changed] == [6, 4, 2, 5]  # 2 pixels a side at most
+    assert [count_width(image) for image in changed] == [6, 4, 2, 5]  # 2 pixels a side at most
     assert changed.amax((1, 2, 3)).tolist() == pytest.approx([0.8] * 4)
 
 
@@ -104,7 +104,7 @@ def test_stroke_width_is_measured(width: int) -> None:
     assert measure_widths(draw_line(width)).item() == pytest.approx(width, rel=0.2)
 
 
-def test_coarse_pictures_have_fewer_distinct_columns_and_the_same_darkness() -> None:
+def test_coarse_images_have_fewer_distinct_columns_and_the_same_darkness() -> None:
     image = torch.rand(1, 1, 64, 64) * 0.5
     torch.manual_seed(1)
     drawn = [make_coarse(image) for _ in range(8)]
@@ -115,7 +115,7 @@ def test_coarse_pictures_have_fewer_distinct_columns_and_the_same_darkness() -> 
     assert max(roughness) < image.diff(dim=3).abs().mean() / 2
 
 
-def test_faint_pictures_stay_as_faint_as_they_were() -> None:
+def test_faint_images_stay_as_faint_as_they_were() -> None:
     images = torch.zeros(64, 1, 32, 32)
     images[:, :, 8:24, 12:20] = 0.3  # as with --preprocess plain
     torch.manual_seed(0)
@@ -124,10 +124,10 @@ def test_faint_pictures_stay_as_faint_as_they_were() -> None:
     assert varied.amax() < 0.31
 
 
-def test_each_coarse_picture_has_its_own_number_of_pixels() -> None:
+def test_each_coarse_image_has_its_own_number_of_pixels() -> None:
     torch.manual_seed(0)
     coarse = make_coarse(torch.rand(64, 1, 64, 64))
-    distinct = {len(torch.unique(picture[0], dim=1).T) for picture in coarse}
+    distinct = {len(torch.unique(image[0], dim=1).T) for image in coarse}
     assert len(distinct & set(range(13, 39))) > 10  # those in squares
 
 

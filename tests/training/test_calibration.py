@@ -8,15 +8,15 @@ import torch
 
 from kanjinet.model import LightweightKanjiNet, ModelConfig
 from kanjinet.training.calibration import LEAST, MOST, calibrate, fit_temperature
-from kanjinet.training.trainer import Samples, compute_scores
+from kanjinet.training.trainer import Samples, compute_logits
 from tests.conftest import run_script
 
 
 def draw_samples(count: int, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores, and classes drawn from the probabilities that the scores mean at a temperature."""
+    """Scores, and classes drawn from the probabilities that the logits mean at a temperature."""
     rng = np.random.default_rng(0)
-    scores = torch.from_numpy(rng.normal(0, 3, (count, 100)))
-    return scores, torch.multinomial((scores / temperature).softmax(1), 1, generator=torch.manual_seed(0))[:, 0]
+    logits = torch.from_numpy(rng.normal(0, 3, (count, 100)))
+    return logits, torch.multinomial((logits / temperature).softmax(1), 1, generator=torch.manual_seed(0))[:, 0]
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
@@ -24,21 +24,21 @@ def test_the_temperature_of_drawn_answers_is_found(temperature: float) -> None:
     assert fit_temperature(*draw_samples(20_000, temperature)) == pytest.approx(temperature, rel=0.05)
 
 
-def test_pictures_that_are_all_read_do_not_make_a_network_certain() -> None:
-    scores = torch.full((2000, 100), 0.0)
-    scores[:, 7] = 10
+def test_images_that_are_all_read_do_not_make_a_network_certain() -> None:
+    logits = torch.full((2000, 100), 0.0)
+    logits[:, 7] = 10
     classes = torch.full((2000,), 7)
-    few, many = fit_temperature(scores[:20], classes[:20]), fit_temperature(scores, classes)
+    few, many = fit_temperature(logits[:20], classes[:20]), fit_temperature(logits, classes)
     assert LEAST < many < few < MOST
     for count, found in ((20, few), (2000, many)):  # as sure as that: (n + 1) / (n + 2), less what doubt gives the rest
-        confidence = (scores[0] / found).softmax(0)[7].item()
+        confidence = (logits[0] / found).softmax(0)[7].item()
         assert confidence == pytest.approx(1 - 0.99 / (count + 2), abs=1e-4)
 
 
 def test_a_network_that_reads_nothing_claims_nothing() -> None:
-    scores = torch.zeros(100, 100)
-    scores[:, 7] = 10
-    assert fit_temperature(scores, torch.full((100,), 8)) == pytest.approx(MOST, rel=1e-3)
+    logits = torch.zeros(100, 100)
+    logits[:, 7] = 10
+    assert fit_temperature(logits, torch.full((100,), 8)) == pytest.approx(MOST, rel=1e-3)
 
 
 @pytest.mark.parametrize("version", ["1.0", "3.0"])
@@ -47,21 +47,21 @@ def test_the_last_layer_takes_it_and_the_errors_are_those_of_the_test(version: s
     model = LightweightKanjiNet(ModelConfig.preset(version, 32)).eval()
     model.classifier[-1].weight.data *= 30  # sure of what it does not know
     images = torch.randint(0, 256, (40, 32, 32), dtype=torch.uint8)
-    before = compute_scores(model, images)
+    before = compute_logits(model, images)
     classes = before.argmax(1)
     classes[:10] = 0  # three quarters are right
     found = calibrate(model, Samples(images, classes), Samples(images, classes))
-    after = compute_scores(model, images)
+    after = compute_logits(model, images)
     assert found["samples"] == 40
     torch.testing.assert_close(after * found["value"], before, rtol=1e-4, atol=1e-4)
-    for scores, when in ((before, "before"), (after, "after")):
-        confidence, right = scores.softmax(1).max(1).values.double(), (scores.argmax(1) == classes).double()
+    for logits, when in ((before, "before"), (after, "after")):
+        confidence, right = logits.softmax(1).max(1).values.double(), (logits.argmax(1) == classes).double()
         bins = (confidence * 15).ceil()
         gaps = [(confidence - right)[bins == each].sum().abs().item() / 40 for each in bins.unique()]
         assert found[f"test_calibration_error_{when}"] == pytest.approx(sum(gaps), abs=1e-6)
 
 
-def test_a_network_is_calibrated_again_on_other_pictures(workplace: Path, tmp_path: Path) -> None:
+def test_a_network_is_calibrated_again_on_other_images(workplace: Path, tmp_path: Path) -> None:
     trained = workplace / "best_kanji_model.pth"
     command = ["calibrate_model.py", "--model-path", trained, "--data-dir", workplace / "dataset"]
     output = run_script([*command, "--output", "new.pth"], tmp_path).stdout

@@ -38,15 +38,15 @@ def test_corner_means_look_at_the_four_quarters_of_a_window() -> None:
 
 def test_residual_blocks_start_as_the_identity() -> None:
     block = ResidualBlock(16, 16, stride=1).eval()
-    pictures = torch.rand(2, 16, 8, 8)
-    assert torch.equal(block(pictures), pictures)
+    images = torch.rand(2, 16, 8, 8)
+    assert torch.equal(block(images), images)
 
 
 def test_discriminant_parts_classes_as_the_formula_for_two_says() -> None:
     rng = np.random.default_rng(0)
     spread = np.array([[2.0, 0.8], [0.8, 0.5]])
     points = np.concatenate([rng.multivariate_normal(mean, spread, 4000) for mean in ([0, 0], [1, 1])])
-    classes = np.repeat([0, 2], 4000)  # class 1 has no picture
+    classes = np.repeat([0, 2], 4000)  # class 1 has no image
     features = torch.from_numpy(points).float()
     weight, bias = discriminate(features, torch.from_numpy(classes), 3)
     pooled = (np.cov(points[:4000].T, bias=True) + np.cov(points[4000:].T, bias=True)) / 2
@@ -54,29 +54,29 @@ def test_discriminant_parts_classes_as_the_formula_for_two_says() -> None:
     direction = np.linalg.inv(shrunk) @ (points[4000:].mean(0) - points[:4000].mean(0))
     np.testing.assert_allclose((weight[2] - weight[0]).numpy(), direction, rtol=1e-3)
     middle = torch.from_numpy((points[4000:].mean(0) + points[:4000].mean(0)) / 2).float()
-    scores = weight @ middle + bias
-    assert scores[0].item() == pytest.approx(scores[2].item(), abs=1e-3)  # halfway: neither
+    logits = weight @ middle + bias
+    assert logits[0].item() == pytest.approx(logits[2].item(), abs=1e-3)  # halfway: neither
     assert weight[1].abs().max() < 1e-4 and bias[1].abs() < 1e-3
 
 
-def test_one_picture_of_each_class_gives_scores_of_a_usual_size() -> None:
+def test_one_image_of_each_class_gives_scores_of_a_usual_size() -> None:
     features = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
     weight, bias = discriminate(features, torch.arange(20), 3036)
-    scores = features @ weight.T + bias
-    assert (scores.argmax(1) == torch.arange(20)).all()
-    assert scores.abs().max() < 1000
+    logits = features @ weight.T + bias
+    assert (logits.argmax(1) == torch.arange(20)).all()
+    assert logits.abs().max() < 1000
 
 
 def test_two_factors_keep_the_scores_as_well_as_any_of_their_rank() -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(400, 12, generator=generator) @ torch.randn(12, 12, generator=generator)
     weight = torch.randn(30, 12, generator=generator)
-    scores = features @ weight.T
+    logits = features @ weight.T
     for rank in (3, 12):
         first, second = factorize(weight, features, rank)
         assert first.shape == (rank, 12) and second.shape == (30, rank)
-        lost = (features @ first.T @ second.T - scores).norm()
-        least = torch.linalg.svdvals(scores)[rank:].norm()  # what the best approximation of the scores loses
+        lost = (features @ first.T @ second.T - logits).norm()
+        least = torch.linalg.svdvals(logits)[rank:].norm()  # what the best approximation of the logits loses
         assert lost.item() == pytest.approx(least.item(), rel=1e-3, abs=0.05)
 
 

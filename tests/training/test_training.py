@@ -161,7 +161,7 @@ def test_a_run_ended_within_an_epoch_resumes_to_the_same_weights(workplace: Path
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 NO_LAUNCHER = pytest.mark.skipif(sys.platform == "win32", reason="PyTorch for Windows has no launcher's rendezvous")
-# Batch normalisation with fixed statistics, and nothing left to chance, so that sums alone differ in their order.
+# Batch normalization with fixed statistics, and nothing left to chance, so that sums alone differ in their order.
 TRAIN_EXACTLY = """
 import sys, torch
 from dataclasses import fields
@@ -232,9 +232,9 @@ def test_curves_are_drawn_and_written_for_tensorboard(workplace: Path, tmp_path:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     train(workplace, tmp_path, "--epochs", "2", "--tensorboard", str(tmp_path / "board"))
-    with Image.open(tmp_path / "training_curves.png") as picture:
-        assert picture.width > 1000
-        assert len(picture.convert("RGB").getcolors(1 << 20)) > 3  # more than axes
+    with Image.open(tmp_path / "training_curves.png") as image:
+        assert image.width > 1000
+        assert len(image.convert("RGB").getcolors(1 << 20)) > 3  # more than axes
     board = EventAccumulator(str(tmp_path / "board"))
     board.Reload()
     history = read_history(tmp_path)
@@ -288,7 +288,7 @@ def test_a_run_that_replaced_its_own_start_resumes(workplace: Path, tmp_path: Pa
     train(workplace, tmp_path, "--epochs", "1")
     start = ("--init-from", str(tmp_path / "best_kanji_model.pth"), "--seed", "3", "--epochs", "2")
     result = train(workplace, tmp_path, *start)
-    assert "may be among those that" in result.stdout  # same dataset, other seed: the test pictures are no longer new
+    assert "may be among those that" in result.stdout  # same dataset, other seed: the test images are no longer new
     first = load(tmp_path / "best_kanji_model.pth")
     assert "resumed    after epoch 2" in train(workplace, tmp_path, *start, "--resume").stdout
     again = load(tmp_path / "best_kanji_model.pth")
@@ -312,12 +312,12 @@ def test_a_start_that_does_not_fit_is_refused(workplace: Path, tmp_path: Path) -
     command = ["train_etl9g_model.py", "--sample-limit", "300", "--epochs", "1", "--init-from", start]
     result = run_script([*command, "--data-dir", tmp_path / "plain"], tmp_path, check=False)
     assert result.returncode == 1
-    assert "trained on pictures preprocessed by even-lines-2" in result.stderr
+    assert "trained on images preprocessed by even-lines-2" in result.stderr
 
 
 def test_writers_split_is_taken_and_noted(workplace: Path, tmp_path: Path) -> None:
     result = train(workplace, tmp_path, "--epochs", "1", "--split", "writers")
-    counts = re.search(r"(\d+) train, (\d+) validation, (\d+) test pictures, split writers", result.stdout)
+    counts = re.search(r"(\d+) train, (\d+) validation, (\d+) test images, split writers", result.stdout)
     assert counts is not None
     assert sum(map(int, counts.groups())) == 300
     assert load(tmp_path / "best_kanji_model.pth")["training"]["split"] == "writers"
@@ -353,7 +353,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_earlier_run(workplace: Pa
         (("--fresh-difficulty", "0.5"), 2, "--fresh-difficulty: 0.5: give --fresh-sets too"),
         (("--fresh-sets", "1", "--fresh-difficulty", "2"), 2, "--fresh-difficulty"),
         (("--sample-limit", "99999999"), 1, "the dataset has 9,108 samples"),
-        (("--batch-size", "5000"), 1, "only 210 training pictures"),
+        (("--batch-size", "5000"), 1, "only 210 training images"),
         (("--image-size", "96"), 1, "prepare_etl9g_dataset.py --size 96"),
         (("--model-version", "9"), 2, "--model-version"),
         (("--data-dir", "nowhere"), 1, "nowhere: no such folder: run prepare_etl9g_dataset.py"),
@@ -509,7 +509,7 @@ def test_two_networks_are_averaged_and_the_average_is_measured(workplace: Path, 
             is_last = name in ("classifier.2.weight", "classifier.2.bias")
             temperature = training["temperature"]["value"] if is_last else 1
             torch.testing.assert_close(temperature * tensor, (first[name] + second[name]) / 2)
-    assert f"top-1 {training['test']['top1']:.2%} of {training['test']['samples']} pictures" in result.stdout
+    assert f"top-1 {training['test']['top1']:.2%} of {training['test']['samples']} images" in result.stdout
     assert len(training["averaged_from_sha256"]) == 2
     run_script(["average_models.py", start, end, "--output", mean, "--weight", "0.75"], workplace)
     weight = "stages.1.0.layers.0.weight"
@@ -566,14 +566,14 @@ def test_compiled_network_computes_the_same() -> None:
     require(shutil.which(os.environ.get("CXX", "g++")), "install a C++ compiler")
     torch.manual_seed(0)
     network = LightweightKanjiNet(ModelConfig.preset("1.0", 32)).eval()
-    pictures = torch.rand(4, 1, 32, 32)
+    images = torch.rand(4, 1, 32, 32)
     compiled = compile_network(network)
     found = []
     for each in (network, compiled):
         network.zero_grad()
-        scores = each(pictures)
-        scores.square().mean().backward()
-        found.append([scores.detach(), *(parameter.grad.clone() for parameter in network.parameters())])
+        logits = each(images)
+        logits.square().mean().backward()
+        found.append([logits.detach(), *(parameter.grad.clone() for parameter in network.parameters())])
     for plain, other in zip(*found, strict=True):
         torch.testing.assert_close(other, plain, atol=1e-4, rtol=1e-3)
     assert compiled is not network

@@ -37,7 +37,7 @@ from tests.conftest import ROOT, require, run_script
 from tests.page_server import serve_page
 from tests.random_checkpoint import make_checkpoint, save_checkpoint
 
-Picture = npt.NDArray[np.uint8]
+ImageArray = npt.NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +69,13 @@ def visited(shared_visit: Visit) -> Iterator[Visit]:
     assert shared_visit.complaints == []
 
 
-def draw_picture(character: str, side: int = 200) -> Picture:
+def draw_image(character: str, side: int = 200) -> ImageArray:
     """A character (side, side), ink 255 on paper of 0, drawn by OpenCV."""
-    picture = np.zeros((side, side), np.uint8)
+    image = np.zeros((side, side), np.uint8)
     for stroke in write_with_jitter(character, np.random.default_rng(7)):
         points = np.rint(stroke * side * 16).astype(np.int32).reshape(-1, 1, 2)
-        cv2.polylines(picture, [points], False, 255, side // 28, cv2.LINE_AA, 4)
-    return picture
+        cv2.polylines(image, [points], False, 255, side // 28, cv2.LINE_AA, 4)
+    return image
 
 
 def write(character: str) -> Strokes:
@@ -83,8 +83,8 @@ def write(character: str) -> Strokes:
     return write_with_jitter(character, np.random.default_rng(5), points=6)
 
 
-def encode(picture: Picture, suffix: str = ".png") -> bytes:
-    return cv2.imencode(suffix, picture)[1].tobytes()
+def encode(image: ImageArray, suffix: str = ".png") -> bytes:
+    return cv2.imencode(suffix, image)[1].tobytes()
 
 
 # Reading
@@ -144,10 +144,10 @@ def test_any_export_can_be_used(browser: Browser, page_files: dict[str, bytes], 
     save_checkpoint(tmp_path / "random.pth", make_checkpoint(image_size=32))
     run_script(["convert_to_onnx.py", "--model-path", "random.pth", "--target-backend", "strict"], tmp_path)
     model = tmp_path / "kanji_model_etl9g_32x32_3036classes_strict.onnx"
-    ink = draw_picture("漢")
+    ink = draw_image("漢")
     inputs = preprocess(ink[None], 32, NORMALIZE, cells=False)
-    scores = load_recognizer(model).compute_scores(inputs)[0]
-    expected = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+    logits = load_recognizer(model).compute_logits(inputs)[0]
+    expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     files = assemble_page(ROOT / "web", model)
     with serve_page(files) as port, visit(browser, port) as visited:
         answer = read_ink(visited.page, ink)
@@ -156,7 +156,7 @@ def test_any_export_can_be_used(browser: Browser, page_files: dict[str, bytes], 
     assert np.allclose(answer["probabilities"], expected, atol=1e-4)
 
 
-def read_ink(page: Page, ink: Picture) -> dict[str, npt.NDArray[Any]]:
+def read_ink(page: Page, ink: ImageArray) -> dict[str, npt.NDArray[Any]]:
     script = """async ([width, height, pixels]) => {
       const { Recognizer } = await import("/recognizer.js");
       const answer = await new Promise((answer, failed) => {
@@ -172,10 +172,10 @@ def read_ink(page: Page, ink: Picture) -> dict[str, npt.NDArray[Any]]:
 # The same arrays as Python's
 
 
-def list_odd_pictures() -> list[Picture]:
+def list_odd_images() -> list[ImageArray]:
     rng = np.random.default_rng(3)
-    drawn = [draw_picture(CHARACTERS[index], side) for index in range(0, 3036, 97) for side in (64, 150, 301)[:2]]
-    noisy = [np.clip(draw_picture("紙") * 0.5 + rng.normal(60, 12, (200, 200)), 0, 255) for _ in range(3)]
+    drawn = [draw_image(CHARACTERS[index], side) for index in range(0, 3036, 97) for side in (64, 150, 301)[:2]]
+    noisy = [np.clip(draw_image("紙") * 0.5 + rng.normal(60, 12, (200, 200)), 0, 255) for _ in range(3)]
     dot, corner = np.zeros((40, 40)), np.zeros((33, 47))
     dot[17, 22] = 9
     corner[0, 0] = corner[-1, -1] = 255
@@ -189,38 +189,38 @@ def list_odd_pictures() -> list[Picture]:
         np.arange(256).reshape(16, 16),
         np.pad(np.full((1, 100), 200), 60),
         np.pad(np.full((150, 2), 200), ((9, 9), (200, 200))),
-        255 - draw_picture("反"),
-        draw_picture("大", 700)[:, 100:600],
-        (draw_picture("二") > 99) * 255,
+        255 - draw_image("反"),
+        draw_image("大", 700)[:, 100:600],
+        (draw_image("二") > 99) * 255,
         dot,
         corner,
         *(rng.integers(0, 256, rng.integers(1, 90, 2)) for _ in range(20)),
         *(rng.integers(0, 2, rng.integers(1, 9, 2)) * 255 for _ in range(20)),
         *noisy,
     ]
-    return drawn + [np.asarray(picture).astype(np.uint8) for picture in odd]
+    return drawn + [np.asarray(image).astype(np.uint8) for image in odd]
 
 
 PREPROCESS_ALL = """
-async ([pictures, size]) => {
+async ([images, size]) => {
   const { preprocess, PREPROCESSING } = await import("/preprocess.js");
   const decode = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const inputs = pictures.map(([width, height, text]) => preprocess({ width, height, pixels: decode(text) }, size));
+  const inputs = images.map(([width, height, text]) => preprocess({ width, height, pixels: decode(text) }, size));
   return [PREPROCESSING, inputs.map((input) => btoa(String.fromCharCode(...input)))];
 }
 """
 
 
 @pytest.mark.parametrize("size", IMAGE_SIZES)
-def test_pictures_are_prepared_as_python_does(visited: Visit, size: int) -> None:
-    pictures = list_odd_pictures()
-    packed = [[p.shape[1], p.shape[0], base64.b64encode(p.tobytes()).decode()] for p in pictures]
+def test_images_are_prepared_as_python_does(visited: Visit, size: int) -> None:
+    images = list_odd_images()
+    packed = [[p.shape[1], p.shape[0], base64.b64encode(p.tobytes()).decode()] for p in images]
     version, inputs = visited.page.evaluate(PREPROCESS_ALL, [packed, size])
     assert version == NORMALIZE
-    expected = np.stack([preprocess(p[None], size, NORMALIZE, cells=False)[0] for p in pictures]).astype(int)
+    expected = np.stack([preprocess(p[None], size, NORMALIZE, cells=False)[0] for p in images]).astype(int)
     found = np.stack([np.frombuffer(base64.b64decode(each), np.uint8) for each in inputs]).reshape(expected.shape)
     differences = np.abs(found - expected)
-    assert differences.max() <= 1, [pictures[index].shape for index in np.flatnonzero(differences.max((1, 2)) > 1)]
+    assert differences.max() <= 1, [images[index].shape for index in np.flatnonzero(differences.max((1, 2)) > 1)]
     assert (differences > 0).mean() < 1e-3
     assert (expected.max((1, 2)) > 0).sum() > 90
 
@@ -228,25 +228,25 @@ def test_pictures_are_prepared_as_python_does(visited: Visit, size: int) -> None
 def test_ink_becomes_bright_by_the_rule_in_words(visited: Visit) -> None:
     """Luma; inverted where the border's median is brighter than the middle of the range."""
     rng = np.random.default_rng(4)
-    colours = [rng.integers(low, low + 130, (*rng.integers(1, 40, 2), 3)) for low in rng.integers(0, 125, 60)]
-    for index, picture in enumerate(colours):
+    colors = [rng.integers(low, low + 130, (*rng.integers(1, 40, 2), 3)) for low in rng.integers(0, 125, 60)]
+    for index, image in enumerate(colors):
         if index % 3:
-            picture[1:-1, 1:-1] = 255 * (index % 3 - 1)
-    script = """async (pictures) => {
-      const { toGrey, makeInkBright } = await import("/picture.js");
-      return pictures.map(([width, height, bytes]) =>
-        Array.from(makeInkBright(toGrey(Uint8ClampedArray.from(bytes)), width, height)));
+            image[1:-1, 1:-1] = 255 * (index % 3 - 1)
+    script = """async (images) => {
+      const { toGray, makeInkBright } = await import("/image.js");
+      return images.map(([width, height, bytes]) =>
+        Array.from(makeInkBright(toGray(Uint8ClampedArray.from(bytes)), width, height)));
     }"""
-    opaque = [np.dstack([p, np.full(p.shape[:2], 255)]) for p in colours]
+    opaque = [np.dstack([p, np.full(p.shape[:2], 255)]) for p in colors]
     found = visited.page.evaluate(script, [[p.shape[1], p.shape[0], p.ravel().tolist()] for p in opaque])
     inverted = 0
-    for picture, ink in zip(colours, found, strict=True):
-        grey = cv2.cvtColor(picture.astype(np.uint8), cv2.COLOR_RGB2GRAY).astype(int)
-        is_border = np.pad(np.zeros(np.maximum(np.array(grey.shape) - 2, 0), bool), 1, constant_values=True)
-        border = np.sort(grey[is_border[: grey.shape[0], : grey.shape[1]]])
-        is_light = border[(len(border) - 1) // 2] > (grey.min() + grey.max()) / 2
+    for image, ink in zip(colors, found, strict=True):
+        gray = cv2.cvtColor(image.astype(np.uint8), cv2.COLOR_RGB2GRAY).astype(int)
+        is_border = np.pad(np.zeros(np.maximum(np.array(gray.shape) - 2, 0), bool), 1, constant_values=True)
+        border = np.sort(gray[is_border[: gray.shape[0], : gray.shape[1]]])
+        is_light = border[(len(border) - 1) // 2] > (gray.min() + gray.max()) / 2
         inverted += is_light
-        assert np.abs(np.array(ink).reshape(grey.shape) - (255 - grey if is_light else grey)).max() <= 1
+        assert np.abs(np.array(ink).reshape(gray.shape) - (255 - gray if is_light else gray)).max() <= 1
     assert 15 < inverted < 45
 
 
@@ -271,33 +271,33 @@ def test_undo_and_clear(visited: Visit) -> None:
     assert page.evaluate("paper.getContext('2d').getImageData(0, 0, 400, 400).data.some((value) => value)") is False
 
 
-def test_a_picture_is_pasted(browser: Browser, port: int) -> None:
+def test_a_image_is_pasted(browser: Browser, port: int) -> None:
     with visit(browser, port, permissions=["clipboard-read", "clipboard-write"]) as visited:
         script = """async (text) => {
           const png = await (await new Response(Uint8Array.from(atob(text), (l) => l.charCodeAt(0)))).blob();
           await navigator.clipboard.write([new ClipboardItem({ "image/png": png.slice(0, png.size, "image/png") })]);
         }"""
-        visited.page.evaluate(script, base64.b64encode(encode(255 - draw_picture("筆"))).decode())
+        visited.page.evaluate(script, base64.b64encode(encode(255 - draw_image("筆"))).decode())
         visited.page.keyboard.press("Control+v")
         visited.page.wait_for_selector("#sheet:not(.empty)")
         assert visited.first_candidate() == "筆"
 
 
-@pytest.mark.parametrize("kind", ["dark on light", "light on dark", "transparent", "grey photo", "JPEG", "large"])
-def test_pictures_of_many_kinds_are_dropped(visited: Visit, kind: str) -> None:
-    ink = draw_picture("墨", 3000 if kind == "large" else 200)
+@pytest.mark.parametrize("kind", ["dark on light", "light on dark", "transparent", "gray photo", "JPEG", "large"])
+def test_images_of_many_kinds_are_dropped(visited: Visit, kind: str) -> None:
+    ink = draw_image("墨", 3000 if kind == "large" else 200)
     noise = np.random.default_rng(6).normal(0, 3, ink.shape)
     content = {
         "dark on light": lambda: encode(255 - ink),
         "light on dark": lambda: encode(ink),
         "transparent": lambda: encode(np.dstack([ink * 0, ink * 0, ink * 0, ink])),
-        "grey photo": lambda: encode(np.clip(170 - ink * 0.3 + noise, 0, 255).astype(np.uint8)),
+        "gray photo": lambda: encode(np.clip(170 - ink * 0.3 + noise, 0, 255).astype(np.uint8)),
         "JPEG": lambda: encode(255 - ink, ".jpg"),
         "large": lambda: encode(255 - ink),
     }[kind]()
     drop(visited.page, content)
     assert visited.first_candidate() == "墨"
-    draw_with_mouse(visited.page, write("一"))  # takes the picture's place
+    draw_with_mouse(visited.page, write("一"))  # takes the image's place
     assert visited.first_candidate() == "一"
     visited.page.click("#undo")
     assert visited.first_candidate() == "墨"
@@ -306,7 +306,7 @@ def test_pictures_of_many_kinds_are_dropped(visited: Visit, kind: str) -> None:
 def drop(page: Page, content: bytes) -> None:
     script = """(text) => {
       const transfer = new DataTransfer();
-      transfer.items.add(new File([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))], "picture"));
+      transfer.items.add(new File([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))], "image"));
       const send = (type) => paper.dispatchEvent(
         new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
       send("dragover");
@@ -315,31 +315,31 @@ def drop(page: Page, content: bytes) -> None:
       return isShown && !sheet.classList.contains("drop");
     }"""
     assert page.evaluate(script, base64.b64encode(content).decode())
-    page.wait_for_selector("#sheet:not(.empty), #status:has-text('this picture'), #status:has-text('no picture')")
+    page.wait_for_selector("#sheet:not(.empty), #status:has-text('this image'), #status:has-text('no image')")
 
 
-def test_what_is_no_picture_is_named(visited: Visit) -> None:
-    drop(visited.page, b"no picture")
-    expect(visited.page.locator("#status")).to_have_text("This is no picture that the browser can read")
+def test_what_is_no_image_is_named(visited: Visit) -> None:
+    drop(visited.page, b"no image")
+    expect(visited.page.locator("#status")).to_have_text("This is no image that the browser can read")
     assert visited.candidates() == []
 
 
 @pytest.mark.parametrize("stands_out", [15, 16])
 def test_what_hardly_stands_out_is_no_ink(visited: Visit, stands_out: int) -> None:
-    ink = draw_picture("川")
+    ink = draw_image("川")
     drop(visited.page, encode((200 - ink / 255 * stands_out).astype(np.uint8)))
     if stands_out == 16:
         expect(visited.page.locator("#candidates .character").first).to_have_text("川")
     else:
-        expect(visited.page.locator("#status")).to_have_text("Nothing stands out in this picture")
+        expect(visited.page.locator("#status")).to_have_text("Nothing stands out in this image")
         assert visited.candidates() == []
 
 
-def test_a_picture_file_is_chosen(visited: Visit, tmp_path: Path) -> None:
+def test_a_image_file_is_chosen(visited: Visit, tmp_path: Path) -> None:
     path = tmp_path / "字.png"
-    path.write_bytes(encode(255 - draw_picture("字")))
+    path.write_bytes(encode(255 - draw_image("字")))
     with visited.page.expect_file_chooser() as chooser:
-        visited.page.click("#choose-picture")
+        visited.page.click("#choose-image")
     chooser.value.set_files(path)
     visited.page.wait_for_selector("#sheet:not(.empty)")
     assert visited.first_candidate() == "字"
@@ -510,9 +510,9 @@ def test_text_stands_out_from_its_ground(browser: Browser, port: int, scheme: An
     assert pen > 0
 
 
-def luminance(colour: str) -> float:
-    """WCAG 2's relative luminance of a colour such as rgb(1, 2, 3)."""
-    channels = np.array([float(number) for number in re.findall(r"[\d.]+", colour)[:3]]) / 255
+def luminance(color: str) -> float:
+    """WCAG 2's relative luminance of a color such as rgb(1, 2, 3)."""
+    channels = np.array([float(number) for number in re.findall(r"[\d.]+", color)[:3]]) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
@@ -577,7 +577,7 @@ def test_another_preprocessing_is_named(browser: Browser, page_files: dict[str, 
     mapping = json.loads(page_files["mapping.json"])
     mapping["model_info"]["preprocessing"] = "plain-1"
     with serve_page({**page_files, "mapping.json": json.dumps(mapping).encode()}) as port:
-        assert show_failure(browser, port).startswith("The model was trained on pictures made in another way")
+        assert show_failure(browser, port).startswith("The model was trained on images made in another way")
 
 
 def test_a_browser_without_webassembly_is_told(browser: Browser, port: int) -> None:
@@ -620,15 +620,15 @@ def test_no_file_names_another_host() -> None:
         assert found <= {"http://www.w3.org/2000/svg"}, path.name
 
 
-def test_the_page_is_measured_and_its_picture_taken(browser: Browser, tmp_path: Path) -> None:
+def test_the_page_is_measured_and_its_image_taken(browser: Browser, tmp_path: Path) -> None:
     command = ["benchmarks/bench_web_page.py", "--characters", "5", "--loads", "1", "--picture", "docs/page.png"]
     output = run_script(command, tmp_path).stdout
     assert re.search(r"^first answer +\d+ ms .*\n.*\n.*\nread +\d+\.\d%, among the ten 100", output, re.MULTILINE), (
         output
     )
-    picture = cv2.imread(str(tmp_path / "docs" / "page.png"))
-    assert picture is not None
+    image = cv2.imread(str(tmp_path / "docs" / "page.png"))
+    assert image is not None
     committed = cv2.imread(str(ROOT / "docs" / "web_page.png"))
     assert committed is not None
-    assert picture.shape == committed.shape
+    assert image.shape == committed.shape
     assert (ROOT / "docs" / "web_page.png").stat().st_size < 150_000

@@ -174,7 +174,7 @@ def test_slow_clients_keep_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> No
     """More connections than there are places begin a request, or do not take their answer, and stay."""
     monkeypatch.setattr(server, "PATIENCE_S", 600.0)  # it is not this that makes room
     with serve_page(FILES) as port, contextlib.ExitStack() as held:
-        for number in range(server.MOST_CONNECTIONS + 50):
+        for number in range(server.MAX_CONNECTIONS + 50):
             client = held.enter_context(connect(port))
             client.sendall(b"GET /model.onnx HTTP/1.1\r\nHost: localhost\r\n\r\n" if number % 2 else b"GET / HT")
         for _ in range(20):

@@ -2,8 +2,8 @@
 
 /** @import { Ink, Stroke } from "./types.js" */
 
-/** @typedef {{ canvas: HTMLCanvasElement, ink: Ink }} Picture */
-/** @typedef {{ stroke: Stroke } | { picture: Picture }} Item */
+/** @typedef {{ canvas: HTMLCanvasElement, ink: Ink }} LaidImage */
+/** @typedef {{ stroke: Stroke } | { image: LaidImage }} Item */
 
 const PEN_WIDTH = 0.03; // of the paper's side
 const LEAST_STEP = 0.004; // of the paper's side: a nearer point adds nothing
@@ -18,7 +18,7 @@ export class Drawing {
 
   /**
    * @param {HTMLCanvasElement} canvas a square
-   * @param {() => void} changed called after each stroke, picture, undo and clear
+   * @param {() => void} changed called after each stroke, image, undo and clear
    */
   constructor(canvas, changed) {
     this.#canvas = canvas;
@@ -32,24 +32,24 @@ export class Drawing {
     new ResizeObserver(() => this.show()).observe(canvas);
   }
 
-  /** The strokes drawn since the last picture was laid on the paper. */
+  /** The strokes drawn since the last image was laid on the paper. */
   get strokes() {
     return this.#shown.flatMap((item) => ("stroke" in item ? [item.stroke] : []));
   }
 
-  /** The picture, where it came last. */
-  get picture() {
+  /** The image, where it came last. */
+  get image() {
     const last = this.#items.at(-1);
-    return last && "picture" in last ? last.picture : null;
+    return last && "image" in last ? last.image : null;
   }
 
   get isEmpty() {
     return this.#items.length === 0;
   }
 
-  /** @param {Picture} picture */
-  lay(picture) {
-    this.#items.push({ picture });
+  /** @param {LaidImage} image */
+  lay(image) {
+    this.#items.push({ image });
     this.#finish();
   }
 
@@ -70,8 +70,8 @@ export class Drawing {
     if (canvas.width !== side) canvas.width = canvas.height = side;
     const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     context.clearRect(0, 0, side, side);
-    if (this.picture && !this.#pen) {
-      const source = this.picture.canvas;
+    if (this.image && !this.#pen) {
+      const source = this.image.canvas;
       const scale = side / Math.max(source.width, source.height);
       const [width, height] = [source.width * scale, source.height * scale];
       context.drawImage(source, (side - width) / 2, (side - height) / 2, width, height);
@@ -85,13 +85,13 @@ export class Drawing {
   }
 
   get #shown() {
-    return this.#items.slice(this.#items.findLastIndex((item) => "picture" in item) + 1);
+    return this.#items.slice(this.#items.findLastIndex((item) => "image" in item) + 1);
   }
 
   /** @param {PointerEvent} event */
   #touch(event) {
     if (this.#pen || event.button !== 0) return; // a second finger, or another button, draws nothing
-    this.#pen = { id: event.pointerId, stroke: this.#place(event) }; // it takes a picture's place
+    this.#pen = { id: event.pointerId, stroke: this.#place(event) }; // it takes an image's place
     this.show();
   }
 

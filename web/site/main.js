@@ -1,9 +1,9 @@
-// The page: what is drawn goes to the recogniser, what it answers is shown.
+// The page: what is drawn goes to the recognizer, what it answers is shown.
 
 import { formatPercent, rank, showCandidates } from "./candidates.js";
 import { Drawing } from "./drawing.js";
 import { LANGUAGES, chooseLanguage, rememberLanguage } from "./languages.js";
-import { hasInk, readPicture } from "./picture.js";
+import { hasInk, readImage } from "./image.js";
 import { Recognizer } from "./recognizer.js";
 
 /** @import { Answer, Failure, Mapping } from "./types.js" */
@@ -26,8 +26,8 @@ const page = {
   sheet: find("sheet", HTMLElement),
   undo: find("undo", HTMLButtonElement),
   clear: find("clear", HTMLButtonElement),
-  choosePicture: find("choose-picture", HTMLButtonElement),
-  pictureFile: find("picture-file", HTMLInputElement),
+  chooseImage: find("choose-image", HTMLButtonElement),
+  imageFile: find("image-file", HTMLInputElement),
   language: find("language", HTMLButtonElement),
   filter: find("stroke-filter", HTMLSelectElement),
   candidates: find("candidates", HTMLOListElement),
@@ -57,7 +57,7 @@ const recognizer = startRecognizer();
 
 page.undo.addEventListener("click", () => drawing.undo());
 page.clear.addEventListener("click", () => drawing.clear());
-page.choosePicture.addEventListener("click", () => page.pictureFile.click());
+page.chooseImage.addEventListener("click", () => page.imageFile.click());
 page.retry.addEventListener("click", () => window.location.reload());
 page.filter.addEventListener("change", showAnswer);
 page.language.addEventListener("click", () => {
@@ -65,13 +65,13 @@ page.language.addEventListener("click", () => {
   rememberLanguage(language);
   showLanguage();
 });
-page.pictureFile.addEventListener("change", () => {
-  layPicture(page.pictureFile.files ?? []);
-  page.pictureFile.value = ""; // so that the same file can be chosen again
+page.imageFile.addEventListener("change", () => {
+  layImage(page.imageFile.files ?? []);
+  page.imageFile.value = ""; // so that the same file can be chosen again
 });
 document.addEventListener("keydown", pressKey);
 document.addEventListener("paste", (event) => {
-  if (event.clipboardData?.files.length) layPicture(event.clipboardData.files);
+  if (event.clipboardData?.files.length) layImage(event.clipboardData.files);
 });
 listenForDrops();
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawing.show());
@@ -107,7 +107,7 @@ function readDrawing() {
   page.undo.disabled = page.clear.disabled = drawing.isEmpty;
   page.sheet.classList.toggle("empty", drawing.isEmpty);
   page.candidates.setAttribute("aria-busy", String(!drawing.isEmpty && !failed));
-  if (drawing.picture) recognizer?.read({ ink: drawing.picture.ink });
+  if (drawing.image) recognizer?.read({ ink: drawing.image.ink });
   else if (drawing.strokes.length) recognizer?.read({ strokes: drawing.strokes });
   else {
     recognizer?.forget();
@@ -117,7 +117,7 @@ function readDrawing() {
   }
 }
 
-/** Show the candidates that the filter lets pass, and the picture that the network saw. */
+/** Show the candidates that the filter lets pass, and the image that the network saw. */
 function showAnswer() {
   const texts = LANGUAGES[language];
   const candidates = answer && mapping ? rank(answer.probabilities, mapping, wantedStrokeCount()) : [];
@@ -134,7 +134,7 @@ function showAnswer() {
 
 /** @returns {number | null} null for any */
 function wantedStrokeCount() {
-  if (page.filter.value === "drawn") return drawing.picture ? null : drawing.strokes.length;
+  if (page.filter.value === "drawn") return drawing.image ? null : drawing.strokes.length;
   return page.filter.value ? Number(page.filter.value) : null;
 }
 
@@ -143,9 +143,9 @@ function showSeen(seen) {
   const side = Math.sqrt(seen.length);
   const context = /** @type {CanvasRenderingContext2D} */ (page.seen.getContext("2d"));
   page.seen.width = page.seen.height = side;
-  const picture = context.createImageData(side, side);
-  seen.forEach((value, at) => picture.data.set([value, value, value, 255], 4 * at));
-  context.putImageData(picture, 0, 0);
+  const image = context.createImageData(side, side);
+  seen.forEach((value, at) => image.data.set([value, value, value, 255], 4 * at));
+  context.putImageData(image, 0, 0);
 }
 
 /** @param {string} character */
@@ -184,20 +184,20 @@ function copyTheOldWay(text) {
 }
 
 /** @param {Iterable<File>} files of which the first is taken */
-async function layPicture(files) {
+async function layImage(files) {
   const [file] = files;
   if (!file) return;
   try {
-    const picture = await readPicture(file);
-    if (hasInk(picture.ink)) drawing.lay(picture);
-    else announce((texts) => texts.blankPicture);
+    const image = await readImage(file);
+    if (hasInk(image.ink)) drawing.lay(image);
+    else announce((texts) => texts.blankImage);
   } catch (error) {
     if (!(error instanceof DOMException)) throw error;
-    announce((texts) => texts.notAPicture);
+    announce((texts) => texts.notAImage);
   }
 }
 
-/** Let pictures be dropped anywhere on the page. */
+/** Let images be dropped anywhere on the page. */
 function listenForDrops() {
   const show = (/** @type {boolean} */ isOver) => page.sheet.classList.toggle("drop", isOver);
   document.addEventListener("dragover", (event) => {
@@ -210,7 +210,7 @@ function listenForDrops() {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     show(false);
-    layPicture(event.dataTransfer?.files ?? []);
+    layImage(event.dataTransfer?.files ?? []);
   });
 }
 

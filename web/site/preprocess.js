@@ -1,4 +1,4 @@
-// What happens to a picture before the network sees it: the same, step by step, as kanjinet/preprocess.py.
+// What happens to an image before the network sees it: the same, step by step, as kanjinet/data/preprocessing.py.
 
 /** @import { Ink } from "./types.js" */
 
@@ -12,11 +12,11 @@ const REACH = 4 / 52; // of the box's longer side: how far to either side the li
 const TIE = 1e-6; // ties go up whatever the rounding errors
 
 /**
- * Turn a picture into the network's input.
+ * Turn an image into the network's input.
  *
  * @param {Ink} ink bright ink on dark paper
  * @param {number} size side of the output, pixels
- * @returns {Uint8Array} size x size, row by row; a picture without ink stays empty
+ * @returns {Uint8Array} size x size, row by row; an image without ink stays empty
  */
 export function preprocess(ink, size) {
   const out = new Uint8Array(size * size);
@@ -111,7 +111,7 @@ function evenOutLines({ width, height, pixels }, target) {
  * @param {number} height
  * @param {number} reach rows to either side over which density is averaged
  * @param {number} count output rows
- * @returns {Float64Array} count + 1 borders, in rows of the picture
+ * @returns {Float64Array} count + 1 borders, in rows of the image
  */
 function placeBorders(pixels, width, height, reach, count) {
   const contrast = new Float64Array(height + 1); // at the rows' borders; paper lies beyond the ends
@@ -130,7 +130,7 @@ function placeBorders(pixels, width, height, reach, count) {
     }
   }
   const total = density.reduce((sum, value) => sum + value, 0);
-  const shares = new Float64Array(height + 1); // of all density that lies above each of the picture's borders
+  const shares = new Float64Array(height + 1); // of all density that lies above each of the image's borders
   for (let y = 0, sum = 0; y < height; y++) {
     sum += density[y];
     shares[y + 1] = (sum / total + (y + 1) / height) / 2; // the density's mean is added to it

@@ -1,4 +1,4 @@
-// Strokes to the picture that is read: drawn anew, so that it depends neither on the screen nor on the drawing's size.
+// Strokes to the image that is read: drawn anew, so that it depends neither on the screen nor on the drawing's size.
 
 /** @import { Ink, Stroke } from "./types.js" */
 
@@ -20,7 +20,7 @@ export function rasterize(strokes) {
   const [top, bottom] = findRange(ys);
   const scale = LONGER_SIDE / Math.max(right - left, bottom - top, SMALLEST);
   const radius = (PEN_WIDTH * LONGER_SIDE) / 2;
-  // More paper than ink, whatever is drawn: what most of a picture consists of is taken for its paper.
+  // More paper than ink, whatever is drawn: what most of an image consists of is taken for its paper.
   const margin = Math.ceil(LONGER_SIDE / 4);
   const width = Math.ceil((right - left) * scale) + 2 * margin;
   const height = Math.ceil((bottom - top) * scale) + 2 * margin;
@@ -68,7 +68,7 @@ function drawLine({ width, height, pixels }, x0, y0, x1, y1, radius) {
   const lastY = Math.min(height - 1, Math.ceil(Math.max(y0, y1) + reach));
   for (let row = firstY; row <= lastY; row++) {
     for (let column = firstX; column <= lastX; column++) {
-      const [x, y] = [column + 0.5 - x0, row + 0.5 - y0]; // of the pixel's centre
+      const [x, y] = [column + 0.5 - x0, row + 0.5 - y0]; // of the pixel's center
       const along = Math.min(1, Math.max(0, (x * dx + y * dy) / squaredLength));
       const distance = Math.hypot(x - along * dx, y - along * dy);
       const cover = Math.round(255 * Math.min(1, Math.max(0, radius + 0.5 - distance)));

@@ -50,13 +50,13 @@ function send(message) {
   worker.postMessage(message);
 }
 
-/** Fetch mapping and model, and have the network read a blank picture, so that the first drawing waits for nothing. */
+/** Fetch mapping and model, and have the network read a blank image, so that the first drawing waits for nothing. */
 async function load() {
   const [mapping, model] = await Promise.all([fetchMapping(), fetchFile("model", MODEL)]);
   const { image_size: size, preprocessing } = mapping.model_info;
   if (preprocessing !== PREPROCESSING) throw new LoadError("preprocessing", `${preprocessing}, not ${PREPROCESSING}`);
   ort.env.wasm.wasmPaths = { wasm: FOLDER + RUNTIME };
-  ort.env.wasm.numThreads = 1; // one picture is too little work to share out
+  ort.env.wasm.numThreads = 1; // one image is too little work to share out
   ort.env.logLevel = "error";
   const session = await createSession(new Uint8Array(await model.arrayBuffer()));
   const network = {
@@ -110,12 +110,12 @@ async function fetchFile(failure, name) {
 }
 
 /**
- * @param {Float32Array} scores
+ * @param {Float32Array} logits
  * @returns {Float32Array} probabilities that sum to 1
  */
-function softmax(scores) {
-  const best = scores.reduce((most, value) => Math.max(most, value), -Infinity);
-  const powers = scores.map((score) => Math.exp(score - best));
+function softmax(logits) {
+  const best = logits.reduce((most, value) => Math.max(most, value), -Infinity);
+  const powers = logits.map((logit) => Math.exp(logit - best));
   const sum = powers.reduce((total, value) => total + value, 0);
   return powers.map((power) => power / sum);
 }

@@ -1,6 +1,6 @@
 // What the page's modules hand to each other.
 
-/** A grey picture, row by row, ink bright on dark paper. */
+/** A gray image, row by row, ink bright on dark paper. */
 export interface Ink {
   width: number;
   height: number;
@@ -26,7 +26,7 @@ export interface Mapping {
 /** What was not to be had: the page says for each what to do. */
 export type Failure = "webassembly" | "runtime" | "mapping" | "model" | "preprocessing";
 
-/** To the worker: read these strokes, or this picture. */
+/** To the worker: read these strokes, or this image. */
 export type Question = { id: number } & ({ strokes: Stroke[] } | { ink: Ink });
 
 /** From the worker. */
@@ -39,7 +39,7 @@ export type Message =
 export interface Answer {
   /** of each class, 0-1; they sum to 1 */
   probabilities: Float32Array;
-  /** the picture that the network saw, row by row */
+  /** the image that the network saw, row by row */
   seen: Uint8Array;
   elapsedMs: number;
 }
