@@ -13,8 +13,9 @@ import argparse
 import copy
 from pathlib import Path
 
-from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, share, show_path
+from kanjinet.cli import make_parser, run_script, share, show_path
 from kanjinet.data.dataset import read_dataset_info
+from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.splits import check_split_rule
 from kanjinet.errors import KanjinetError
 from kanjinet.model import LightweightKanjiNet

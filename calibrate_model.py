@@ -11,8 +11,9 @@ Run:    python calibrate_model.py --model-path best_kanji_model.pth --data-dir d
 import argparse
 from pathlib import Path
 
-from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
+from kanjinet.cli import make_parser, run_script, show_path
 from kanjinet.data.dataset import read_dataset_info
+from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.splits import check_split_rule
 from kanjinet.storage.checkpoint import CHECKPOINT_NAME, save_checkpoint
 from kanjinet.storage.files import make_folder

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
+from kanjinet.cli import make_parser, run_script, show_path
 from kanjinet.contract import IMAGE_SIZES
+from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError
 from kanjinet.export.check_inputs import CheckImages, load_check_images, make_noise
 from kanjinet.export.onnx_export import BACKENDS, SPECS, Export, add_metadata, export_network, pooling_of_backend

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
+from kanjinet.cli import make_parser, run_script, show_path
+from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError
 from kanjinet.export.check_inputs import make_noise
 from kanjinet.model import count_parameters

@@ -18,8 +18,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from kanjinet.classes import CHARACTERS, JIS_CODES
-from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script, show_path
+from kanjinet.cli import make_parser, positive_int, run_script, show_path
 from kanjinet.data.dataset import DatasetInfo, Labels, read_dataset_info, read_images, read_labels
+from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.image_files import list_labeled_images, read_image, to_network_input
 from kanjinet.data.splits import PARTS, Indices, check_split_rule, split_as_trained
 from kanjinet.errors import KanjinetError

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from kanjinet.classes import describe_classes
-from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script, show_path
+from kanjinet.cli import make_parser, positive_int, run_script, show_path
 from kanjinet.contract import CONTRACTS, IMAGE_SIZES, PREPROCESSINGS
 from kanjinet.data import etl9g
 from kanjinet.data.dataset import (
@@ -42,6 +42,7 @@ from kanjinet.data.dataset import (
     read_labels,
     write_chunk,
 )
+from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.data.worker_processes import start_worker
 from kanjinet.errors import KanjinetError

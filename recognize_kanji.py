@@ -22,7 +22,8 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from kanjinet.classes import CHARACTERS, JIS_CODES, NUM_CLASSES
-from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script, show_path
+from kanjinet.cli import make_parser, positive_int, run_script, show_path
+from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.image_files import MAX_FILE_BYTES, list_images, read_image, to_network_input
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.image_grid import write_png

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from kanjinet.classes import CHARACTERS, CLASS_OF_CHARACTER, JIS_CODES, NUM_CLASSES, NUM_HIRAGANA
-from kanjinet.cli import SAMPLE_NOTE, make_parser, run_script, show_path
+from kanjinet.cli import make_parser, run_script, show_path
 from kanjinet.data.dataset import MAPPING_NAME, DatasetInfo, Labels, read_dataset_info, read_images, read_labels
+from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError, brief
 from kanjinet.evaluation.image_grid import draw_labeled_sheet, write_png
 from kanjinet.storage.files import read_json

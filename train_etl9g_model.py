@@ -24,7 +24,6 @@ import torch
 from tqdm import tqdm
 
 from kanjinet.cli import (
-    SAMPLE_NOTE,
     make_parser,
     positive_float,
     positive_int,
@@ -35,6 +34,7 @@ from kanjinet.cli import (
 )
 from kanjinet.contract import IMAGE_SIZES
 from kanjinet.data.dataset import DatasetInfo, read_dataset_info, read_images, read_labels
+from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.splits import PARTS, SPLITS, choose_samples, split_samples
 from kanjinet.errors import KanjinetError
 from kanjinet.model import (

@@ -23,8 +23,9 @@ sys.path.insert(0, str(ROOT))
 from browser_engine import DEFAULT_CHROMIUM, BrowserEngine, open_browser_engine
 
 from kanjinet.classes import NUM_CLASSES, NUM_HIRAGANA
-from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script
+from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.data.dataset import METADATA_NAME
+from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.errors import KanjinetError
 from kanjinet.export.check_inputs import make_noise

@@ -25,8 +25,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from kanjinet.classes import CHARACTERS, NUM_CLASSES, NUM_HIRAGANA
-from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script
+from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.data.drawings import Drawings, read_drawings
+from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.evaluation.metrics import measure_calibration
 from kanjinet.evaluation.recognizer import Recognizer, load_recognizer

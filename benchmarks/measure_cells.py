@@ -17,9 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from kanjinet.classes import NUM_HIRAGANA
-from kanjinet.cli import SAMPLE_NOTE, make_parser, positive_int, run_script
+from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.data import etl9g
 from kanjinet.data.cell_statistics import format_table, measure_cells
+from kanjinet.data.etl9g import SAMPLE_NOTE
 
 
 def parse_args() -> argparse.Namespace:

@@ -10,8 +10,6 @@ from typing import TypeVar
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import describe_os_error
 
-SAMPLE_NOTE = "synthetic sample, not real handwriting"
-
 Number = TypeVar("Number", int, float)
 
 

@@ -51,6 +51,7 @@ FILE_BYTES = RECORDS_PER_FILE * RECORD_BYTES  # 99,568,656
 INFO_FILE_NAME = "ETL9INFO"
 MAX_INFO_BYTES = 1 << 20  # no more of it is read
 SYNTHETIC_MARK = b"SYNTHETIC SAMPLE FROM KANJIVG"  # in a sample's ETL9INFO, and in bytes 31-64 of its records
+SAMPLE_NOTE = "synthetic sample, not real handwriting"  # said wherever a metric rests on one
 
 
 @dataclass(frozen=True)

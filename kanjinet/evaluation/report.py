@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.classes import CHARACTERS
-from kanjinet.cli import SAMPLE_NOTE
+from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.evaluation.charts import Chart, make_axis, show_count, show_fraction
 from kanjinet.evaluation.metrics import NOTHING, Answers
 from kanjinet.evaluation.page import make_cell, make_figure, make_table, make_text, write_page

@@ -3,7 +3,7 @@
 import io
 from typing import Any
 
-from kanjinet.cli import SAMPLE_NOTE
+from kanjinet.data.etl9g import SAMPLE_NOTE
 
 CURVES_NAME = "training_curves.png"
 _PANELS = (  # title, scale, (key in the history, label)
