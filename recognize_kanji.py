@@ -65,7 +65,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Read image after image; those that cannot be read are named, and the others are still read."""
     args = parse_args()
-    sources = list_sources(args.pictures)
+    sources = list_sources(args.images)
     recognizer = load_recognizer(args.model)
     explain_dir = make_folder(args.explain) if args.explain else None
     failures: list[str] = []

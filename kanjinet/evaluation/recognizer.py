@@ -78,30 +78,36 @@ def _to_probabilities(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def load_recognizer(path: Path) -> Recognizer:
-    """Load a trained network.
+def load_recognizer(path: Path, device: str = "auto") -> Recognizer:
+    """Loads a trained network.
+
+    Args:
+        path: the file.
+        device: to run it on: "cpu", "cuda", "mps", or "auto" for the fastest of them that is there.
 
     Raises:
-        KanjinetError: no such file, another kind of file, a damaged one, or one of another class table.
+        KanjinetError: no such file, another kind of file, a damaged one, one of another class table, or no such device.
     """
     suffix = path.suffix.lower()  # Windows has names such as MODEL.ONNX
     if suffix not in MODEL_SUFFIXES:
         raise KanjinetError(f"{path}: not a model", f"choose a file that ends in {', '.join(MODEL_SUFFIXES)}")
     if not path.is_file():
         raise KanjinetError(f"{path}: not found", "train_etl9g_model.py and the convert scripts write models")
-    return _load_onnx(path) if suffix == ".onnx" else _load_torch(path)
+    return _load_onnx(path) if suffix == ".onnx" else _load_torch(path, device)
 
 
-def _load_torch(path: Path) -> Recognizer:
+def _load_torch(path: Path, device: str) -> Recognizer:
     import torch
 
     from kanjinet.storage.safetensors_file import load_trained_network
 
     checkpoint = load_trained_network(path)
+    place = _choose_torch_device(device)
+    model = checkpoint.model.to(place)
 
     @torch.inference_mode()
     def run(inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        logits: npt.NDArray[np.float32] = checkpoint.model(torch.from_numpy(inputs)).numpy()
+        logits: npt.NDArray[np.float32] = model(torch.from_numpy(inputs).to(place)).cpu().numpy()
         return logits
 
     return Recognizer(
@@ -113,6 +119,17 @@ def _load_torch(path: Path) -> Recognizer:
         synthetic=checkpoint.synthetic,
         training=checkpoint.training,
     )
+
+
+def _choose_torch_device(name: str) -> str:
+    import torch
+
+    is_there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return next(each for each in is_there if is_there[each])
+    if not is_there[name]:
+        raise KanjinetError(f"device {name}: PyTorch {torch.__version__} cannot use it here", "choose cpu or auto")
+    return name
 
 
 def _load_onnx(path: Path) -> Recognizer:
