@@ -23,9 +23,7 @@ from kanjinet.cli import make_parser, run_script, show_path
 from kanjinet.contract import IMAGE_SIZES
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError
-from kanjinet.export.check_inputs import CheckImages, load_check_images, make_noise
 from kanjinet.export.onnx_export import BACKENDS, SPECS, Export, add_metadata, export_network, pooling_of_backend
-from kanjinet.export.onnx_graph import seal
 from kanjinet.export.quantization import (
     QUANTIZED_OPSET,
     has_matching_dataset,
@@ -33,6 +31,7 @@ from kanjinet.export.quantization import (
     load_held_out_inputs,
     quantize_int8,
 )
+from kanjinet.export.sample_inputs import SampleInputs, load_sample_inputs, make_random_inputs
 from kanjinet.export.verification import (
     ABSOLUTE_BOUND,
     MIN_AGREEMENT,
@@ -58,6 +57,7 @@ from kanjinet.storage.checkpoint import CHECKPOINT_NAME, Checkpoint
 from kanjinet.storage.files import make_folder, replace_on_success, write_json
 from kanjinet.storage.mapping import build_mapping
 from kanjinet.storage.model_card import check_export_path, default_export_path, describe_model
+from kanjinet.storage.onnx_file import seal
 from kanjinet.storage.safetensors_file import load_trained_network
 
 QUANTIZATIONS = tuple(MIN_AGREEMENT)
@@ -112,7 +112,7 @@ def main() -> None:
 
     pooling_type = pooling_of_backend(args.pooling_type or config.pooling_type, backend)
     network = change_pooling(checkpoint.model, pooling_type)
-    images = load_check_images(args.data_dir, config.image_size, checkpoint.preprocessing)
+    images = load_sample_inputs(args.data_dir, config.image_size, checkpoint.preprocessing)
     pooling = measure_pooling(checkpoint.model, network, images)
     print_network(checkpoint, args.model_path, pooling)
 
@@ -172,12 +172,12 @@ def quantize(model: onnx.ModelProto, way: str, data_dir: Path, checkpoint: Check
 
 
 def choose_inputs(
-    network: LightweightKanjiNet, images: CheckImages, spec: ExportSpec
+    network: LightweightKanjiNet, images: SampleInputs, spec: ExportSpec
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """What to run the file on, PyTorch's logits for it (n, 3036), and where it comes from."""
     # ranges of 8-bit activations were measured on images
     num_noise = 0 if spec.quantization == "int8" else NUM_NOISE
-    inputs = np.concatenate([images.inputs, make_noise(num_noise, network.config.image_size)])
+    inputs = np.concatenate([images.inputs, make_random_inputs(num_noise, network.config.image_size)])
     origin = images.origin + (f" and {num_noise} random ones" if num_noise else "")
     return inputs, compute_logits(network, inputs), origin
 
@@ -222,7 +222,7 @@ def check_image_size(image_size: int | None, config: ModelConfig, model_path: Pa
         )
 
 
-def measure_pooling(trained: LightweightKanjiNet, network: LightweightKanjiNet, images: CheckImages) -> PoolingChange:
+def measure_pooling(trained: LightweightKanjiNet, network: LightweightKanjiNet, images: SampleInputs) -> PoolingChange:
     """Compare a network with the trained one, which pools in another way."""
     before, after = trained.config.pooling_type, network.config.pooling_type
     if before == after:

@@ -13,7 +13,7 @@ import torch
 from kanjinet.cli import make_parser, run_script, show_path
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError
-from kanjinet.export.check_inputs import make_noise
+from kanjinet.export.sample_inputs import make_random_inputs
 from kanjinet.model import count_parameters
 from kanjinet.storage.checkpoint import CHECKPOINT_NAME, Checkpoint, load_checkpoint
 from kanjinet.storage.files import make_folder, replace_on_success
@@ -61,7 +61,7 @@ def verify(checkpoint: Checkpoint, path: Path) -> str:
     if reloaded.config != checkpoint.config:
         raise KanjinetError(f"{path}: its configuration differs after reloading")
     count = compare_tensors(checkpoint.model, reloaded.model)
-    inputs = torch.from_numpy(make_noise(NUM_INPUTS, checkpoint.config.image_size))
+    inputs = torch.from_numpy(make_random_inputs(NUM_INPUTS, checkpoint.config.image_size))
     with torch.inference_mode():
         difference = float((checkpoint.model(inputs) - reloaded.model(inputs)).abs().max())
     if not difference <= OUTPUT_BOUND:  # "not <=" also catches NaN

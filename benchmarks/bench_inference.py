@@ -27,10 +27,10 @@ from browser_engine import DEFAULT_CHROMIUM, BrowserEngine, open_browser_engine
 from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.contract import NORMALIZE
 from kanjinet.data.dataset import METADATA_NAME
-from kanjinet.export.check_inputs import load_check_images, make_noise
 from kanjinet.export.onnx_export import export_network
 from kanjinet.export.onnx_graph import read_attributes, read_tensors
 from kanjinet.export.quantization import load_calibration_inputs, quantize_int8
+from kanjinet.export.sample_inputs import load_sample_inputs, make_random_inputs
 from kanjinet.export.verification import load_onnxruntime, load_tract
 from kanjinet.export.weight_compression import store_fp16, store_int8_weights
 from kanjinet.model import LightweightKanjiNet, ModelConfig
@@ -84,7 +84,9 @@ def main() -> None:
     trained = load_trained_network(args.model)
     size = trained.config.image_size
     older = LightweightKanjiNet(ModelConfig.preset("2.1", size, trained.config.pooling_type)).eval()
-    images = np.concatenate([load_check_images(args.data_dir, size, NORMALIZE).inputs, make_noise(BATCH, size)])
+    images = np.concatenate(
+        [load_sample_inputs(args.data_dir, size, NORMALIZE).inputs, make_random_inputs(BATCH, size)]
+    )
     files = {("2.1", "float32"): export_network(older, BACKEND).model}
     version = trained.config.version
     files |= {(version, name): model for name, model in export_formats(trained, args.data_dir)}

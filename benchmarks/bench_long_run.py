@@ -30,7 +30,7 @@ from kanjinet.cli import make_parser, positive_float, positive_int, run_script
 from kanjinet.data.image_files import read_image, to_network_input
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, load_recognizer
-from kanjinet.export.check_inputs import draw_character
+from kanjinet.synth.printed import draw_character
 from kanjinet.training.history import PROGRESS_NAME
 
 WARM_UP_FRACTION = 0.1

@@ -22,8 +22,8 @@ sys.path.insert(0, str(ROOT))
 from kanjinet.cli import make_parser, run_script
 from kanjinet.contract import IMAGE_SIZES
 from kanjinet.errors import KanjinetError
-from kanjinet.export.check_inputs import make_noise
 from kanjinet.export.onnx_export import BACKENDS, SPECS, export_network, pooling_of_backend
+from kanjinet.export.sample_inputs import make_random_inputs
 from kanjinet.export.verification import BATCHES, Comparison, compare_engines, compute_logits
 from kanjinet.model import MODEL_VERSIONS, POOLING_TYPES, LightweightKanjiNet, change_pooling
 from tests.random_checkpoint import draw_images, make_network
@@ -75,7 +75,7 @@ def check_export(network: LightweightKanjiNet, backend: str) -> str:
     if export.fallback_reason:
         raise KanjinetError(f"written by {export.exporter}, because {export.fallback_reason}")
     content = export.model.SerializeToString()
-    inputs = np.concatenate([draw_images(size)[:NUM_IMAGES].numpy(), make_noise(NUM_NOISE, size)])
+    inputs = np.concatenate([draw_images(size)[:NUM_IMAGES].numpy(), make_random_inputs(NUM_NOISE, size)])
     comparisons, missing = compare_engines(
         content, compute_logits(network, inputs), inputs, dynamic_batch=spec.dynamic_batch
     )

@@ -28,9 +28,9 @@ from kanjinet.data.dataset import METADATA_NAME
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.errors import KanjinetError
-from kanjinet.export.check_inputs import make_noise
 from kanjinet.export.onnx_export import BACKENDS, SPECS, export_network, pooling_of_backend
 from kanjinet.export.quantization import QUANTIZED_OPSET, load_calibration_inputs, quantize_int8
+from kanjinet.export.sample_inputs import make_random_inputs
 from kanjinet.export.verification import (
     Comparison,
     ExportSpec,
@@ -140,7 +140,7 @@ def print_comparison(name: str, each: Comparison) -> None:
 def list_cases(checkpoint: Checkpoint, cells: np.ndarray, data_dir: Path) -> Iterator[Case]:
     """Each backend in float32; then one of them with fewer bits."""
     size, version = checkpoint.config.image_size, checkpoint.preprocessing
-    inputs = np.concatenate([to_inputs(preprocess(cells, size, version, cells=True)), make_noise(NOISE, size)])
+    inputs = np.concatenate([to_inputs(preprocess(cells, size, version, cells=True)), make_random_inputs(NOISE, size)])
     exports: dict[str, onnx.ModelProto] = {}
     for backend in BACKENDS:
         network = change_pooling(checkpoint.model, pooling_of_backend(checkpoint.config.pooling_type, backend))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from kanjinet.export.check_inputs import load_check_images
+from kanjinet.export.sample_inputs import load_sample_inputs
 from kanjinet.model import LightweightKanjiNet, ModelConfig, SqueezeExcite
 from kanjinet.storage.checkpoint import Checkpoint, save_checkpoint
 
@@ -27,7 +27,7 @@ TRAINING = {
 @lru_cache
 def draw_images(image_size: int) -> torch.Tensor:
     """(43, 1, image_size, image_size) float32, 0-1: characters, each another one."""
-    return torch.from_numpy(load_check_images(Path("no dataset"), image_size, "even-lines-2").inputs[::12].copy())
+    return torch.from_numpy(load_sample_inputs(Path("no dataset"), image_size, "even-lines-2").inputs[::12].copy())
 
 
 @lru_cache  # as many tests share it, none may change it

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from kanjinet.export.check_inputs import draw_character
 from kanjinet.storage.files import replace_on_success
+from kanjinet.synth.printed import draw_character
 
 TILE = 72  # pixels a side
 GAP = 4

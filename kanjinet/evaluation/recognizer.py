@@ -136,7 +136,7 @@ def _load_onnx(path: Path) -> Recognizer:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as engine
 
-    from kanjinet.export.onnx_graph import read_self_contained
+    from kanjinet.storage.onnx_file import read_self_contained
 
     refusals = (
         *(engine.Fail, engine.InvalidArgument, engine.InvalidGraph, engine.InvalidProtobuf, engine.NotImplemented),

@@ -16,7 +16,7 @@ from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.evaluation.charts import Chart, make_axis, show_count, show_fraction
 from kanjinet.evaluation.metrics import NOTHING, Answers
 from kanjinet.evaluation.page import make_cell, make_figure, make_table, make_text, write_page
-from kanjinet.export.check_inputs import draw_character
+from kanjinet.synth.printed import draw_character
 
 PAIRS_SHOWN, CELLS_A_PAIR = 12, 4
 HARDEST_SHOWN, CELLS_A_CHARACTER = 16, 6

@@ -1,84 +1,16 @@
-"""Reading ONNX files that may come from anyone, and writing graphs node by node."""
+"""Writes ONNX graphs node by node."""
 
-import hashlib
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from google.protobuf.message import DecodeError, Message
 from onnx import helper, numpy_helper
-
-from kanjinet.errors import KanjinetError
-from kanjinet.storage.files import read_bounded
 
 Array = npt.NDArray[Any]
 
-MAX_MODEL_BYTES = 1 << 28
 INPUT, OUTPUT = "input", "output"  # of every exported network
-CHECKSUM = "content_sha256"
-
-
-def read_self_contained(path: Path, remedy: str) -> bytes:
-    """The bytes of an ONNX file that names no other file: an engine would read whatever path stands in it.
-
-    Args:
-        path: the file.
-        remedy: what a user can do when it is refused, for the message.
-
-    Raises:
-        KanjinetError: not an ONNX file, a damaged one, or one whose weights lie elsewhere.
-        OSError: it cannot be read.
-    """
-    content = read_bounded(path, MAX_MODEL_BYTES, remedy)
-    check_seal(content, path, remedy)
-    try:
-        model = onnx.load_model_from_string(content)
-    except DecodeError as error:
-        raise KanjinetError(
-            f"{path}: onnxruntime does not take it, because it is not an ONNX file ({error})", remedy
-        ) from error
-    for tensor in _find_tensors(model):
-        if tensor.external_data or tensor.data_location != onnx.TensorProto.DEFAULT:
-            location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-            raise KanjinetError(
-                f"{path}: its tensor {tensor.name!r} lies in another file, {location!r}, which is never read",
-                remedy,
-            )
-    return content
-
-
-def seal(content: bytes) -> bytes:
-    """An ONNX file with one more metadata entry at its end, CHECKSUM: the SHA-256 of all bytes before it.
-
-    A Protocol Buffers message may go on after its end: what is appended is read as if it had stood in it.
-    """
-    entry = onnx.StringStringEntryProto(key=CHECKSUM, value=hashlib.sha256(content).hexdigest())
-    return content + onnx.ModelProto(metadata_props=[entry]).SerializeToString()
-
-
-def check_seal(content: bytes, path: Path, remedy: str) -> None:
-    """Compare an ONNX file with the checksum at its end, where it has one; older files have none.
-
-    Raises:
-        KanjinetError: it was damaged, or changed by another program.
-    """
-    length = len(seal(b""))
-    if CHECKSUM.encode() in content[-length:] and seal(content[:-length]) != content:
-        raise KanjinetError(f"{path}: damaged or changed, its {CHECKSUM} is not that of its content", remedy)
-
-
-def _find_tensors(message: Message) -> Iterator[onnx.TensorProto]:
-    """Every tensor in a message, however deep: of graphs, subgraphs, attributes, functions and sparse tensors."""
-    if isinstance(message, onnx.TensorProto):
-        yield message
-        return
-    for descriptor, value in message.ListFields():
-        if descriptor.message_type is not None:
-            for each in value if not isinstance(value, Message) else [value]:
-                yield from _find_tensors(each)
 
 
 class GraphWriter:

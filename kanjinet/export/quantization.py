@@ -11,9 +11,9 @@ from kanjinet.data.dataset import METADATA_NAME, DatasetInfo, read_dataset_info,
 from kanjinet.data.splits import split_as_trained
 from kanjinet.errors import KanjinetError
 from kanjinet.export.onnx_graph import INPUT, OUTPUT, GraphWriter, list_users, read_attributes, read_tensors
-from kanjinet.export.verification import open_session
 from kanjinet.export.weight_compression import WEIGHTED, quantize_weights, split_large_layers
 from kanjinet.storage.checkpoint import Checkpoint
+from kanjinet.storage.onnx_file import open_session
 from kanjinet.training.augmentation import Augmentation
 
 QUANTIZED_OPSET = 13  # the first whose DequantizeLinear has a scale for each channel

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ import onnx
 import torch
 
 from kanjinet.errors import KanjinetError
+from kanjinet.storage.onnx_file import open_session
 
 FloatArray = npt.NDArray[np.float32]
 Engine = Callable[[FloatArray], FloatArray]
@@ -94,7 +94,7 @@ def check_structure(model: onnx.ModelProto, spec: ExportSpec, image_size: int, n
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise KanjinetError("the exported graph is not valid ONNX: {error}") from error
+        raise KanjinetError(f"the exported graph is not valid ONNX: {error}") from error
     problems = list(_find_problems(model, spec))
     batch = 0 if spec.dynamic_batch else 1
     float32 = onnx.TensorProto.FLOAT
@@ -174,7 +174,7 @@ def compare_engines(
         if dynamic_batch:
             comparisons.append(compare(load_tract(content, None), BATCHES[-1], dynamic=True))
     except tract.TractError as error:
-        raise KanjinetError("tract refuses the exported graph: {error}") from error
+        raise KanjinetError(f"tract refuses the exported graph: {error}") from error
     return comparisons, []
 
 
@@ -201,35 +201,12 @@ def load_onnxruntime(content: bytes, threads: int = 0) -> LoadedEngine:
     Raises:
         KanjinetError: onnxruntime is missing.
     """
-    session = open_session(content, threads)
+    session = open_session(content, threads=threads)
     import onnxruntime
 
     return LoadedEngine(
         f"onnxruntime {onnxruntime.__version__}", lambda batch: session.run(["output"], {"input": batch})[0]
     )
-
-
-def open_session(content: bytes, threads: int = 0) -> Any:
-    """An onnxruntime session on the CPU, whose threads sleep while they wait, so that a busy machine stays usable.
-
-    Args:
-        content: the file's bytes.
-        threads: to compute with; 0 for one a core.
-
-    Raises:
-        KanjinetError: onnxruntime is missing.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise KanjinetError(
-            "onnxruntime, which checks every export, is missing", "python -m pip install onnxruntime"
-        ) from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def run_onnxruntime(content: bytes, inputs: FloatArray) -> FloatArray:

@@ -11,7 +11,7 @@ import tract
 from kanjinet.classes import CHARACTERS
 from kanjinet.contract import NORMALIZE
 from kanjinet.evaluation.recognizer import load_recognizer
-from kanjinet.export.check_inputs import load_check_images
+from kanjinet.export.sample_inputs import load_sample_inputs
 from tests.conftest import ROOT, run_script
 
 FOLDER = ROOT / "pretrained"
@@ -41,7 +41,7 @@ def test_both_files_read_what_they_never_saw(tmp_path: Path) -> None:
 
 
 def test_the_small_file_reads_the_same_in_tract() -> None:
-    inputs = load_check_images(Path("no dataset"), 64, NORMALIZE).inputs[:24]
+    inputs = load_sample_inputs(Path("no dataset"), 64, NORMALIZE).inputs[:24]
     session = onnxruntime.InferenceSession(INT8.read_bytes(), providers=["CPUExecutionProvider"])
     model = tract.onnx().load(INT8)
     model.set_input_fact(0, "1,1,64,64,f32")

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, Recognizer
-from kanjinet.export.check_inputs import draw_character
+from kanjinet.synth.printed import draw_character
 from tests.conftest import ROOT, run_script
 from tests.data.test_image_files import png_of_nothing, save
 

@@ -16,8 +16,8 @@ from kanjinet.data.splits import choose_samples, split_samples
 from kanjinet.evaluation.charts import HEIGHT, Chart, make_axis, show_count, show_fraction
 from kanjinet.evaluation.page import make_text
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH
-from kanjinet.export.check_inputs import draw_character
 from kanjinet.storage.checkpoint import save_checkpoint
+from kanjinet.synth.printed import draw_character
 from tests.conftest import run_script
 from tests.random_checkpoint import TRAINING, make_checkpoint
 

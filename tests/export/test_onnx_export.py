@@ -21,7 +21,7 @@ from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256
 from kanjinet.contract import CONTRACTS
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import load_recognizer
-from kanjinet.export import check_inputs, onnx_export, verification
+from kanjinet.export import onnx_export, sample_inputs, verification
 from kanjinet.export.onnx_export import BACKENDS, SPECS, export_network, pooling_of_backend
 from kanjinet.export.quantization import quantize_int8
 from kanjinet.export.verification import ExportSpec, check_structure, compare_engines
@@ -224,7 +224,7 @@ def test_engine_check_refuses_other_scores(damage: str) -> None:
 def run_main(monkeypatch: pytest.MonkeyPatch, *options: object) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(sys, "argv", ["convert_to_onnx.py", *map(str, options)])
-        patch.setattr(check_inputs, "NUM_IMAGES", 64)  # only the test that starts the script compares on all
+        patch.setattr(sample_inputs, "NUM_IMAGES", 64)  # only the test that starts the script compares on all
         convert_to_onnx.main()
 
 

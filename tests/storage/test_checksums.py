@@ -16,8 +16,8 @@ from onnx import helper
 
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import load_recognizer
-from kanjinet.export.onnx_graph import check_seal, seal
 from kanjinet.storage.checkpoint import find_git_revision, hash_tensors, load_checkpoint, save_checkpoint
+from kanjinet.storage.onnx_file import check_seal, seal
 from kanjinet.storage.safetensors_file import load_safetensors, serialize_checkpoint
 from kanjinet.training.history import PROGRESS_NAME, read_training_epochs, write_progress
 from tests.conftest import require

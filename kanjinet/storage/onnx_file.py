@@ -1,0 +1,118 @@
+"""ONNX files as bytes: reading those that may come from anyone, and running them in onnxruntime."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError, Message
+
+from kanjinet.errors import KanjinetError
+from kanjinet.storage.files import read_bounded
+
+MAX_MODEL_BYTES = 1 << 28
+CHECKSUM = "content_sha256"
+DEVICES = ("auto", "cpu", "cuda", "mps")  # as PyTorch names them; mps is Apple's
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"  # onnxruntime's names
+
+
+def read_self_contained(path: Path, remedy: str) -> bytes:
+    """Reads an ONNX file that names no other file: an engine would read whatever path stands in it.
+
+    Args:
+        path: the file.
+        remedy: what a user can do when it is refused, for the message.
+
+    Raises:
+        KanjinetError: not an ONNX file, a damaged one, or one whose weights lie elsewhere.
+        OSError: it cannot be read.
+    """
+    content = read_bounded(path, MAX_MODEL_BYTES, remedy)
+    check_seal(content, path, remedy)
+    try:
+        model = onnx.load_model_from_string(content)
+    except DecodeError as error:
+        raise KanjinetError(
+            f"{path}: onnxruntime does not take it, because it is not an ONNX file ({error})", remedy
+        ) from error
+    for tensor in _find_tensors(model):
+        if tensor.external_data or tensor.data_location != onnx.TensorProto.DEFAULT:
+            location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+            raise KanjinetError(
+                f"{path}: its tensor {tensor.name!r} lies in another file, {location!r}, which is never read",
+                remedy,
+            )
+    return content
+
+
+def seal(content: bytes) -> bytes:
+    """Appends one more metadata entry to an ONNX file, CHECKSUM: the SHA-256 of all bytes before it.
+
+    A Protocol Buffers message may go on after its end: what is appended is read as if it had stood in it.
+    """
+    entry = onnx.StringStringEntryProto(key=CHECKSUM, value=hashlib.sha256(content).hexdigest())
+    return content + onnx.ModelProto(metadata_props=[entry]).SerializeToString()
+
+
+def check_seal(content: bytes, path: Path, remedy: str) -> None:
+    """Compares an ONNX file with the checksum at its end, where it has one; older files have none.
+
+    Raises:
+        KanjinetError: it was damaged, or changed by another program.
+    """
+    length = len(seal(b""))
+    if CHECKSUM.encode() in content[-length:] and seal(content[:-length]) != content:
+        raise KanjinetError(f"{path}: damaged or changed, its {CHECKSUM} is not that of its content", remedy)
+
+
+def open_session(content: bytes, *, device: str = "cpu", threads: int = 0) -> Any:
+    """Opens an onnxruntime session, whose threads sleep while they wait, so that a busy machine stays usable.
+
+    Args:
+        content: an ONNX file's bytes.
+        device: one of DEVICES; auto is cuda where onnxruntime offers it.
+        threads: to compute with on the CPU; 0 for one a core.
+
+    Returns:
+        An onnxruntime.InferenceSession.
+
+    Raises:
+        KanjinetError: onnxruntime is missing, or does not run on this device.
+        Exception: onnxruntime's own, where it does not take the file.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise KanjinetError("the package onnxruntime is missing", "python -m pip install onnxruntime") from error
+    if device == "mps":
+        raise KanjinetError("device mps: ONNX files run on cpu or cuda", "choose one of these with --device")
+    offers_cuda = _CUDA in onnxruntime.get_available_providers()
+    uses_cuda = device == "cuda" or (device == "auto" and offers_cuda)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if uses_cuda and offers_cuda:
+        onnxruntime.preload_dlls()  # CUDA's libraries from where pip installed PyTorch's
+        session = onnxruntime.InferenceSession(content, options, providers=[_CUDA, _CPU])
+    else:
+        session = onnxruntime.InferenceSession(content, options, providers=[_CPU])
+    if device == "cuda" and _CUDA not in session.get_providers():  # onnxruntime goes on without a provider that fails
+        raise KanjinetError(
+            f"device cuda: onnxruntime {onnxruntime.__version__} cannot use it here",
+            "python -m pip install onnxruntime-gpu in place of onnxruntime, or choose --device cpu",
+        )
+    return session
+
+
+def _find_tensors(message: Message) -> Iterator[onnx.TensorProto]:
+    """Yields every tensor in a message, however deep: also of subgraphs, attributes and functions."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is not None:
+            for each in value if not isinstance(value, Message) else [value]:
+                yield from _find_tensors(each)
