@@ -42,10 +42,11 @@ from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.image_grid import write_few_grays
 from kanjinet.storage.files import make_folder, read_bytes, replace_on_success
 from kanjinet.storage.locks import lock_folder
-from kanjinet.synth.glyph_table import load_copybook, save_copybook_with
-from kanjinet.synth.handwriting import DEFAULT_DIFFICULTY, GENERATOR_VERSION
+from kanjinet.synth.glyph_table import load_glyph_table, save_glyph_table_with
+from kanjinet.synth.handwriting import GENERATOR_VERSION
 from kanjinet.synth.kanjivg import find_kanjivg_folder, kanjivg_version
-from kanjinet.synth.sheets import CONTACT_CHARACTERS, draw_contact_sheet, make_sheet_records
+from kanjinet.synth.sheets import CONTACT_CHARACTERS, make_contact_sheet, make_sheet_records
+from kanjinet.synth.writers import DEFAULT_DIFFICULTY
 
 SHEETS = range(1, SHEETS_PER_SET + 1)
 SheetJob = tuple[Path, int, int, int, float]  # copybook, data set, sheet, seed, difficulty
@@ -172,7 +173,7 @@ def write_files(
     ):
         try:
             copybook = folder / COPYBOOK_NAME
-            save_copybook_with(pool, workers, copybook)
+            save_glyph_table_with(pool, workers, copybook)
             if contact:
                 pool.submit(write_contact_sheet, *contact, copybook, seed, difficulty).result()
             for number, data_sets in plan.items():
@@ -202,12 +203,12 @@ def make_sheets(
 def make_sheet(job: SheetJob) -> npt.NDArray[np.void]:
     """One sheet, in a worker process."""
     copybook, data_set, sheet, seed, difficulty = job
-    return make_sheet_records(load_copybook(copybook), data_set, sheet, seed, difficulty)
+    return make_sheet_records(load_glyph_table(copybook), data_set, sheet, seed, difficulty)
 
 
 def write_contact_sheet(path: Path, characters: str, copybook: Path, seed: int, difficulty: float) -> None:
     """An image of many hands, in a worker process."""
-    image = draw_contact_sheet(load_copybook(copybook), seed, difficulty, characters)
+    image = make_contact_sheet(load_glyph_table(copybook), seed, difficulty, characters)
     make_folder(path.parent)
     write_few_grays(path, image)
 

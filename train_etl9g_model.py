@@ -49,8 +49,9 @@ from kanjinet.storage.checkpoint import CHECKPOINT_NAME, Checkpoint, hash_tensor
 from kanjinet.storage.files import make_folder, replace_on_success, sha256_of_file, write_json
 from kanjinet.storage.locks import lock_folder
 from kanjinet.storage.safetensors_file import load_trained_network
-from kanjinet.synth.handwriting import DEFAULT_DIFFICULTY, GENERATOR_VERSION
+from kanjinet.synth.handwriting import GENERATOR_VERSION
 from kanjinet.synth.online import FreshSets, FreshWriters, hire_fresh_writers
+from kanjinet.synth.writers import DEFAULT_DIFFICULTY
 from kanjinet.training.allocator import keep_freed_memory
 from kanjinet.training.augmentation import Augmentation
 from kanjinet.training.calibration import calibrate, describe_temperature

@@ -32,10 +32,11 @@ from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.contract import NORMALIZE
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.model import LightweightKanjiNet
-from kanjinet.synth.glyph_table import FORMS, Copybook, read_copybook
-from kanjinet.synth.handwriting import DEFAULT_DIFFICULTY, Writer, invent_writer, write_sheet
+from kanjinet.synth.glyph_table import FORMS, GlyphTable, read_glyph_table
+from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.rasterizer import Ink
 from kanjinet.synth.sheets import list_sheet_classes
+from kanjinet.synth.writers import DEFAULT_DIFFICULTY, Writer, sample_writer
 from kanjinet.training.trainer import Samples
 
 TEST_SETS = 2
@@ -89,7 +90,7 @@ def add_writer_options(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
 
 
-def write_samples(copybook: Copybook, number_of_sets: int, seed: int, line: str) -> Samples:
+def write_samples(table: GlyphTable, number_of_sets: int, seed: int, line: str) -> Samples:
     """Data sets by new writers, each of 20 sheets by 20 hands, preprocessed."""
     difficulty = DIFFICULTIES.get(line, DEFAULT_DIFFICULTY)
     change = SOURCES.get(line, keep)
@@ -98,8 +99,8 @@ def write_samples(copybook: Copybook, number_of_sets: int, seed: int, line: str)
     for number in range(number_of_sets):
         for sheet, sheet_classes in enumerate(list_sheet_classes()):
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number, sheet)))
-            writer = change(invent_writer(rng, difficulty))
-            cells = write_sheet(copybook, sheet_classes, writer, rng, with_fragments=with_fragments)
+            writer = change(sample_writer(rng, difficulty))
+            cells = write_sheet(table, sheet_classes, writer, rng, with_fragments=with_fragments)
             images.append(preprocess(cells * np.uint8(INK_SCALE), SIZE, NORMALIZE, cells=True))
             classes.append(sheet_classes)
     return as_samples(np.concatenate(images), np.concatenate(classes))
@@ -107,9 +108,9 @@ def write_samples(copybook: Copybook, number_of_sets: int, seed: int, line: str)
 
 def train_and_judge(line: str, seed: int, args: argparse.Namespace) -> Result:
     """The training of one line of the table."""
-    copybook = read_copybook()
+    table = read_glyph_table()
     sets, epochs = (args.sets * args.epochs, 1) if line == "repetition" else (args.sets, args.epochs)
-    samples = write_samples(copybook, sets, 2 * seed, line)
+    samples = write_samples(table, sets, 2 * seed, line)
     augmentation = NO_AUGMENTATION if line == "augmentation" else None
     trainer = make_short_trainer(
         samples,
@@ -119,15 +120,15 @@ def train_and_judge(line: str, seed: int, args: argparse.Namespace) -> Result:
         augmentation=augmentation,
         hiragana_repeats=REPEATS.get(line, 1),
     )
-    return judge_on_new_writers(line, seed, train_all_epochs(trainer), copybook, args)
+    return judge_on_new_writers(line, seed, train_all_epochs(trainer), table, args)
 
 
 def judge_on_new_writers(
-    name: str, seed: int, model: LightweightKanjiNet, copybook: Copybook, args: argparse.Namespace
+    name: str, seed: int, model: LightweightKanjiNet, table: GlyphTable, args: argparse.Namespace
 ) -> Result:
     """The accuracies on complete writers whom no training of this seed saw, and on the drawings."""
     drawings = load_drawings(args.drawings, lambda ink: preprocess(ink, SIZE, NORMALIZE, cells=False))
-    return judge(name, seed, model, write_samples(copybook, TEST_SETS, 2 * seed + 1, "nothing"), drawings)
+    return judge(name, seed, model, write_samples(table, TEST_SETS, 2 * seed + 1, "nothing"), drawings)
 
 
 def compare_on_new_writers(train_and_judge: TrainAndJudge, names: list[str], args: argparse.Namespace) -> None:

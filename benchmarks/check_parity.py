@@ -43,8 +43,9 @@ from kanjinet.export.weight_compression import store_fp16, store_int8_weights
 from kanjinet.model import change_pooling
 from kanjinet.storage.checkpoint import Checkpoint
 from kanjinet.storage.safetensors_file import load_trained_network
-from kanjinet.synth.glyph_table import read_copybook
-from kanjinet.synth.handwriting import DEFAULT_DIFFICULTY, invent_writer, write_sheet
+from kanjinet.synth.glyph_table import read_glyph_table
+from kanjinet.synth.handwriting import write_sheet
+from kanjinet.synth.writers import DEFAULT_DIFFICULTY, sample_writer
 
 DEFAULT_MODEL = ROOT / "pretrained" / "kanji_model_etl9g_64x64_3036classes.safetensors"
 SEED = 20_261_000  # of writers whom no sample file has
@@ -161,14 +162,14 @@ def list_cases(checkpoint: Checkpoint, cells: np.ndarray, data_dir: Path) -> Ite
 
 def write_cells(writers: int) -> np.ndarray:
     """(32 * writers, 127, 128) uint8 by writers of their own, with pieces of the neighbors' writing at the edges."""
-    copybook = read_copybook()
+    table = read_glyph_table()
     cells = []
     for writer in range(writers):
         rng = np.random.default_rng([SEED, writer])
         is_kana = rng.random(CELLS_EACH) < 1 / 3
         chosen = rng.integers(np.where(is_kana, 0, NUM_HIRAGANA), np.where(is_kana, NUM_HIRAGANA, NUM_CLASSES))
-        hand = invent_writer(rng, DEFAULT_DIFFICULTY)
-        cells.append(write_sheet(copybook, chosen, hand, rng) * np.uint8(INK_SCALE))
+        hand = sample_writer(rng, DEFAULT_DIFFICULTY)
+        cells.append(write_sheet(table, chosen, hand, rng) * np.uint8(INK_SCALE))
     return np.concatenate(cells)
 
 

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kanjinet.cli import make_parser, run_script
 from kanjinet.model import LightweightKanjiNet
-from kanjinet.synth.glyph_table import read_copybook
+from kanjinet.synth.glyph_table import read_glyph_table
 from kanjinet.training.trainer import LABEL_SMOOTHING, WEIGHT_DECAY, Trainer
 
 AVERAGE_DECAY = 0.99  # a step
@@ -125,14 +125,14 @@ def parse_args() -> argparse.Namespace:
 
 def train_and_judge(name: str, seed: int, args: argparse.Namespace) -> Result:
     """One training by one recipe."""
-    copybook = read_copybook()
-    samples = write_samples(copybook, args.sets, 2 * seed, "nothing")
+    table = read_glyph_table()
+    samples = write_samples(table, args.sets, 2 * seed, "nothing")
     trainer = make_short_trainer(
         samples, epochs=args.epochs, seed=seed, jobs=args.jobs, hiragana_repeats=REPEATS.get(name, 1)
     )
     network = RECIPES[name](trainer)
     train_all_epochs(trainer)
-    return judge_on_new_writers(name, seed, network, copybook, args)
+    return judge_on_new_writers(name, seed, network, table, args)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from short_training import Result, make_short_trainer, train_all_epochs
 
 from kanjinet.cli import make_parser, run_script
 from kanjinet.model import MODEL_VERSIONS
-from kanjinet.synth.glyph_table import read_copybook
+from kanjinet.synth.glyph_table import read_glyph_table
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,10 +25,10 @@ def parse_args() -> argparse.Namespace:
 
 def train_and_judge(version: str, seed: int, args: argparse.Namespace) -> Result:
     """One training of one version."""
-    copybook = read_copybook()
-    samples = write_samples(copybook, args.sets, 2 * seed, "nothing")
+    table = read_glyph_table()
+    samples = write_samples(table, args.sets, 2 * seed, "nothing")
     trainer = make_short_trainer(samples, epochs=args.epochs, seed=seed, jobs=args.jobs, version=version)
-    return judge_on_new_writers(version, seed, train_all_epochs(trainer), copybook, args)
+    return judge_on_new_writers(version, seed, train_all_epochs(trainer), table, args)
 
 
 def main() -> None:

@@ -31,8 +31,9 @@ from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.evaluation.metrics import measure_calibration
 from kanjinet.evaluation.recognizer import Recognizer, load_recognizer
-from kanjinet.synth.glyph_table import read_copybook
-from kanjinet.synth.handwriting import DEFAULT_DIFFICULTY, invent_writer, write_sheet
+from kanjinet.synth.glyph_table import read_glyph_table
+from kanjinet.synth.handwriting import write_sheet
+from kanjinet.synth.writers import DEFAULT_DIFFICULTY, sample_writer
 from kanjinet.training.allocator import keep_freed_memory
 from kanjinet.training.augmentation import Augmentation
 from kanjinet.training.trainer import as_input
@@ -57,14 +58,14 @@ def parse_args() -> argparse.Namespace:
 
 def write_characters(writers: int) -> Drawings:
     """Cells (n, 127, 128) by writers of their own, without neighbors' fragments."""
-    copybook = read_copybook()
+    table = read_glyph_table()
     cells, classes = [], []
     for writer in range(writers):
         rng = np.random.default_rng([SEED, writer])
         is_kana = rng.random(CHARACTERS_EACH) < 1 / 3
         chosen = rng.integers(np.where(is_kana, 0, NUM_HIRAGANA), np.where(is_kana, NUM_HIRAGANA, NUM_CLASSES))
-        hand = invent_writer(rng, DEFAULT_DIFFICULTY)
-        cells.append(write_sheet(copybook, chosen, hand, rng, with_fragments=False) * np.uint8(INK_SCALE))
+        hand = sample_writer(rng, DEFAULT_DIFFICULTY)
+        cells.append(write_sheet(table, chosen, hand, rng, with_fragments=False) * np.uint8(INK_SCALE))
         classes.append(chosen)
     return Drawings(np.concatenate(cells), np.concatenate(classes))
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from kanjinet.synth.glyph_table import sample_evenly
+from kanjinet.synth.bezier import sample_evenly
 from kanjinet.synth.kanjivg import VIEW_BOX, read_glyph
 
 CHROMIUM_REMEDY = "Chromium is missing: apt-get install chromium, or set CHROMIUM to the path of a Chromium or Chrome"

@@ -114,10 +114,10 @@ def test_every_source_of_variation_is_really_left_out(monkeypatch: pytest.Monkey
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
     from bench_writers import NO_AUGMENTATION, SOURCES, keep
 
-    from kanjinet.synth.handwriting import invent_writer
+    from kanjinet.synth.writers import sample_writer
 
     for name, leave_out in SOURCES.items():
-        before = invent_writer(np.random.default_rng(0))
+        before = sample_writer(np.random.default_rng(0))
         after = leave_out(before)
         same = all(np.array_equal(value, vars(after)[field]) for field, value in vars(before).items())
         assert same == (leave_out is keep), name

@@ -1,10 +1,11 @@
-"""All forms of the 3,036 characters as arrays of evenly spaced points, ready to be written by simulated writers."""
+"""A table of all forms of the 3,036 characters: evenly spaced points on strokes, and what is known of each stroke."""
 
 import functools
 import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from kanjinet.classes import CHARACTERS, NUM_CLASSES
 from kanjinet.storage.files import replace_on_success
+from kanjinet.synth.bezier import sample_evenly
 from kanjinet.synth.kanjivg import VIEW_BOX, Glyph, file_name, find_kanjivg_folder, list_forms, read_svg
 
 POINTS_PER_STROKE = 32
@@ -37,19 +39,33 @@ _START_BELOW_OPEN_TOP = (71.0, 16.5)
 _CURVES_OF_FIRST_LINE = 3  # of KanjiVG's そ
 
 NO_COMPONENT = -1
-NOTHING = np.iinfo(np.int32).min
-PLAIN, SWEEP, SPREADING_SWEEP, DOT, HOOKED = range(5)  # how a stroke ends
-_ENDING_OF_KIND = {"㇒": SWEEP, "㇓": SWEEP, "㇀": SWEEP, "㇏": SPREADING_SWEEP, "㇔": DOT}
+FREE_END = np.iinfo(np.int32).min
 _KINDS_WITH_HOOK = "㇁㇂㇃㇆㇈㇉㇖㇙㇚㇟㇡"
 _HOOK_TURN = np.deg2rad(60)
 _MAX_HOOK = 0.25  # of the stroke
-_TICKS = 2.0**20  # to a unit of length
 _TOUCH_UNITS = 3.5  # an end that is nearer than this to another stroke touches it
 
 
+class StrokeEnding(IntEnum):
+    """How a stroke ends."""
+
+    PLAIN = 0
+    SWEEP = 1
+    SPREADING_SWEEP = 2
+    DOT = 3
+    HOOKED = 4
+
+
+_ENDING_OF_KIND = {
+    **dict.fromkeys("㇒㇓㇀", StrokeEnding.SWEEP),
+    "㇏": StrokeEnding.SPREADING_SWEEP,
+    "㇔": StrokeEnding.DOT,
+}
+
+
 @dataclass(frozen=True)
-class Copybook:
-    """Strokes of every form of c classes; f counts forms, s strokes.
+class GlyphTable:
+    """Represents the strokes of every form of c classes; f counts forms, s strokes.
 
     Attributes:
         form_of_class: (c + 1,) int, the first form of each class, and the number of forms at the end.
@@ -58,10 +74,10 @@ class Copybook:
         points: (s, 32, 2) float64, evenly spaced along the stroke; x right and y down, -54.5 ... 54.5.
         components: (s, 2) int16, the outermost and the next component that hold the stroke, counted within the
             form; NO_COMPONENT where there is none.
-        ending: (s,) int8, PLAIN, SWEEP, SPREADING_SWEEP, DOT or HOOKED.
+        ending: (s,) int8, a StrokeEnding.
         hook_from: (s,) float64, where along the stroke, 0-1, its final hook begins; 1 where there is none.
-        touches: (s, 2) int32, what the start and the end of each stroke touch in the copybook: a point of another
-            stroke, as 32 * (that stroke - this stroke) + point; NOTHING where an end stands free.
+        touches: (s, 2) int32, what the start and the end of each stroke touch: a point of another stroke, as
+            32 * (that stroke - this stroke) + point; FREE_END where an end touches nothing.
         voicing: (s,) int8, 1 for the two dots of ば, 2 for the ring of ぱ, else 0.
     """
 
@@ -76,14 +92,14 @@ class Copybook:
     voicing: npt.NDArray[np.int8]
 
 
-def read_copybook(first_class: int = 0, last_class: int = NUM_CLASSES) -> Copybook:
-    """Read all forms of the classes first_class <= class < last_class; about three seconds of work for all.
+def read_glyph_table(first_class: int = 0, end_class: int = NUM_CLASSES) -> GlyphTable:
+    """Reads all forms of the classes first_class <= class < end_class from KanjiVG; about three seconds for all.
 
     Raises:
         KanjinetError: the package `kanjivg` is missing or damaged.
     """
     folder = find_kanjivg_folder()
-    characters = CHARACTERS[first_class:last_class]
+    characters = CHARACTERS[first_class:end_class]
     forms = list_forms(characters)
     glyphs: list[Glyph] = []
     form_kinds: list[int] = []
@@ -99,11 +115,11 @@ def read_copybook(first_class: int = 0, last_class: int = NUM_CLASSES) -> Copybo
             glyphs.append(_open_top(glyphs[form_of_class[-1]]))
             form_kinds.append(OPEN_TOP)
         form_of_class.append(len(glyphs))
-    return _arrange(glyphs, form_kinds, form_of_class)
+    return _make_table(glyphs, form_kinds, form_of_class)
 
 
 def _open_top(glyph: Glyph) -> Glyph:
-    """そ or ぞ, in another form, from KanjiVG's."""
+    """Makes そ or ぞ with an open top from KanjiVG's form."""
     first, *marks = glyph.strokes
     rest = first.curves[_CURVES_OF_FIRST_LINE:].copy()
     rest[0, 0] = _START_BELOW_OPEN_TOP
@@ -111,8 +127,8 @@ def _open_top(glyph: Glyph) -> Glyph:
     return replace(glyph, form=FORMS[OPEN_TOP], strokes=(dot, replace(first, curves=rest), *marks))
 
 
-def join_copybooks(parts: Sequence[Copybook]) -> Copybook:
-    """One copybook from those of successive classes."""
+def join_glyph_tables(parts: Sequence[GlyphTable]) -> GlyphTable:
+    """Joins the tables of successive classes into one."""
     num_forms = np.cumsum([0, *(part.form_of_class[-1] for part in parts)])
     num_strokes = np.cumsum([0, *(part.stroke_of_form[-1] for part in parts)])
     joined = {
@@ -125,45 +141,45 @@ def join_copybooks(parts: Sequence[Copybook]) -> Copybook:
     joined["stroke_of_form"] = np.concatenate(
         [[0], *(part.stroke_of_form[1:] + shift for part, shift in zip(parts, num_strokes[:-1], strict=True))]
     )
-    return Copybook(**joined)
+    return GlyphTable(**joined)
 
 
-def save_copybook(path: Path, copybook: Copybook) -> None:
-    """Write a copybook for other processes of the same run."""
+def save_glyph_table(path: Path, table: GlyphTable) -> None:
+    """Writes a table for other processes of the same run."""
     with replace_on_success(path) as file:
-        np.savez(file, **vars(copybook))
+        np.savez(file, **vars(table))
 
 
-def save_copybook_with(pool: Executor, workers: int, path: Path) -> None:
-    """Write the copybook of all classes for a pool's processes, each of which reads its part of KanjiVG.
+def save_glyph_table_with(pool: Executor, workers: int, path: Path) -> None:
+    """Writes the table of all classes for a pool's processes, each of which reads its part of KanjiVG.
 
     Raises:
         KanjinetError: the package `kanjivg` is missing or damaged.
     """
     borders = [round(NUM_CLASSES * part / workers) for part in range(workers + 1)]
-    save_copybook(path, join_copybooks(list(pool.map(read_copybook, borders[:-1], borders[1:]))))
+    save_glyph_table(path, join_glyph_tables(list(pool.map(read_glyph_table, borders[:-1], borders[1:]))))
 
 
 @functools.lru_cache(maxsize=1)
-def load_copybook(path: Path) -> Copybook:
-    """Read what `save_copybook` wrote, once a process."""
+def load_glyph_table(path: Path) -> GlyphTable:
+    """Loads what `save_glyph_table` wrote, once a process."""
     with np.load(path) as arrays:
-        return Copybook(**arrays)
+        return GlyphTable(**arrays)
 
 
-def _arrange(glyphs: list[Glyph], form_kinds: list[int], form_of_class: list[int]) -> Copybook:
+def _make_table(glyphs: list[Glyph], form_kinds: list[int], form_of_class: list[int]) -> GlyphTable:
     strokes = [stroke for glyph in glyphs for stroke in glyph.strokes]
     points = sample_evenly([stroke.curves for stroke in strokes], POINTS_PER_STROKE) - VIEW_BOX / 2
     components = np.array(
         [(*stroke.components[:2], NO_COMPONENT, NO_COMPONENT)[:2] for stroke in strokes], dtype=np.int16
     )
-    ending = np.array([_ENDING_OF_KIND.get(stroke.kind[:1], PLAIN) for stroke in strokes], dtype=np.int8)
+    ending = np.array([_ENDING_OF_KIND.get(stroke.kind[:1], StrokeEnding.PLAIN) for stroke in strokes], dtype=np.int8)
     may_hook = np.array([stroke.kind[:1] in _KINDS_WITH_HOOK and stroke.kind != "" for stroke in strokes])
     hook_from = _find_hooks(points)
     hook_from[~may_hook] = 1.0  # those of kana, which have no kind, tell them apart and stay
-    ending[hook_from < 1] = HOOKED
+    ending[hook_from < 1] = StrokeEnding.HOOKED
     counts = np.array([len(glyph.strokes) for glyph in glyphs])
-    return Copybook(
+    return GlyphTable(
         form_of_class=np.array(form_of_class),
         form_kind=np.array(form_kinds, dtype=np.int8),
         stroke_of_form=np.cumsum([0, *counts]),
@@ -176,41 +192,8 @@ def _arrange(glyphs: list[Glyph], form_kinds: list[int], form_of_class: list[int
     )
 
 
-def sample_evenly(
-    strokes: list[npt.NDArray[np.float64]], points_per_stroke: int, pieces_per_curve: int = 8
-) -> npt.NDArray[np.float64]:
-    """Points at equal distances along each stroke.
-
-    Args:
-        strokes: (k, 4, 2) cubic Bézier curves each, joined end to start.
-        points_per_stroke: how many, both ends included.
-        pieces_per_curve: straight pieces that stand for a curve when lengths are measured.
-
-    Returns:
-        (len(strokes), points_per_stroke, 2) float64.
-    """
-    curves = np.concatenate(strokes)  # (c, 4, 2)
-    t = np.linspace(0, 1, pieces_per_curve + 1)[:, None]
-    weights = np.concatenate([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], axis=1)
-    line = np.zeros((len(curves), len(t), 2))  # (c, 4, 2) -> (c, 9, 2)
-    for k in range(4):
-        line += weights[:, k, None] * curves[:, None, k]
-    x, y = line.reshape(-1, 2).T
-    steps = np.zeros(len(x))
-    steps[1:] = np.hypot(np.diff(x), np.diff(y))
-    curves_per_stroke = np.array([len(stroke) for stroke in strokes])
-    lasts = np.cumsum(curves_per_stroke) * (pieces_per_curve + 1) - 1
-    firsts = np.concatenate([[0], lasts[:-1] + 1])
-    steps[firsts] = 1.0  # the pen in the air: keeps the strokes apart on the common ruler
-    # In whole ticks every sum is exact, so that a stroke's points do not depend on what else is on the ruler.
-    ruler = np.cumsum(np.round(steps * _TICKS))
-    lengths = ruler[lasts] - ruler[firsts]
-    wanted = ruler[firsts, None] + np.round(np.linspace(0, lengths, points_per_stroke, axis=1))
-    return np.stack([np.interp(wanted, ruler, x), np.interp(wanted, ruler, y)], axis=-1)
-
-
 def _find_hooks(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Where a stroke's short last part after a sharp turn begins, 0-1; 1 for strokes without one."""
+    """Finds where a stroke's short last part after a sharp turn begins, 0-1; 1 for strokes without one."""
     steps = np.diff(points, axis=1)
     heading = np.arctan2(steps[..., 1], steps[..., 0])  # (s, 31)
     last = points.shape[1] - 1
@@ -222,11 +205,11 @@ def _find_hooks(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _find_touches(points: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    """The nearest point of another stroke of the form to each end of each stroke, where it is near enough.
+    """Finds the nearest point of another stroke of the form to each end of each stroke, where it is near enough.
 
     Of two strokes that meet end to end, only the later one touches the earlier, so that a correction moves one.
     """
-    touches = np.full((len(points), 2), NOTHING, dtype=np.int32)
+    touches = np.full((len(points), 2), FREE_END, dtype=np.int32)
     firsts = np.cumsum(counts) - counts
     last = POINTS_PER_STROKE - 1
     is_end = np.isin(np.arange(POINTS_PER_STROKE), [0, 1, last - 1, last])
@@ -244,11 +227,12 @@ def _find_touches(points: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]
         nearest = distance_squared.argmin(axis=3)
         smallest = np.take_along_axis(distance_squared, nearest[..., None], axis=3)[..., 0]
         relative = nearest - POINTS_PER_STROKE * np.arange(count)[:, None]
-        touches[rows] = np.where(smallest < _TOUCH_UNITS**2, relative, NOTHING)
+        touches[rows] = np.where(smallest < _TOUCH_UNITS**2, relative, FREE_END)
     return touches
 
 
 def _mark_voicing(glyph: Glyph) -> npt.NDArray[np.int8]:
+    """Finds the strokes (s,) that are dots of ば, 1, or the ring of ぱ, 2."""
     marks = np.zeros(len(glyph.strokes), dtype=np.int8)
     decomposed = unicodedata.normalize("NFD", glyph.character)
     if decomposed.endswith("\u3099"):

@@ -19,10 +19,11 @@ from kanjinet.classes import NUM_CLASSES
 from kanjinet.data.etl9g import SHEETS_PER_SET
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.data.worker_processes import MAX_WORKERS, start_worker, usable_cores
-from kanjinet.synth.glyph_table import load_copybook, save_copybook_with
-from kanjinet.synth.handwriting import invent_writer, write_sheet
+from kanjinet.synth.glyph_table import load_glyph_table, save_glyph_table_with
+from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.kanjivg import find_kanjivg_folder
 from kanjinet.synth.sheets import list_sheet_classes
+from kanjinet.synth.writers import sample_writer
 from kanjinet.training.distributed import ProcessGroup
 
 Sheet = npt.NDArray[np.uint8]
@@ -116,7 +117,7 @@ def hire_fresh_writers(wanted: FreshSets, group: ProcessGroup) -> Iterator[Fresh
     ):
         try:
             copybook = Path(folder) / "copybook.npz"
-            save_copybook_with(pool, workers, copybook)
+            save_glyph_table_with(pool, workers, copybook)
             yield FreshWriters(wanted, pool, copybook, group)
         finally:
             pool.shutdown(cancel_futures=True)
@@ -125,6 +126,6 @@ def hire_fresh_writers(wanted: FreshSets, group: ProcessGroup) -> Iterator[Fresh
 def _draw_sheet(copybook: Path, wanted: FreshSets, epoch: int, number: int, sheet: int) -> Sheet:
     """One sheet of an epoch, (152 or 148, S, S), in a worker process."""
     rng = np.random.default_rng(np.random.SeedSequence(wanted.seed, spawn_key=(epoch, number, sheet)))
-    writer = invent_writer(rng, wanted.difficulty)
-    cells = write_sheet(load_copybook(copybook), list_sheet_classes()[sheet], writer, rng)
+    writer = sample_writer(rng, wanted.difficulty)
+    cells = write_sheet(load_glyph_table(copybook), list_sheet_classes()[sheet], writer, rng)
     return preprocess(cells * np.uint8(INK_SCALE), wanted.image_size, wanted.preprocessing, cells=True)

@@ -1,4 +1,4 @@
-"""Pens, paper and scanner: strokes of varying width become cells of 4-bit ink levels."""
+"""Rasterizes strokes of varying width into cells of 4-bit ink levels, as a scanner sees ink on paper."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.data.etl9g import CELL_HEIGHT, CELL_WIDTH, MAX_INK
+from kanjinet.synth.strokes import WrittenStrokes
 
-MARGIN = 3  # pixels drawn beyond each edge of a cell, so that the blur sees what was cut off
+MARGIN = 3  # pixels rasterized beyond each edge of a cell, so that the blur sees what was cut off
 _ROWS = CELL_HEIGHT + 2 * MARGIN
 _COLUMNS = CELL_WIDTH + 2 * MARGIN
 _STRIDE = _COLUMNS + 2  # what lies right of the cell is counted in the last two columns
@@ -21,11 +22,11 @@ _CROSSING_INK = 1.08  # two strokes on top of each other are this much darker th
 
 @dataclass(frozen=True)
 class Ink:
-    """What a pen leaves on the paper, and what the scanner makes of it.
+    """Represents what a pen leaves on the paper, and what the scanner makes of it.
 
     Attributes:
         level: ink of a plain stroke, 0-15.
-        grain: share of the ink that the roughness of the paper takes away, 0 (fiber tip) ... 0.3 (hard pencil).
+        grain: fraction of the ink that the roughness of the paper takes away, 0 (fiber tip) ... 0.3 (hard pencil).
         grain_size: standard deviation in pixels of the blur that turns white noise into grain.
         blur: standard deviation in pixels of the scanner's blur.
     """
@@ -36,11 +37,11 @@ class Ink:
     blur: float
 
 
-def draw_outlines(points: npt.NDArray[np.float64], half_widths: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The outline of each stroke, with round ends.
+def trace_outlines(points: npt.NDArray[np.float64], half_widths: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Computes the outline of each stroke, with round ends.
 
     Args:
-        points: (s, k, 2) the pen's way, in pixels.
+        points: (s, k, 2) the center line, in pixels.
         half_widths: (s, k) pixels.
 
     Returns:
@@ -49,7 +50,7 @@ def draw_outlines(points: npt.NDArray[np.float64], half_widths: npt.NDArray[np.f
     """
     direction = np.gradient(points, axis=1)
     direction /= np.maximum(np.hypot(direction[..., 0], direction[..., 1]), 1e-9)[..., None]
-    normal = np.stack([direction[..., 1], -direction[..., 0]], axis=-1)  # to the left of the way, y being down
+    normal = np.stack([direction[..., 1], -direction[..., 0]], axis=-1)  # to the left of the stroke, y being down
     offset = normal * half_widths[..., None]
     cosines, sines = np.cos(_CAP_ANGLES)[:, None], np.sin(_CAP_ANGLES)[:, None]
     end_cap = points[:, -1:] + half_widths[:, -1:, None] * (cosines * direction[:, -1:] + sines * normal[:, -1:])
@@ -57,13 +58,13 @@ def draw_outlines(points: npt.NDArray[np.float64], half_widths: npt.NDArray[np.f
     return np.concatenate([points + offset, end_cap, (points - offset)[:, ::-1], start_cap], axis=1)
 
 
-def cover_cells(
+def fill_outlines(
     outlines: npt.NDArray[np.float64],
     cells: npt.NDArray[np.int64],
     ink: npt.NDArray[np.float64],
     num_cells: int,
 ) -> npt.NDArray[np.float32]:
-    """Fill polygons, each into its own cell.
+    """Fills polygons, each in its own cell.
 
     Every crossing of an edge with a scan line adds the polygon's ink to all that lies right of it (or takes it away,
     by the edge's direction); one running sum over the columns then fills all polygons of all cells at once.
@@ -105,11 +106,11 @@ def cover_cells(
 
 
 def scan_cells(covered: npt.NDArray[np.float32], grain: npt.NDArray[np.float32], ink: Ink) -> npt.NDArray[np.uint8]:
-    """What the scanner sees: ink on rough paper, blur, and 16 levels.
+    """Applies the paper's grain, the scanner's blur and 16 levels.
 
     Args:
-        covered: (n, 127 + 6, 128 + 6) as `cover_cells` returns it.
-        grain: (n, 127 + 6, 128 + 6) the share of the ink that each pixel of the paper takes.
+        covered: (n, 127 + 6, 128 + 6) as `fill_outlines` returns it.
+        grain: (n, 127 + 6, 128 + 6) the fraction of the ink that each pixel of the paper takes.
         ink: the pen.
 
     Returns:
@@ -124,22 +125,11 @@ def scan_cells(covered: npt.NDArray[np.float32], grain: npt.NDArray[np.float32],
     return np.minimum(levels, MAX_INK).astype(np.uint8)
 
 
-def draw_cells(
-    points: npt.NDArray[np.float64],
-    half_widths: npt.NDArray[np.float64],
-    stroke_ink: npt.NDArray[np.float64],
-    cells: npt.NDArray[np.int64],
-    num_cells: int,
-    ink: Ink,
-    rng: np.random.Generator,
-) -> npt.NDArray[np.uint8]:
-    """Strokes to scanned cells.
+def rasterize(strokes: WrittenStrokes, num_cells: int, ink: Ink, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Rasterizes strokes into scanned cells.
 
     Args:
-        points: (s, k, 2) the pen's way, in pixels of the stroke's cell.
-        half_widths: (s, k) pixels.
-        stroke_ink: (s,) about 1.
-        cells: (s,) the cell of each stroke.
+        strokes: in any order.
         num_cells: number of cells.
         ink: the pen.
         rng: for the grain.
@@ -147,9 +137,8 @@ def draw_cells(
     Returns:
         (num_cells, 127, 128) uint8 ink levels, 0-15.
     """
-    order = np.argsort(cells, kind="stable")
-    cells = cells[order]
-    outlines = draw_outlines(points[order], half_widths[order])
+    strokes = strokes.take(np.argsort(strokes.cells, kind="stable"))
+    outlines = trace_outlines(strokes.points, strokes.half_widths)
     white_noise = rng.standard_normal((_ROWS + _GRAIN_SHIFTS, _COLUMNS + _GRAIN_SHIFTS), dtype=np.float32)
     noise = cv2.GaussianBlur(white_noise, (0, 0), ink.grain_size)
     paper = 1 - np.float32(ink.grain) * np.clip(noise / noise.std() * 0.5 + 0.5, 0, 2)
@@ -158,7 +147,7 @@ def draw_cells(
     images = np.empty((num_cells, CELL_HEIGHT, CELL_WIDTH), dtype=np.uint8)
     for start in range(0, num_cells, _CELLS_AT_A_TIME):
         end = min(start + _CELLS_AT_A_TIME, num_cells)
-        part = slice(*np.searchsorted(cells, [start, end]))
-        covered = cover_cells(outlines[part], cells[part] - start, stroke_ink[order][part], end - start)
+        part = slice(*np.searchsorted(strokes.cells, [start, end]))
+        covered = fill_outlines(outlines[part], strokes.cells[part] - start, strokes.ink[part], end - start)
         images[start:end] = scan_cells(covered, windows[tuple(shifts[:, start:end])], ink)
     return images

@@ -1,4 +1,4 @@
-"""How ETL9G lays its characters out: sheets, positions, serial numbers, dates; and sample sheets in that layout.
+"""Sample sheets in ETL9G's layout: positions, serial numbers, dates.
 
 Source: AIST, "Specification of ETL-9", and its published first fields of records of ETL9G_01, _11 and _21.
 """
@@ -17,8 +17,10 @@ from kanjinet.data.etl9g import (
     SYNTHETIC_MARK,
     pack_pixels,
 )
-from kanjinet.synth.glyph_table import Copybook
-from kanjinet.synth.handwriting import COLUMNS_PER_SHEET, invent_writer, write_sheet
+from kanjinet.synth.glyph_table import GlyphTable
+from kanjinet.synth.handwriting import write_sheet
+from kanjinet.synth.neighbors import COLUMNS_PER_SHEET
+from kanjinet.synth.writers import sample_writer
 
 CONTACT_CHARACTERS = "あきさふはばぱ申由甲土士未末千干牛午大犬太己巳関閲永飛鬼識"
 CHARACTERS_PER_SHEET = 152  # the last sheet of a set has 148
@@ -29,7 +31,7 @@ _SCAN_MONTHS = ((1, 0), (11, 1), (21, 8), (50, 17))
 
 
 def list_sheet_classes() -> list[npt.NDArray[np.int64]]:
-    """The classes of each of a data set's 20 sheets, in the order of writing.
+    """Lists the classes of each of a data set's 20 sheets, in the order of writing.
 
     Kanji follow JIS order across the sheets; hiragana stand between them, 3 or 4 a sheet. Where exactly is known of
     no sheet; these places agree with AIST's samples (0x3124 is number 101 of sheet 1, 0x3227 number 49 of sheet 2).
@@ -52,33 +54,33 @@ def list_sheet_classes() -> list[npt.NDArray[np.int64]]:
 
 
 def scanned_yymm(file_number: int) -> int:
-    """When a file's sheets were scanned, YYMM in decimal: 8310 for file 1, 8311 for 11, 8406 for 21."""
+    """Returns when a file's sheets were scanned, YYMM in decimal: 8310 for file 1, 8311 for 11, 8406 for 21."""
     files, months = zip(*_SCAN_MONTHS, strict=True)
     month = 9 + int(np.interp(file_number, files, months))  # counted from January 1983
     return (83 + month // 12) * 100 + month % 12 + 1
 
 
 def make_sheet_records(
-    copybook: Copybook, data_set: int, sheet: int, seed: int, difficulty: float
+    table: GlyphTable, data_set: int, sheet: int, seed: int, difficulty: float
 ) -> npt.NDArray[np.void]:
-    """One sheet of one simulated writer, as records.
+    """Makes the records of one sheet by one simulated writer.
 
     The result depends on the arguments alone, so sheets can be made in any order and by any process.
 
     Args:
-        copybook: the strokes.
+        table: the strokes.
         data_set: 1-200.
         sheet: 1-20, within the data set.
         seed: of the whole sample.
-        difficulty: 0 (copybook) ... 1 (hasty).
+        difficulty: 0 (neat) ... 1 (hasty).
 
     Returns:
         (152,) of `RECORD_DTYPE`; (148,) for sheet 20.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(data_set, sheet)))
     classes = list_sheet_classes()[sheet - 1]
-    writer = invent_writer(rng, difficulty)
-    images = write_sheet(copybook, classes, writer, rng)
+    writer = sample_writer(rng, difficulty)
+    images = write_sheet(table, classes, writer, rng)
     records = np.zeros(len(classes), dtype=RECORD_DTYPE)
     jis_codes = JIS_CODES[classes]
     places = np.arange(len(classes))
@@ -95,17 +97,17 @@ def make_sheet_records(
     return records
 
 
-def draw_contact_sheet(
-    copybook: Copybook, seed: int, difficulty: float, characters: str = CONTACT_CHARACTERS
+def make_contact_sheet(
+    table: GlyphTable, seed: int, difficulty: float, characters: str = CONTACT_CHARACTERS
 ) -> npt.NDArray[np.uint8]:
-    """An image to judge the handwriting by: a row of 16 writers for each of some characters, then six by one writer.
+    """Makes an image of the handwriting: a row of 16 writers for each of some characters, then six rows by one writer.
 
     Ink is shown at twice its darkness.
 
     Args:
-        copybook: the strokes.
-        seed: for writers other than those of the files.
-        difficulty: 0 (copybook) ... 1 (hasty).
+        table: the strokes.
+        seed: of writers other than those of the files.
+        difficulty: 0 (neat) ... 1 (hasty).
         characters: of the 3,036; those of the first rows, look-alikes among them unless others are asked for.
 
     Returns:
@@ -115,10 +117,10 @@ def draw_contact_sheet(
     columns = []
     for number in range(COLUMNS_PER_SHEET):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, number)))
-        columns.append(write_sheet(copybook, shared, invent_writer(rng, difficulty), rng, with_fragments=False))
+        columns.append(write_sheet(table, shared, sample_writer(rng, difficulty), rng, with_fragments=False))
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, COLUMNS_PER_SHEET)))
     various = rng.choice(NUM_CLASSES, (6, COLUMNS_PER_SHEET), replace=False)
-    images = write_sheet(copybook, various.ravel(), invent_writer(rng, difficulty), rng)
+    images = write_sheet(table, various.ravel(), sample_writer(rng, difficulty), rng)
     grid = np.concatenate([np.stack(columns, axis=1), images.reshape(6, COLUMNS_PER_SHEET, CELL_HEIGHT, CELL_WIDTH)])
     grid = 255 - np.minimum(grid, MAX_INK // 2) * (255 // (MAX_INK // 2))
     grid[:, :, :, 0] = np.minimum(grid[:, :, :, 0], 220)

@@ -1,4 +1,4 @@
-"""Pens against areas known from geometry; writers against ETL9G's measured cells."""
+"""The rasterizer against areas known from geometry; writers against ETL9G's measured cells."""
 
 from dataclasses import replace
 
@@ -9,23 +9,23 @@ from kanjinet.classes import CHARACTERS, CLASS_OF_CHARACTER, NUM_HIRAGANA
 from kanjinet.data.cell_statistics import PERCENTILES, format_table, measure_cells
 from kanjinet.synth.glyph_table import (
     FORMS,
-    HOOKED,
-    NOTHING,
+    FREE_END,
     POINTS_PER_STROKE,
-    join_copybooks,
-    load_copybook,
-    read_copybook,
-    save_copybook,
+    join_glyph_tables,
+    load_glyph_table,
+    read_glyph_table,
+    save_glyph_table,
 )
-from kanjinet.synth.handwriting import invent_writer, write_sheet, write_strokes
+from kanjinet.synth.handwriting import write_sheet, write_strokes
 from kanjinet.synth.kanjivg import read_glyph
-from kanjinet.synth.rasterizer import MARGIN, cover_cells, draw_outlines
-from kanjinet.synth.sheets import draw_contact_sheet
+from kanjinet.synth.rasterizer import MARGIN, fill_outlines, trace_outlines
+from kanjinet.synth.sheets import make_contact_sheet
+from kanjinet.synth.writers import sample_writer
 
 
 @pytest.fixture(scope="module")
-def copybook():
-    return read_copybook()
+def glyph_table():
+    return read_glyph_table()
 
 
 def _line(start, end):
@@ -34,9 +34,9 @@ def _line(start, end):
 
 def _cover(points, half_width, cells=None, num_cells=1):
     points = np.array(points, dtype=float)
-    outlines = draw_outlines(points, np.full(points.shape[:2], float(half_width)))
+    outlines = trace_outlines(points, np.full(points.shape[:2], float(half_width)))
     cells = np.zeros(len(points), dtype=np.int64) if cells is None else np.array(cells)
-    covered = cover_cells(outlines, cells, np.ones(len(points)), num_cells)
+    covered = fill_outlines(outlines, cells, np.ones(len(points)), num_cells)
     return covered[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
@@ -78,31 +78,31 @@ def test_strokes_stay_in_their_cells_and_are_cut_at_the_edge():
     assert covered[2].sum() == pytest.approx(127 * 4, rel=1e-3)
 
 
-def test_the_copybook_holds_every_form(copybook):
+def test_the_table_holds_every_form(glyph_table):
     for character in "あ田亜辻鴬":
         index = CLASS_OF_CHARACTER[character]
-        first, end = copybook.form_of_class[index : index + 2]
-        names = [FORMS[kind] for kind in copybook.form_kind[first:end]]
+        first, end = glyph_table.form_of_class[index : index + 2]
+        names = [FORMS[kind] for kind in glyph_table.form_kind[first:end]]
         assert names[0] == ""
         assert ("JIS78" in names) == (character == "鴬")
-        main = copybook.points[copybook.stroke_of_form[first] : copybook.stroke_of_form[first + 1]] + 54.5
+        main = glyph_table.points[glyph_table.stroke_of_form[first] : glyph_table.stroke_of_form[first + 1]] + 54.5
         glyph = read_glyph(character)
         assert main[:, 0] == pytest.approx(np.array([stroke.curves[0, 0] for stroke in glyph.strokes]))
         assert main[:, -1] == pytest.approx(np.array([stroke.curves[-1, 3] for stroke in glyph.strokes]))
 
 
-def test_so_has_a_form_with_a_dot_on_top(copybook):
+def test_so_has_a_form_with_a_dot_on_top(glyph_table):
     for character, strokes in (("そ", (1, 2)), ("ぞ", (3, 4))):
-        first, end = copybook.form_of_class[CLASS_OF_CHARACTER[character] :][:2]
-        assert np.diff(copybook.stroke_of_form[first : end + 1]).tolist() == list(strokes)
+        first, end = glyph_table.form_of_class[CLASS_OF_CHARACTER[character] :][:2]
+        assert np.diff(glyph_table.stroke_of_form[first : end + 1]).tolist() == list(strokes)
 
 
-def test_strokes_of_hasty_writers_change_places_within_their_cells_only(copybook):
+def test_strokes_of_hasty_writers_change_places_within_their_cells_only(glyph_table):
     classes = np.array([CLASS_OF_CHARACTER[character] for character in "永はき田"])
-    careful = replace(invent_writer(np.random.default_rng(0)), swap_rate=0, join_rate=0, kana_join_rate=0, flick_rate=0)
+    careful = replace(sample_writer(np.random.default_rng(0)), swap_rate=0, join_rate=0, kana_join_rate=0, flick_rate=0)
 
     def middles(writer):
-        return write_strokes(copybook, classes, writer, np.random.default_rng(1)).points.mean(axis=1).round(6)
+        return write_strokes(glyph_table, classes, writer, np.random.default_rng(1)).points.mean(axis=1).round(6)
 
     usual, swapped = middles(careful), middles(replace(careful, swap_rate=1))
     assert len(usual) == len(swapped) == 17
@@ -110,10 +110,10 @@ def test_strokes_of_hasty_writers_change_places_within_their_cells_only(copybook
     assert differs[:5].any() and differs[12:].any() and not differs[5:12].any()  # kanji, and no hiragana
 
 
-def test_flicks_point_to_the_next_stroke_of_a_hiragana(copybook):
+def test_flicks_point_to_the_next_stroke_of_a_hiragana(glyph_table):
     classes = np.array([CLASS_OF_CHARACTER["こ"]])
-    careful = replace(invent_writer(np.random.default_rng(0)), join_rate=0, kana_join_rate=0, flick_rate=1)
-    strokes = write_strokes(copybook, classes, careful, np.random.default_rng(1))
+    careful = replace(sample_writer(np.random.default_rng(0)), join_rate=0, kana_join_rate=0, flick_rate=1)
+    strokes = write_strokes(glyph_table, classes, careful, np.random.default_rng(1))
     upper, lower, flick = strokes.points
     gap, way = lower[0] - upper[-1], flick[-1] - flick[0]
     assert flick[0] == pytest.approx(upper[-1])
@@ -127,35 +127,35 @@ def test_older_forms_are_outside_the_classes():
     assert all(simple in CLASS_OF_CHARACTER and old not in CLASS_OF_CHARACTER for simple, old in _JIS78_FORMS.items())
 
 
-def test_hooks_and_touches_of_known_characters(copybook):
+def test_hooks_and_touches_of_known_characters(glyph_table):
     def rows(character):
-        form = copybook.form_of_class[CLASS_OF_CHARACTER[character]]
-        return slice(*copybook.stroke_of_form[form : form + 2])
+        form = glyph_table.form_of_class[CLASS_OF_CHARACTER[character]]
+        return slice(*glyph_table.stroke_of_form[form : form + 2])
 
-    assert (copybook.ending[rows("子")] == HOOKED).tolist() == [False, True, False]
-    assert (copybook.ending[rows("口")] == HOOKED).sum() == 0
-    assert (copybook.hook_from[rows("し")] == 1).all()
-    assert copybook.touches[rows("甲")][4, 0] != NOTHING  # the long stroke begins at the frame
-    assert copybook.touches[rows("甲")][4, 1] == NOTHING
-    assert copybook.touches[rows("由")][2, 0] == NOTHING  # here it begins above
-    assert (copybook.touches[rows("三")] == NOTHING).all()
+    assert (glyph_table.ending[rows("子")] == StrokeEnding.HOOKED).tolist() == [False, True, False]
+    assert (glyph_table.ending[rows("口")] == StrokeEnding.HOOKED).sum() == 0
+    assert (glyph_table.hook_from[rows("し")] == 1).all()
+    assert glyph_table.touches[rows("甲")][4, 0] != FREE_END  # the long stroke begins at the frame
+    assert glyph_table.touches[rows("甲")][4, 1] == FREE_END
+    assert glyph_table.touches[rows("由")][2, 0] == FREE_END  # here it begins above
+    assert (glyph_table.touches[rows("三")] == FREE_END).all()
 
 
-def test_a_copybook_survives_parts_and_files(tmp_path, copybook):
-    joined = join_copybooks([read_copybook(0, 71), read_copybook(71, 1500), read_copybook(1500, 3036)])
-    save_copybook(tmp_path / "copybook.npz", joined)
-    loaded = load_copybook(tmp_path / "copybook.npz")
-    for name, values in vars(copybook).items():
+def test_a_table_survives_parts_and_files(tmp_path, glyph_table):
+    joined = join_glyph_tables([read_glyph_table(0, 71), read_glyph_table(71, 1500), read_glyph_table(1500, 3036)])
+    save_glyph_table(tmp_path / "glyph_table.npz", joined)
+    loaded = load_glyph_table(tmp_path / "glyph_table.npz")
+    for name, values in vars(glyph_table).items():
         assert np.array_equal(values, getattr(loaded, name)), name
 
 
-def _measure(copybook, writers, first_class, end_class, with_fragments=True):
-    """Figures of 24 characters of a range of classes by each of some writers."""
+def _measure(glyph_table, writers, first_class, end_class, with_fragments=True):
+    """Statistics of 24 characters of a range of classes by each of some writers."""
     images = []
     for number in range(writers):
         rng = np.random.default_rng(number)
         classes = rng.integers(first_class, end_class, 24)
-        images.append(write_sheet(copybook, classes, invent_writer(rng), rng, with_fragments=with_fragments))
+        images.append(write_sheet(glyph_table, classes, sample_writer(rng), rng, with_fragments=with_fragments))
     return measure_cells(np.concatenate(images))
 
 
@@ -173,9 +173,9 @@ HIRAGANA_TABLE = {  # the same of 1,500 real ETL9G hiragana
 }
 
 
-def test_cells_fall_into_the_percentile_tables_of_real_cells(copybook):
-    kanji = _measure(copybook, 80, NUM_HIRAGANA, 3036)
-    kana = _measure(copybook, 80, 0, NUM_HIRAGANA, with_fragments=False)
+def test_cells_fall_into_the_percentile_tables_of_real_cells(glyph_table):
+    kanji = _measure(glyph_table, 80, NUM_HIRAGANA, 3036)
+    kana = _measure(glyph_table, 80, 0, NUM_HIRAGANA, with_fragments=False)
     for cells, table in ((kanji, KANJI_TABLE), (kana, HIRAGANA_TABLE)):
         for name, (expected, slack) in table.items():
             found = np.nanpercentile(getattr(cells, name), PERCENTILES)
@@ -184,45 +184,45 @@ def test_cells_fall_into_the_percentile_tables_of_real_cells(copybook):
         found = np.nanmedian(cells.center_x), np.nanmedian(cells.center_y)
         assert found == pytest.approx(center, abs=0.02)
         assert np.nanmedian(cells.paper_ink) < 0.001
-    kana = _measure(copybook, 20, 0, NUM_HIRAGANA)
+    kana = _measure(glyph_table, 20, 0, NUM_HIRAGANA)
     assert kana.has_fragment.mean() == pytest.approx(0.68, abs=0.07)
     assert kanji.has_fragment.mean() < 0.02
     table = format_table({"kanji": kanji, "hiragana": kana})
     assert "peak ink" in table and len(table.splitlines()) == 10
 
 
-def test_writers_differ_and_difficulty_is_a_dial(copybook):
+def test_writers_differ_and_difficulty_is_a_dial(glyph_table):
     classes = np.array([CLASS_OF_CHARACTER[character] for character in "永語関木"] * 4)
 
-    def distance_from_the_copybook(difficulty):
+    def distance_from_kanjivg(difficulty):
         distances = []
         for number in range(12):
             rng = np.random.default_rng(number)
-            writer = replace(invent_writer(rng, difficulty), swap_rate=0)
-            strokes = write_strokes(copybook, classes, writer, rng)
+            writer = replace(sample_writer(rng, difficulty), swap_rate=0)
+            strokes = write_strokes(glyph_table, classes, writer, rng)
             first = strokes.points[strokes.cells == 0][:5]  # 永 has five strokes, joined ways come after
-            form = copybook.form_of_class[classes[0]]
-            model = copybook.points[copybook.stroke_of_form[form] :][:5]
+            form = glyph_table.form_of_class[classes[0]]
+            model = glyph_table.points[glyph_table.stroke_of_form[form] :][:5]
             if len(first) == 5:
                 scaled = [part - part.mean(axis=(0, 1)) for part in (first, model)]
                 scaled = [part / part.std(axis=(0, 1)) for part in scaled]
                 distances.append(np.abs(scaled[0] - scaled[1]).mean())
         return np.mean(distances)
 
-    careful, usual, hasty = map(distance_from_the_copybook, (0.0, 0.5, 1.0))
+    careful, usual, hasty = map(distance_from_kanjivg, (0.0, 0.5, 1.0))
     assert careful < 0.8 * usual < usual < hasty
 
 
-def test_look_alikes_keep_what_tells_them_apart(copybook):
-    """Over many hands: 甲 begins at its frame and 由 ends there; 土's lower stroke is the longer, 士's the shorter."""
+def test_look_alikes_keep_what_tells_them_apart(glyph_table):
+    """For many writers: 甲 begins at its frame and 由 ends there; 土's lower stroke is the longer, 士's the shorter."""
     characters = "申由甲土士未末"
     classes = np.array([CLASS_OF_CHARACTER[character] for character in characters])
     counts = [5, 5, 5, 3, 3, 5, 5]
     wrong = total = 0
     for number in range(60):
         rng = np.random.default_rng(1000 + number)
-        writer = replace(invent_writer(rng), swap_rate=0)  # the figures below go by stroke numbers
-        strokes = write_strokes(copybook, classes, writer, rng)
+        writer = replace(sample_writer(rng), swap_rate=0)  # the figures below go by stroke numbers
+        strokes = write_strokes(glyph_table, classes, writer, rng)
         points = {}
         for cell, (character, count) in enumerate(zip(characters, counts, strict=True)):
             points[character] = strokes.points[strokes.cells == cell][:count]
@@ -256,16 +256,16 @@ def test_a_stranger_to_the_cell_is_a_fragment_and_a_part_of_the_character_is_not
     assert statistics.stroke_ink[0] == 8
 
 
-def test_contact_sheet(copybook):
-    image = draw_contact_sheet(copybook, 0, 0.5)
+def test_contact_sheet(glyph_table):
+    image = make_contact_sheet(glyph_table, 0, 0.5)
     assert image.dtype == np.uint8 and image.shape[1] == 16 * 128 and image.shape[0] % 127 == 0
     assert (image < 128).mean() > 0.01
 
 
-def test_every_character_can_be_written(copybook):
+def test_every_character_can_be_written(glyph_table):
     rng = np.random.default_rng(3)
     for start in range(0, len(CHARACTERS), 152):
         classes = np.arange(start, min(start + 152, len(CHARACTERS)))
-        images = write_sheet(copybook, classes, invent_writer(rng, 1.0), rng, with_fragments=False)
+        images = write_sheet(glyph_table, classes, sample_writer(rng, 1.0), rng, with_fragments=False)
         assert images.max(axis=(1, 2)).min() >= 3  # ink in every cell
         assert images.max() <= 15

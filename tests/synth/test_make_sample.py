@@ -131,12 +131,12 @@ def test_sheets_are_of_different_hands(sample):
 
 
 def test_seed_and_difficulty_change_the_bytes():
-    from kanjinet.synth.glyph_table import read_copybook
+    from kanjinet.synth.glyph_table import read_glyph_table
     from kanjinet.synth.sheets import make_sheet_records
 
-    copybook = read_copybook(0, 400)  # more than the first two sheets need
+    glyph_table = read_glyph_table(0, 400)  # more than the first two sheets need
     jobs = [(1, 1, 0, 0.5), (1, 1, 1, 0.5), (1, 1, 0, 0.6), (2, 1, 0, 0.5), (1, 2, 0, 0.5), (1, 1, 0, 0.5)]
-    digests = [hashlib.sha256(make_sheet_records(copybook, *job).tobytes()).digest() for job in jobs]
+    digests = [hashlib.sha256(make_sheet_records(glyph_table, *job).tobytes()).digest() for job in jobs]
     assert len(set(digests)) == 5 and digests[0] == digests[-1]
 
 

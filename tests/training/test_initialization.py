@@ -8,8 +8,9 @@ from kanjinet.contract import NORMALIZE
 from kanjinet.data.etl9g import CELL_HEIGHT, CELL_WIDTH
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.model import LightweightKanjiNet, ModelConfig, ResidualBlock, init_corner_means_, init_edge_filters_
-from kanjinet.synth.glyph_table import read_copybook
-from kanjinet.synth.handwriting import invent_writer, write_sheet
+from kanjinet.synth.glyph_table import read_glyph_table
+from kanjinet.synth.handwriting import write_sheet
+from kanjinet.synth.writers import sample_writer
 from kanjinet.training.augmentation import Augmentation
 from kanjinet.training.initialization import discriminate, factorize, fit_classifier
 from kanjinet.training.trainer import Samples, evaluate
@@ -82,12 +83,12 @@ def test_two_factors_keep_the_scores_as_well_as_any_of_their_rank() -> None:
 
 def test_an_untrained_network_reads_other_writers_after_fitting() -> None:
     """60 classes, 3 writers to learn from, another one to read: by chance 1.7 %."""
-    copybook = read_copybook()
+    table = read_glyph_table()
     classes = np.arange(500, 560)
     sheets = []
     for number in range(4):
         rng = np.random.default_rng([5, number])
-        cells = write_sheet(copybook, classes, invent_writer(rng), rng, with_fragments=False)
+        cells = write_sheet(table, classes, sample_writer(rng), rng, with_fragments=False)
         assert cells.shape == (60, CELL_HEIGHT, CELL_WIDTH)
         sheets.append(torch.from_numpy(preprocess(cells * np.uint8(INK_SCALE), 64, NORMALIZE, cells=True)))
     seen = Samples(torch.cat(sheets[:3]), torch.from_numpy(np.tile(classes, 3)))
