@@ -11,6 +11,7 @@ from kanjinet.synth.glyph_table import (
     FORMS,
     FREE_END,
     POINTS_PER_STROKE,
+    StrokeEnding,
     join_glyph_tables,
     load_glyph_table,
     read_glyph_table,
