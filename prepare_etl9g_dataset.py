@@ -12,10 +12,9 @@ import hashlib
 import multiprocessing
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,25 +23,33 @@ from tqdm import tqdm
 
 from kanjinet.classes import describe_classes
 from kanjinet.cli import make_parser, positive_int, run_script, show_path
-from kanjinet.contract import CONTRACTS, IMAGE_SIZES, PREPROCESSINGS
-from kanjinet.data import etl9g
+from kanjinet.contract import IMAGE_SIZES, PREPROCESSINGS
 from kanjinet.data.dataset import (
+    CHARACTER_MAPPING_NAME,
     CHUNK_INFO_NAME,
     CHUNK_NAME,
-    MAPPING_NAME,
     METADATA_NAME,
     ChunkInfo,
     DatasetInfo,
-    Labels,
     check_chunk,
     chunk_name,
+    decode_labels,
     describe_dataset,
     read_chunk_infos,
     read_dataset_info,
     read_labels,
     write_chunk,
+    write_chunk_infos,
 )
-from kanjinet.data.etl9g import SAMPLE_NOTE
+from kanjinet.data.etl9g import (
+    SAMPLE_NOTE,
+    Etl9gFile,
+    check_file_size,
+    find_etl9g_files,
+    is_synthetic,
+    read_records,
+    unpack_pixels,
+)
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.data.worker_processes import start_worker
 from kanjinet.errors import KanjinetError
@@ -50,10 +57,25 @@ from kanjinet.storage.files import make_folder, read_json, replace_on_success, s
 from kanjinet.storage.locks import lock_folder
 
 BLOCK_RECORDS = 128  # 2 MB of unpacked cells at a time: stays in the processor's cache
+RERUN_REMEDY = "run prepare_etl9g_dataset.py again"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Represents how chunks are made."""
+
+    folder: Path
+    image_size: int
+    preprocessing: str
+    allow_partial: bool
+
+    def describe(self) -> dict[str, object]:
+        """Returns what decides about a chunk's bytes, for chunk_info.json."""
+        return {"image_size": self.image_size, "preprocessing": self.preprocessing}
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line."""
+    """Parses the command line."""
     parser = make_parser(__doc__, "python prepare_etl9g_dataset.py --etl-dir ETL9G --output-dir dataset --size 64")
     parser.add_argument("--etl-dir", type=Path, default=Path("ETL9G"), help="folder of the ETL9G files")
     parser.add_argument("--output-dir", type=Path, default=Path("dataset"), help="folder for the dataset")
@@ -75,33 +97,26 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Prepare every file, then describe the dataset."""
+    """Prepares every file, then describes the dataset."""
     args = parse_args()
     if args.verify:
         verify_dataset(args.output_dir)
         return
     start = time.perf_counter()
-    files = etl9g.find_etl9g_files(args.etl_dir)
+    files = find_etl9g_files(args.etl_dir)
     for file in files:
-        etl9g.check_file_size(file.path, file.path.stat().st_size, allow_partial=args.allow_partial)
+        check_file_size(file.path, file.path.stat().st_size, allow_partial=args.allow_partial)
     folder = make_folder(args.output_dir)
-    preprocessing = PREPROCESSINGS[args.preprocess]
+    settings = Settings(folder, args.size, PREPROCESSINGS[args.preprocess], args.allow_partial)
     with lock_folder(folder, "prepare_etl9g_dataset.py"):
         refuse_foreign_chunks(folder, files)
-        chunks, written = prepare_chunks(
-            files,
-            folder,
-            size=args.size,
-            preprocessing=preprocessing,
-            allow_partial=args.allow_partial,
-            workers=args.workers or os.cpu_count() or 1,
-        )
-        describe_chunks(folder, chunks, args.size, preprocessing)
+        chunks, written = prepare_chunks(files, settings, args.workers or os.cpu_count() or 1)
+        write_descriptions(chunks, settings)
     print_summary(folder, read_dataset_info(folder), written, time.perf_counter() - start)
 
 
 def verify_dataset(folder: Path) -> None:
-    """Read every chunk and compare it with what the dataset's JSON files say; print a line for each.
+    """Compares every chunk with what the dataset's JSON files say, and prints a line for each.
 
     Raises:
         KanjinetError: after the last chunk, when anything was wrong.
@@ -119,20 +134,21 @@ def verify_dataset(folder: Path) -> None:
     if problems:
         raise KanjinetError(
             f"{folder}: {problems} of {len(info.chunks)} chunks are wrong, as listed above",
-            "run prepare_etl9g_dataset.py again",
+            RERUN_REMEDY,
         )
     labels = read_labels(folder, info.chunks)
-    metadata = read_json(folder / METADATA_NAME, "run prepare_etl9g_dataset.py again")
-    expected = describe_dataset(info.chunks, labels, info.image_size, info.preprocessing, CONTRACTS[info.preprocessing])
+    metadata = read_json(folder / METADATA_NAME, RERUN_REMEDY)
+    expected = describe_dataset(info.chunks, labels, info.image_size, info.preprocessing)
     if wrong := sorted(name for name in expected.keys() | metadata.keys() if expected.get(name) != metadata.get(name)):
-        raise KanjinetError(f"{folder / METADATA_NAME}: {wrong[0]} is wrong", "run prepare_etl9g_dataset.py again")
-    if read_json(folder / MAPPING_NAME, "run prepare_etl9g_dataset.py again") != describe_classes():
-        raise KanjinetError(f"{folder / MAPPING_NAME}: not the class table", "run prepare_etl9g_dataset.py again")
+        raise KanjinetError(f"{folder / METADATA_NAME}: {wrong[0]} is wrong", RERUN_REMEDY)
+    mapping_path = folder / CHARACTER_MAPPING_NAME
+    if read_json(mapping_path, RERUN_REMEDY) != describe_classes():
+        raise KanjinetError(f"{mapping_path}: not the class table", RERUN_REMEDY)
     print(f"verified   {show_path(folder)}: {info.num_samples:,} images in {len(info.chunks)} chunks")
 
 
-def refuse_foreign_chunks(folder: Path, files: list[etl9g.Etl9gFile]) -> None:
-    """Stop before a dataset of other files is mixed with, or replaced by, this one."""
+def refuse_foreign_chunks(folder: Path, files: list[Etl9gFile]) -> None:
+    """Refuses to mix a dataset of other files with this one, or to replace it."""
     expected = {chunk_name(file.number) for file in files}
     present = {path.name for path in folder.iterdir() if CHUNK_NAME.fullmatch(path.name)}
     if foreign := sorted(present - expected):
@@ -142,76 +158,52 @@ def refuse_foreign_chunks(folder: Path, files: list[etl9g.Etl9gFile]) -> None:
         )
 
 
-def prepare_chunks(
-    files: list[etl9g.Etl9gFile], folder: Path, *, size: int, preprocessing: str, allow_partial: bool, workers: int
-) -> tuple[tuple[ChunkInfo, ...], int]:
-    """Write the chunks that are missing or out of date; returns all chunks, and how many were written.
+def prepare_chunks(files: list[Etl9gFile], settings: Settings, workers: int) -> tuple[tuple[ChunkInfo, ...], int]:
+    """Writes the chunks that are missing or out of date; returns all chunks, and how many were written.
 
     chunk_info.json is brought up to date after every chunk. While anything is missing there is no metadata.json, so
     that no later stage takes half a dataset for a whole one.
     """
-    known = read_finished_chunks(folder, describe_settings(size, preprocessing))
+    known = read_finished_chunks(settings)
     finished: dict[str, ChunkInfo] = {}
     written = 0
-    make_one = partial(make_chunk, folder=folder, size=size, preprocessing=preprocessing, allow_partial=allow_partial)
     context = multiprocessing.get_context("spawn")  # the same on every platform
     pool = ProcessPoolExecutor(min(workers, len(files)), mp_context=context, initializer=start_worker)
     try:
-        tasks = {pool.submit(make_one, file, known=known.get(chunk_name(file.number))): file for file in files}
+        tasks = [pool.submit(make_chunk, file, settings, known.get(chunk_name(file.number))) for file in files]
         for task in tqdm(as_completed(tasks), total=len(tasks), unit="file", disable=None):
             chunk, is_new = task.result()
             finished[chunk.name] = chunk
-            if not is_new:
-                continue
-            written += 1
-            (folder / METADATA_NAME).unlink(missing_ok=True)
-            known[chunk.name] = chunk
-            write_chunk_info(folder, known.values(), size, preprocessing)
+            if is_new:
+                written += 1
+                (settings.folder / METADATA_NAME).unlink(missing_ok=True)
+                known[chunk.name] = chunk
+                write_chunk_infos(settings.folder, known.values(), settings.describe())
     finally:
         pool.shutdown(cancel_futures=True)
     return tuple(finished[name] for name in sorted(finished)), written
 
 
-def describe_settings(size: int, preprocessing: str) -> dict[str, object]:
-    """What chunk_info.json says of how all chunks were made."""
-    return {"image_size": size, "preprocessing": preprocessing}
-
-
-def read_finished_chunks(folder: Path, settings: dict[str, object]) -> dict[str, ChunkInfo]:
-    """What an earlier run with the same settings has finished, by chunk name."""
-    path = folder / CHUNK_INFO_NAME
-    if not path.is_file():
+def read_finished_chunks(settings: Settings) -> dict[str, ChunkInfo]:
+    """Reads what an earlier run with the same settings has finished, by chunk name."""
+    if not (settings.folder / CHUNK_INFO_NAME).is_file():
         return {}
     try:
-        chunks, earlier = read_chunk_infos(folder)
+        chunks, earlier = read_chunk_infos(settings.folder)
     except KanjinetError as error:
         print(f"{error}; starting over")
         return {}
-    return {chunk.name: chunk for chunk in chunks} if earlier == settings else {}
+    return {chunk.name: chunk for chunk in chunks} if earlier == settings.describe() else {}
 
 
-def write_chunk_info(folder: Path, chunks: Iterable[ChunkInfo], size: int, preprocessing: str) -> None:
-    """Write chunk_info.json: the settings, then each finished chunk with the checksums of source and result."""
-    entries = [asdict(chunk) for chunk in sorted(chunks, key=lambda chunk: chunk.name)]
-    write_json(folder / CHUNK_INFO_NAME, {"settings": describe_settings(size, preprocessing), "chunks": entries})
-
-
-def make_chunk(
-    file: etl9g.Etl9gFile,
-    *,
-    folder: Path,
-    size: int,
-    preprocessing: str,
-    allow_partial: bool,
-    known: ChunkInfo | None,
-) -> tuple[ChunkInfo, bool]:
-    """Write the chunk of one ETL9G file, unless `known` says that it stands already; runs in a worker process.
+def make_chunk(file: Etl9gFile, settings: Settings, known: ChunkInfo | None) -> tuple[ChunkInfo, bool]:
+    """Writes the chunk of one ETL9G file in a worker process, unless `known` says that it stands already.
 
     Returns:
         What chunk_info.json says of it, and whether it was written now.
     """
-    path = folder / chunk_name(file.number)
-    records = etl9g.read_records(file.path, allow_partial=allow_partial)
+    path = settings.folder / chunk_name(file.number)
+    records = read_records(file.path, allow_partial=settings.allow_partial)
     info = ChunkInfo(
         name=path.name,
         records=len(records),
@@ -219,44 +211,41 @@ def make_chunk(
         source_name=file.path.name,
         source_bytes=records.nbytes,
         source_sha256=hashlib.sha256(records.data).hexdigest(),
-        synthetic=etl9g.is_synthetic(file.path.parent, records),
+        synthetic=is_synthetic(file.path.parent, records),
     )
     if info == known and path.is_file() and sha256_of_file(path) == known.sha256:
         return info, False
-    labels = Labels(
-        etl9g.read_labels(file.path, records).astype(np.uint16),
-        etl9g.read_data_sets(file, records),
-        records["sheet"].astype(np.uint8),
-    )
+    labels = decode_labels(file, records)
     with replace_on_success(path) as chunk:
-        write_chunk(chunk, labels, size, preprocess_blocks(records, size, preprocessing))
+        write_chunk(chunk, labels, settings.image_size, preprocess_blocks(records, settings))
     return replace(info, sha256=sha256_of_file(path)), True
 
 
-def preprocess_blocks(records: npt.NDArray[np.void], size: int, preprocessing: str) -> Iterator[npt.NDArray[np.uint8]]:
-    """Preprocess the cells of one file, block by block: (BLOCK_RECORDS, size, size) uint8 each."""
+def preprocess_blocks(records: npt.NDArray[np.void], settings: Settings) -> Iterator[npt.NDArray[np.uint8]]:
+    """Preprocesses the cells of one file, block by block: (BLOCK_RECORDS, size, size) uint8 each."""
     for first in range(0, len(records), BLOCK_RECORDS):
-        cells = etl9g.unpack_pixels(records["pixels"][first : first + BLOCK_RECORDS], INK_SCALE)
-        yield preprocess(cells, size, preprocessing, cells=True)
+        cells = unpack_pixels(records["pixels"][first : first + BLOCK_RECORDS], INK_SCALE)
+        yield preprocess(cells, settings.image_size, settings.preprocessing, cells=True)
 
 
-def describe_chunks(folder: Path, chunks: tuple[ChunkInfo, ...], size: int, preprocessing: str) -> None:
-    """Write the JSON files again; last of all, because it marks the dataset as finished, metadata.json."""
+def write_descriptions(chunks: tuple[ChunkInfo, ...], settings: Settings) -> None:
+    """Writes the JSON files; last of all, because it marks the dataset as finished, metadata.json."""
+    folder = settings.folder
     labels = read_labels(folder, chunks)
-    write_chunk_info(folder, chunks, size, preprocessing)
-    write_json(folder / MAPPING_NAME, describe_classes())
-    description = describe_dataset(chunks, labels, size, preprocessing, CONTRACTS[preprocessing])
+    write_chunk_infos(folder, chunks, settings.describe())
+    write_json(folder / CHARACTER_MAPPING_NAME, describe_classes())
+    description = describe_dataset(chunks, labels, settings.image_size, settings.preprocessing)
     write_json(folder / METADATA_NAME, description)
 
 
 def print_summary(folder: Path, info: DatasetInfo, written: int, elapsed_s: float) -> None:
-    """What now lies in the folder, and how long it took."""
+    """Prints what now lies in the folder, and how long it took."""
     size_mb = sum((folder / chunk.name).stat().st_size for chunk in info.chunks) / 1e6
     print(f"source      {len(info.chunks)} ETL9G files{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")
     print(f"dataset     {show_path(folder)}: {info.num_samples:,} images of {info.image_size} x {info.image_size}")
     print(f"chunks      {written} written, {len(info.chunks) - written} already there, {size_mb:,.1f} MB")
     if written:
-        records = sum(chunk.records for chunk in info.chunks) * written / len(info.chunks)
+        records = info.num_samples * written / len(info.chunks)
         print(f"time        {elapsed_s:.1f} s, {records / elapsed_s:,.0f} records/s")
     print(f"next        python test_etl9g_setup.py --data-dir {show_path(folder)} --test-model")
 

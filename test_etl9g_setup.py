@@ -12,7 +12,14 @@ import numpy as np
 
 from kanjinet.classes import CHARACTERS, CLASS_OF_CHARACTER, JIS_CODES, NUM_CLASSES, NUM_HIRAGANA
 from kanjinet.cli import make_parser, run_script, show_path
-from kanjinet.data.dataset import MAPPING_NAME, DatasetInfo, Labels, read_dataset_info, read_images, read_labels
+from kanjinet.data.dataset import (
+    CHARACTER_MAPPING_NAME,
+    DatasetInfo,
+    Labels,
+    read_dataset_info,
+    read_images,
+    read_labels,
+)
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError, brief
 from kanjinet.evaluation.image_grid import draw_labeled_sheet, write_png
@@ -68,7 +75,7 @@ def check_mapping(info: DatasetInfo) -> None:
     Raises:
         KanjinetError: the mapping is missing or differs.
     """
-    path = info.folder / MAPPING_NAME
+    path = info.folder / CHARACTER_MAPPING_NAME
     remedy = "run prepare_etl9g_dataset.py again"
     mapping = read_json(path, remedy)
     if not isinstance(mapping, dict):

@@ -38,7 +38,7 @@ sys.path.insert(0, str(ROOT))
 from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.contract import NORMALIZE
 from kanjinet.data import etl9g
-from kanjinet.data.dataset import Labels, chunk_name, write_chunk
+from kanjinet.data.dataset import chunk_name, decode_labels, write_chunk
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.storage.files import sha256_of_file
 
@@ -209,8 +209,7 @@ def print_steps(file: etl9g.Etl9gFile) -> None:
         sha256_of_file(file.path)
     with step("map and check labels"):
         records = etl9g.open_records(file.path, allow_partial=True)
-        classes = etl9g.read_labels(file.path, records).astype(np.uint16)
-        labels = Labels(classes, etl9g.read_data_sets(file, records), records["sheet"].astype(np.uint8))
+        labels = decode_labels(file, records)
     blocks = []
     for first in range(0, len(records), BLOCK_RECORDS):
         with step("unpack the pixels"):

@@ -34,7 +34,7 @@ from short_training import (
 from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.contract import NORMALIZE, PLAIN
 from kanjinet.data import etl9g
-from kanjinet.data.dataset import Labels
+from kanjinet.data.dataset import concatenate_labels, decode_labels
 from kanjinet.data.preprocessing import FILL, INK_SCALE, crop_to_ink, preprocess, resize
 from kanjinet.data.splits import choose_samples, split_samples
 from kanjinet.training.trainer import Samples
@@ -197,13 +197,7 @@ def load_parts(etl_dir: Path, name: str, limit: int, seed: int) -> dict[str, Sam
     """Training and test images, straight from the ETL9G files."""
     files = etl9g.find_etl9g_files(etl_dir)
     opened = [etl9g.open_records(file.path) for file in files]
-    labels = Labels(
-        np.concatenate([etl9g.read_labels(f.path, records) for f, records in zip(files, opened, strict=True)]).astype(
-            np.uint16
-        ),
-        np.concatenate([etl9g.read_data_sets(f, records) for f, records in zip(files, opened, strict=True)]),
-        np.concatenate([records["sheet"] for records in opened]).astype(np.uint8),
-    )
+    labels = concatenate_labels([decode_labels(file, records) for file, records in zip(files, opened, strict=True)])
     packed = np.concatenate([records["pixels"] for records in opened])
     parts = split_samples(labels, choose_samples(labels.classes, limit, seed), "writers", seed)
     return {

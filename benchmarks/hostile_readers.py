@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image
 
 from kanjinet.classes import JIS_CODES, describe_classes
-from kanjinet.contract import CONTRACTS, NORMALIZE
+from kanjinet.contract import NORMALIZE
 from kanjinet.data import etl9g
 from kanjinet.data.dataset import (
+    CHARACTER_MAPPING_NAME,
     CHUNK_INFO_NAME,
-    MAPPING_NAME,
     METADATA_NAME,
     ChunkInfo,
     DatasetInfo,
@@ -55,11 +55,11 @@ def read_records(content: bytes, folder: Path) -> None:
     (folder / "ETL9G_01").write_bytes(content)
     for file in etl9g.find_etl9g_files(folder):
         records = etl9g.open_records(file.path, allow_partial=True)
-        labels, data_sets = etl9g.read_labels(file.path, records), etl9g.read_data_sets(file, records)
+        classes, data_sets = etl9g.decode_classes(file.path, records), etl9g.decode_data_sets(file, records)
         cells = etl9g.unpack_pixels(records["pixels"])
         etl9g.is_synthetic(folder, records)
-        assert len(labels) == len(data_sets) == len(cells) == len(content) // etl9g.RECORD_BYTES
-        assert labels.min() >= 0
+        assert len(classes) == len(data_sets) == len(cells) == len(content) // etl9g.RECORD_BYTES
+        assert classes.min() >= 0
         assert 1 <= data_sets.min() <= data_sets.max() <= etl9g.SETS_PER_FILE
         np.testing.assert_array_equal(etl9g.pack_pixels(cells), records["pixels"])
 
@@ -108,8 +108,8 @@ def make_descriptions() -> dict[str, bytes]:
     chunks = (describe_chunk(b""),)
     contents = {
         CHUNK_INFO_NAME: {"settings": {}, "chunks": [asdict(chunk) for chunk in chunks]},
-        METADATA_NAME: describe_dataset(chunks, make_labels(), SIZE, NORMALIZE, CONTRACTS[NORMALIZE]),
-        MAPPING_NAME: describe_classes(),
+        METADATA_NAME: describe_dataset(chunks, make_labels(), SIZE, NORMALIZE),
+        CHARACTER_MAPPING_NAME: describe_classes(),
     }
     return {name: json.dumps(content, ensure_ascii=False).encode() for name, content in contents.items()}
 
@@ -221,7 +221,7 @@ READERS = {
     "chunk": Reader(read_as_chunk, make_chunks),
     "chunk_info": _describe(CHUNK_INFO_NAME),
     "metadata": _describe(METADATA_NAME),
-    "mapping": _describe(MAPPING_NAME),
+    "mapping": _describe(CHARACTER_MAPPING_NAME),
     "image": Reader(read_any_image, make_images),
     "checkpoint": Reader(read_checkpoint, make_small_checkpoints),
     "safetensors": Reader(read_safetensors, make_small_safetensors),

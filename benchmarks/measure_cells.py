@@ -37,7 +37,7 @@ def main() -> None:
     files = etl9g.find_etl9g_files(args.etl_dir)
     opened = [etl9g.open_records(file.path, allow_partial=True) for file in files]
     classes = np.concatenate(
-        [etl9g.read_labels(file.path, records) for file, records in zip(files, opened, strict=True)]
+        [etl9g.decode_classes(file.path, records) for file, records in zip(files, opened, strict=True)]
     )
     starts = np.cumsum([0, *(len(records) for records in opened)])
     rng = np.random.default_rng(0)

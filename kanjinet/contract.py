@@ -1,6 +1,6 @@
-"""The preprocessing contract: in words, what happens to an image before the network sees it.
+"""The preprocessing contract: what a client in another language must do to an image before the network, in words.
 
-For those who write a client in another language; `kanjinet.data.preprocessing` is the reference.
+`kanjinet.data.preprocessing` is the reference.
 """
 
 from kanjinet.errors import KanjinetError, brief
@@ -23,7 +23,7 @@ CONTRACTS = {
         "3. Density of lines. For each column x: e(x) = the sum over the rows of |p(x) - p(x-1)| + |p(x+1) - p(x)|; "
         "s(x) = the mean of e over x-r ... x+r, where r = floor(L * 4 / 52 + 1/2) and columns beyond the ends count "
         "as the end's; d(x) = s(x) + the mean of s over all columns. For each row the same, across the columns. "
-        "4. New borders. Let column x take the share d(x) of the sum of d, spread evenly over the column; the output's "
+        "4. New borders. Let column x contribute d(x), spread evenly over its width, to the sum of d; the output's "
         "columns divide that sum into equal parts, and so their borders, generally within columns, are found. For the "
         "rows the same. "
         "5. Each output pixel is the mean of p over the rectangle between its borders, parts of pixels counted by "
@@ -32,7 +32,7 @@ CONTRACTS = {
         "into S x S zeros. "
         "7. The network takes value / 255 as float32, shape (batch, 1, S, S). "
         "(For cells of scanned sheets only, before 1: fragments of the neighboring cells are erased, that is ink at "
-        "an edge that blank paper parts from the character, and small connected pieces that touch an edge.)"
+        "an edge that blank paper divides from the character, and small connected pieces that touch an edge.)"
     ),
     PLAIN: (
         "Start from a gray image with bright ink (up to 255) on paper of 0. Resize the whole image to S x S: the "
@@ -43,7 +43,7 @@ CONTRACTS = {
 
 
 def check_preprocessing(version: str, where: str) -> None:
-    """Refuse a preprocessing version that this release does not know.
+    """Refuses a preprocessing version that this release does not know.
 
     Raises:
         KanjinetError: with `where`, the file that names it.

@@ -1,5 +1,6 @@
-"""Figures that tell whether cells look like those of real ETL9G: ink, size, place, stroke width, fragments."""
+"""Statistics of cells, to compare samples with real ETL9G: ink, size, place, stroke width, fragments."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -9,13 +10,22 @@ import numpy.typing as npt
 from kanjinet.data.etl9g import CELL_HEIGHT, CELL_WIDTH
 
 PERCENTILES = (5, 25, 50, 75, 95)
-_STROKE_FRACTION = 0.25  # a pixel is part of a stroke from this share of its cell's peak ink on
+_STROKE_FRACTION = 0.25  # of its cell's peak ink: a pixel with less is not part of a stroke
 _MIN_PART_PIXELS = 3  # smaller specks are no writing
+_TITLES = {
+    "peak ink, 0-15": "peak_ink",
+    "mean ink on strokes, 0-15": "stroke_ink",
+    "ink box width / cell width": "box_width",
+    "ink box height / cell height": "box_height",
+    "ink center x (of cell)": "center_x",
+    "ink center y (of cell)": "center_y",
+    "stroke width, pixels": "stroke_width",
+}
 
 
 @dataclass(frozen=True)
 class CellStatistics:
-    """One figure a cell, each (n,) float64; NaN in cells without writing.
+    """Represents the statistics of n cells, each (n,) float64; NaN in cells without writing.
 
     Attributes:
         peak_ink: the darkest pixel, 0-15.
@@ -39,7 +49,7 @@ class CellStatistics:
 
 
 def measure_cells(images: npt.NDArray[np.uint8]) -> CellStatistics:
-    """Measure cells.
+    """Measures cells.
 
     Args:
         images: (n, 127, 128) uint8 ink levels, 0-15.
@@ -49,10 +59,10 @@ def measure_cells(images: npt.NDArray[np.uint8]) -> CellStatistics:
 
 
 def _measure_cell(image: npt.NDArray[np.uint8]) -> tuple[float, ...]:
-    nothing = float("nan")
+    unknown = float("nan")
     peak = int(image.max())
     if peak == 0:
-        return (0.0, nothing, nothing, nothing, nothing, nothing, nothing, 0.0, 0.0)
+        return (0.0, *[unknown] * 6, 0.0, 0.0)
     strokes = (image >= max(1.0, _STROKE_FRACTION * peak)).astype(np.uint8)
     count, parts, stats, _ = cv2.connectedComponentsWithStats(strokes, connectivity=8)
     x, y, width, height, area = stats.T
@@ -67,7 +77,7 @@ def _measure_cell(image: npt.NDArray[np.uint8]) -> tuple[float, ...]:
     paper = image[cv2.dilate(strokes, np.ones((5, 5), np.uint8)) == 0]
     paper_ink = float(paper.mean()) if paper.size else 0.0
     if not own.any():
-        return (peak, nothing, nothing, nothing, nothing, nothing, nothing, float(fragment.any()), paper_ink)
+        return (peak, *[unknown] * 6, float(fragment.any()), paper_ink)
     mask = own[parts]
     left, right = x[own].min(), (x + width)[own].max()
     top, bottom = y[own].min(), (y + height)[own].max()
@@ -78,14 +88,14 @@ def _measure_cell(image: npt.NDArray[np.uint8]) -> tuple[float, ...]:
         (bottom - top) / CELL_HEIGHT,
         (right + left) / 2 / CELL_WIDTH,
         (bottom + top) / 2 / CELL_HEIGHT,
-        _stroke_width(mask),
+        _measure_stroke_width(mask),
         float(fragment.any()),
         paper_ink,
     )
 
 
-def _stroke_width(mask: npt.NDArray[np.bool_]) -> float:
-    """Twice the area by the length of the boundary: exact for a long straight stroke."""
+def _measure_stroke_width(mask: npt.NDArray[np.bool_]) -> float:
+    """Computes twice the area by the length of the boundary, which is exact for a long straight stroke."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     # A contour runs through the middles of the outermost pixels, half a pixel inside the true boundary.
     boundary = sum(cv2.arcLength(contour, True) for contour in contours)
@@ -93,29 +103,20 @@ def _stroke_width(mask: npt.NDArray[np.bool_]) -> float:
 
 
 def format_table(groups: dict[str, CellStatistics]) -> str:
-    """A table for people, with the percentiles 5 / 25 / 50 / 75 / 95 of each group of cells."""
-    lines = [f"{'percentiles ' + ' / '.join(map(str, PERCENTILES)):34s}" + "".join(f"{name:>34s}" for name in groups)]
-    named = {
-        "peak ink, 0-15": "peak_ink",
-        "mean ink on strokes, 0-15": "stroke_ink",
-        "ink box width / cell width": "box_width",
-        "ink box height / cell height": "box_height",
-        "ink center x (of cell)": "center_x",
-        "ink center y (of cell)": "center_y",
-        "stroke width, pixels": "stroke_width",
-    }
-    for title, field in named.items():
-        cells = []
-        for statistics in groups.values():
-            values = getattr(statistics, field)
-            values = values[~np.isnan(values)]
-            found = np.percentile(values, PERCENTILES) if len(values) else [float("nan")] * len(PERCENTILES)
-            cells.append(" / ".join(f"{value:.{1 if values.max(initial=0) > 2 else 2}f}" for value in found))
-        lines.append(f"{title:34s}" + "".join(f"{cell:>34s}" for cell in cells))
-    for title, field, unit in (("cells with a neighbor's fragment", "has_fragment", "%"), ("paper", "paper_ink", "")):
-        cells = []
-        for statistics in groups.values():
-            mean = float(np.mean(getattr(statistics, field))) if len(statistics.peak_ink) else float("nan")
-            cells.append(f"{mean:.1%}" if unit else f"{mean:.3f}")
-        lines.append(f"{title:34s}" + "".join(f"{cell:>34s}" for cell in cells))
-    return "\n".join(lines)
+    """Formats a table with the percentiles 5 / 25 / 50 / 75 / 95 of each group of cells."""
+    rows: dict[str, Iterable[str]] = {"percentiles " + " / ".join(map(str, PERCENTILES)): groups}
+    for title, field in _TITLES.items():
+        rows[title] = [_format_percentiles(getattr(group, field)) for group in groups.values()]
+    rows["cells with a neighbor's fragment"] = [f"{_mean(group.has_fragment):.1%}" for group in groups.values()]
+    rows["paper"] = [f"{_mean(group.paper_ink):.3f}" for group in groups.values()]
+    return "\n".join(f"{title:34s}" + "".join(f"{cell:>34s}" for cell in cells) for title, cells in rows.items())
+
+
+def _format_percentiles(values: npt.NDArray[np.float64]) -> str:
+    values = values[~np.isnan(values)]
+    found = np.percentile(values, PERCENTILES) if len(values) else [float("nan")] * len(PERCENTILES)
+    return " / ".join(f"{value:.{1 if values.max(initial=0) > 2 else 2}f}" for value in found)
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")

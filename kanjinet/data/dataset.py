@@ -10,10 +10,10 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,32 +21,33 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
-from kanjinet.contract import IMAGE_SIZES, check_preprocessing
-from kanjinet.data.etl9g import RECORDS_PER_FILE
+from kanjinet.contract import CONTRACTS, IMAGE_SIZES, check_preprocessing
+from kanjinet.data.etl9g import RECORDS_PER_FILE, Etl9gFile, decode_classes, decode_data_sets
 from kanjinet.errors import KanjinetError, brief
-from kanjinet.storage.files import read_bounded, read_json
+from kanjinet.storage.files import read_bounded, read_json, write_json
 from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES, open_array, open_zip, read_arrays
 
 METADATA_NAME = "metadata.json"
 CHUNK_INFO_NAME = "chunk_info.json"
-MAPPING_NAME = "character_mapping.json"
+CHARACTER_MAPPING_NAME = "character_mapping.json"
 CHUNK_NAME = re.compile(r"etl9g_dataset_chunk_([0-9]{2})\.npz")
 _ARRAYS = {"X": (np.uint8, 3), "y": (np.uint16, 1), "data_set": (np.uint8, 1), "sheet": (np.uint8, 1)}  # type, rank
 DATASET_FORMAT = "kanjinet-dataset-1"
 _REMEDY = "run prepare_etl9g_dataset.py"
+_RERUN_REMEDY = f"{_REMEDY} again"
 _THREADS = min(4, os.cpu_count() or 1)  # inflating leaves the interpreter to others
 _IMAGES_AT_ONCE = 256
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that ZIP knows: the same input gives the same bytes at any time
 
 
 def chunk_name(number: int) -> str:
-    """The chunk of ETL9G_<number>."""
+    """Returns the name of the chunk of ETL9G_<number>."""
     return f"etl9g_dataset_chunk_{number:02d}.npz"
 
 
 @dataclass(frozen=True)
 class ChunkInfo:
-    """What chunk_info.json says of a chunk and of the ETL9G file that it was made from."""
+    """Represents a chunk, and the ETL9G file that it was made from, as chunk_info.json lists them."""
 
     name: str
     records: int
@@ -59,7 +60,7 @@ class ChunkInfo:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """A complete dataset folder: what its JSON files say."""
+    """Represents a complete dataset folder by what its JSON files say."""
 
     folder: Path
     image_size: int
@@ -70,13 +71,13 @@ class DatasetInfo:
 
     @property
     def num_samples(self) -> int:
-        """Images in all chunks."""
+        """Number of images in all chunks."""
         return sum(chunk.records for chunk in self.chunks)
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What is known of each sample but its image: arrays of shape (n,), in chunk order."""
+    """Represents what is known of each sample but its image: arrays of shape (n,), in chunk order."""
 
     classes: npt.NDArray[np.uint16]
     data_sets: npt.NDArray[np.uint8]
@@ -86,8 +87,23 @@ class Labels:
         return len(self.classes)
 
 
+def decode_labels(file: Etl9gFile, records: npt.NDArray[np.void]) -> Labels:
+    """Decodes the labels of an ETL9G file's records.
+
+    Raises:
+        KanjinetError: an unknown JIS code, or a sheet number outside 1-80.
+    """
+    classes = decode_classes(file.path, records).astype(np.uint16)
+    return Labels(classes, decode_data_sets(file, records), records["sheet"].astype(np.uint8))
+
+
+def concatenate_labels(parts: Sequence[Labels]) -> Labels:
+    """Joins the labels of successive files or chunks."""
+    return Labels(*map(np.concatenate, zip(*(vars(part).values() for part in parts), strict=True)))
+
+
 def write_chunk(file: IO[bytes], labels: Labels, size: int, image_blocks: Iterable[npt.NDArray[np.uint8]]) -> None:
-    """Write one chunk to an open file; the images arrive in blocks, so that a chunk is never held as a whole."""
+    """Writes one chunk to an open file; the images arrive in blocks, so that a chunk is never held as a whole."""
     with zipfile.ZipFile(file, "w") as archive:
         for name, values in (("y", labels.classes), ("data_set", labels.data_sets), ("sheet", labels.sheets)):
             with _open_member(archive, name) as member:
@@ -110,13 +126,19 @@ def _open_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
 
 
 def hash_dataset(chunks: Iterable[ChunkInfo]) -> str:
-    """A checksum of a dataset: of its chunks' names and checksums, in order."""
+    """Computes a dataset's checksum, of its chunks' names and checksums in order."""
     lines = "".join(f"{chunk.name} {chunk.sha256}\n" for chunk in chunks)
     return hashlib.sha256(lines.encode("utf-8", "backslashreplace")).hexdigest()
 
 
+def write_chunk_infos(folder: Path, chunks: Iterable[ChunkInfo], settings: dict[str, Any]) -> None:
+    """Writes chunk_info.json: the settings, then each chunk with the checksums of source and result."""
+    entries = [asdict(chunk) for chunk in sorted(chunks, key=lambda chunk: chunk.name)]
+    write_json(folder / CHUNK_INFO_NAME, {"settings": settings, "chunks": entries})
+
+
 def read_chunk_infos(folder: Path) -> tuple[tuple[ChunkInfo, ...], dict[str, Any]]:
-    """What chunk_info.json lists, by file number, and the settings that the chunks were made with.
+    """Reads the chunks that chunk_info.json lists, by file number, and the settings that they were made with.
 
     Raises:
         KanjinetError: it is missing, damaged, or names anything but chunks of this folder.
@@ -137,18 +159,15 @@ def read_chunk_infos(folder: Path) -> tuple[tuple[ChunkInfo, ...], dict[str, Any
 
 
 def read_dataset_info(folder: Path) -> DatasetInfo:
-    """Read the description of a complete dataset.
+    """Reads the description of a complete dataset.
 
     Raises:
         KanjinetError: no dataset there, an unfinished one, or one of another class table or preprocessing.
     """
-    if not folder.is_dir():
-        raise KanjinetError(f"{folder}: no such folder", f"{_REMEDY} --output-dir {folder} first")
     path = folder / METADATA_NAME
     if not path.is_file():
-        raise KanjinetError(
-            f"{folder}: no {METADATA_NAME}, so no finished dataset", f"{_REMEDY} --output-dir {folder} first"
-        )
+        problem = f"no {METADATA_NAME}, so no finished dataset" if folder.is_dir() else "no such folder"
+        raise KanjinetError(f"{folder}: {problem}", f"{_REMEDY} --output-dir {folder} first")
     metadata = read_json(path, _REMEDY)
     chunks, _ = read_chunk_infos(folder)
     try:
@@ -162,19 +181,19 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
         )
         class_table = metadata["class_table_sha256"]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise KanjinetError(f"{path}: not the description of a dataset ({brief(error)})", f"{_REMEDY} again") from error
+        raise KanjinetError(f"{path}: not the description of a dataset ({brief(error)})", _RERUN_REMEDY) from error
     if info.image_size not in IMAGE_SIZES:
-        raise KanjinetError(f"{path}: image_size {info.image_size}, expected one of {IMAGE_SIZES}", f"{_REMEDY} again")
+        raise KanjinetError(f"{path}: image_size {info.image_size}, expected one of {IMAGE_SIZES}", _RERUN_REMEDY)
     if class_table != CLASS_TABLE_SHA256:
-        raise KanjinetError(f"{path}: another class table ({brief(class_table)})", f"{_REMEDY} again")
+        raise KanjinetError(f"{path}: another class table ({brief(class_table)})", _RERUN_REMEDY)
     check_preprocessing(info.preprocessing, str(path))
     if info.sha256 != hash_dataset(chunks):
-        raise KanjinetError(f"{path}: does not belong to {CHUNK_INFO_NAME} beside it", f"{_REMEDY} again")
+        raise KanjinetError(f"{path}: does not belong to {CHUNK_INFO_NAME} beside it", _RERUN_REMEDY)
     return info
 
 
 def read_chunk(folder: Path, chunk: ChunkInfo, names: tuple[str, ...] = tuple(_ARRAYS)) -> dict[str, Any]:
-    """Read arrays of one chunk after a check of the file's checksum.
+    """Reads arrays of one chunk after a check of the file's checksum.
 
     Raises:
         KanjinetError: the chunk is missing, damaged, or not the one that chunk_info.json lists.
@@ -188,15 +207,15 @@ def read_chunk(folder: Path, chunk: ChunkInfo, names: tuple[str, ...] = tuple(_A
 
 
 def _read_file(folder: Path, chunk: ChunkInfo) -> io.BytesIO:
-    """The bytes of the chunk's file, which are those that chunk_info.json lists."""
+    """Reads the chunk's file, and compares its checksum with the one in chunk_info.json."""
     path = folder / chunk.name
     if not path.is_file():
-        raise KanjinetError(f"{path}: missing chunk", f"{_REMEDY} again, which writes it again")
+        raise KanjinetError(f"{path}: missing chunk", f"{_RERUN_REMEDY}, which writes it again")
     content = read_bounded(path, MAX_UNPACKED_BYTES, _REMEDY)
     if hashlib.sha256(content).hexdigest() != chunk.sha256:
         raise KanjinetError(
             f"{path}: damaged chunk, its checksum is not the one in {CHUNK_INFO_NAME}",
-            f"{_REMEDY} again, which writes it again",
+            f"{_RERUN_REMEDY}, which writes it again",
         )
     return io.BytesIO(content)
 
@@ -206,21 +225,21 @@ def _expect_chunk(path: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise KanjinetError(f"{path}: not a chunk ({error})", f"{_REMEDY} again") from error
+        raise KanjinetError(f"{path}: not a chunk ({error})", _RERUN_REMEDY) from error
 
 
 def _check_array(path: Path, name: str, shape: tuple[int, ...], kind: np.dtype[Any], chunk: ChunkInfo) -> None:
-    wanted, rank = _ARRAYS[name]
-    if kind != wanted or len(shape) != rank:
+    expected, rank = _ARRAYS[name]
+    if kind != expected or len(shape) != rank:
         raise KanjinetError(
-            f"{path}: {name} is of {kind}, {shape}, expected {wanted.__name__} of {rank} dimensions", f"{_REMEDY} again"
+            f"{path}: {name} is of {kind}, {shape}, expected {expected.__name__} of {rank} dimensions", _RERUN_REMEDY
         )
     if shape[0] != chunk.records:
-        raise KanjinetError(f"{path}: {shape[0]:,} values in {name}, expected {chunk.records:,}", f"{_REMEDY} again")
+        raise KanjinetError(f"{path}: {shape[0]:,} values in {name}, expected {chunk.records:,}", _RERUN_REMEDY)
 
 
 def check_chunk(info: DatasetInfo, chunk: ChunkInfo) -> None:
-    """Read a whole chunk and check everything that is promised of it.
+    """Reads a whole chunk and checks everything that is promised of it.
 
     Raises:
         KanjinetError: with the chunk's name and what is wrong.
@@ -228,35 +247,34 @@ def check_chunk(info: DatasetInfo, chunk: ChunkInfo) -> None:
     arrays = read_chunk(info.folder, chunk)
     path = info.folder / chunk.name
     _check_size(path, arrays["X"].shape[1:], info.image_size)
-    if int(arrays["y"].max()) >= NUM_CLASSES:
-        raise KanjinetError(f"{path}: class {arrays['y'].max()}, expected 0-{NUM_CLASSES - 1}", f"{_REMEDY} again")
+    _check_classes(path, arrays["y"])
 
 
 def _check_size(path: Path, found: tuple[int, ...], size: int) -> None:
     if found != (size, size):
-        raise KanjinetError(f"{path}: images of {found}, expected {(size, size)}", f"{_REMEDY} again")
+        raise KanjinetError(f"{path}: images of {found}, expected {(size, size)}", _RERUN_REMEDY)
+
+
+def _check_classes(path: Path, classes: npt.NDArray[np.uint16]) -> None:
+    if len(classes) and int(classes.max()) >= NUM_CLASSES:
+        raise KanjinetError(f"{path}: class {classes.max()}, expected 0-{NUM_CLASSES - 1}", _RERUN_REMEDY)
 
 
 def count_classes(labels: Labels) -> list[int]:
-    """Samples of each class, 3,036 numbers."""
+    """Counts the samples of each of the 3,036 classes."""
     return np.bincount(labels.classes, minlength=NUM_CLASSES).tolist()
 
 
 def read_labels(folder: Path, chunks: tuple[ChunkInfo, ...]) -> Labels:
-    """Classes, data sets and sheets of all samples, without their images.
+    """Reads classes, data sets and sheets of all samples, without their images.
 
     Raises:
         KanjinetError: a missing or damaged chunk, or a class outside 0-3035.
     """
-    parts = [read_chunk(folder, chunk, ("y", "data_set", "sheet")) for chunk in chunks]
-    classes = np.concatenate([part["y"] for part in parts])
-    if len(classes) and int(classes.max()) >= NUM_CLASSES:
-        raise KanjinetError(f"{folder}: class {classes.max()}, expected 0-{NUM_CLASSES - 1}", f"{_REMEDY} again")
-    return Labels(
-        classes.astype(np.uint16),
-        np.concatenate([part["data_set"] for part in parts]).astype(np.uint8),
-        np.concatenate([part["sheet"] for part in parts]).astype(np.uint8),
-    )
+    parts = (read_chunk(folder, chunk, ("y", "data_set", "sheet")) for chunk in chunks)
+    labels = concatenate_labels([Labels(part["y"], part["data_set"], part["sheet"]) for part in parts])
+    _check_classes(folder, labels.classes)
+    return labels
 
 
 def read_images(info: DatasetInfo, indices: npt.NDArray[np.int64], spare: int = 0) -> npt.NDArray[np.uint8]:
@@ -288,28 +306,28 @@ def read_images(info: DatasetInfo, indices: npt.NDArray[np.int64], spare: int = 
 def _unpack(
     info: DatasetInfo,
     chunk: ChunkInfo,
-    wanted: npt.NDArray[np.int64],
+    numbers: npt.NDArray[np.int64],
     rows: npt.NDArray[np.int64],
     images: npt.NDArray[np.uint8],
 ) -> None:
-    """Put the images `wanted` of a chunk, ascending, into these rows of `images`."""
+    """Copies the images of a chunk with the given numbers, ascending, to these rows of `images`."""
     content, path = _read_file(info.folder, chunk), info.folder / chunk.name
     with _expect_chunk(path), open_zip(content) as archive, open_array(archive, "X.npy") as (member, shape, kind):
         _check_array(path, "X", shape, kind, chunk)
         _check_size(path, shape[1:], info.image_size)
         block = np.empty((min(_IMAGES_AT_ONCE, chunk.records), *shape[1:]), dtype=np.uint8)
-        for first in range(0, int(wanted[-1]) + 1, len(block)):
+        for first in range(0, int(numbers[-1]) + 1, len(block)):
             count = min(len(block), chunk.records - first)
             pixels = member.read(block[:count].nbytes)
             block[:count] = np.frombuffer(pixels, dtype=np.uint8).reshape(block[:count].shape)
-            inside = slice(*np.searchsorted(wanted, [first, first + count]))
-            images[rows[inside]] = block[wanted[inside] - first]
+            inside = slice(*np.searchsorted(numbers, [first, first + count]))
+            images[rows[inside]] = block[numbers[inside] - first]
 
 
 def describe_dataset(
-    chunks: tuple[ChunkInfo, ...], labels: Labels, image_size: int, preprocessing: str, contract: str
+    chunks: tuple[ChunkInfo, ...], labels: Labels, image_size: int, preprocessing: str
 ) -> dict[str, Any]:
-    """The content of metadata.json."""
+    """Returns the content of metadata.json."""
     return {
         "format": DATASET_FORMAT,
         "dataset": "ETL9G",
@@ -320,7 +338,7 @@ def describe_dataset(
         "num_chunks": len(chunks),
         "data_sets": [int(number) for number in np.unique(labels.data_sets)],
         "dataset_sha256": hash_dataset(chunks),
-        "preprocessing": {"version": preprocessing, "contract": contract},
+        "preprocessing": {"version": preprocessing, "contract": CONTRACTS[preprocessing]},
         "class_table": CHARACTERS,
         "class_table_sha256": CLASS_TABLE_SHA256,
         "samples_per_class": count_classes(labels),

@@ -56,19 +56,19 @@ SAMPLE_NOTE = "synthetic sample, not real handwriting"  # said wherever a metric
 
 @dataclass(frozen=True)
 class Etl9gFile:
-    """One data file of a folder: its path and its number, 1-50, which the file name carries."""
+    """Represents one data file of a folder: its path and its number, 1-50, which the file name carries."""
 
     path: Path
     number: int
 
 
 def etl9g_file_name(number: int) -> str:
-    """ETL9G_01 ... ETL9G_50."""
+    """Returns the name of a file: ETL9G_01 ... ETL9G_50."""
     return f"ETL9G_{number:02d}"
 
 
 def find_etl9g_files(folder: Path) -> list[Etl9gFile]:
-    """The ETL9G data files of a folder, by number.
+    """Finds the ETL9G data files of a folder, by number.
 
     Raises:
         KanjinetError: no such folder, or no file named ETL9G_01 ... ETL9G_50 in it.
@@ -87,7 +87,7 @@ def find_etl9g_files(folder: Path) -> list[Etl9gFile]:
 
 
 def check_file_size(path: Path, size_bytes: int, *, allow_partial: bool = False) -> int:
-    """The number of records in an ETL9G file of `size_bytes`.
+    """Returns the number of records in an ETL9G file of `size_bytes`.
 
     A file holds whole data sets, 3,036 records each, and at most four of them.
 
@@ -120,7 +120,7 @@ def check_file_size(path: Path, size_bytes: int, *, allow_partial: bool = False)
 
 
 def open_records(path: Path, *, allow_partial: bool = False) -> npt.NDArray[np.void]:
-    """Map an ETL9G file into memory: (n,) of `RECORD_DTYPE`, read-only; nothing is read until it is used.
+    """Maps an ETL9G file into memory: (n,) of `RECORD_DTYPE`, read-only; nothing is read until it is used.
 
     Raises:
         KanjinetError: the file's length is none that an ETL9G file can have.
@@ -131,7 +131,7 @@ def open_records(path: Path, *, allow_partial: bool = False) -> npt.NDArray[np.v
 
 
 def read_records(path: Path, *, allow_partial: bool = False) -> npt.NDArray[np.void]:
-    """Read an ETL9G file into memory, (n,) of `RECORD_DTYPE`: what another process does to it then changes nothing.
+    """Reads an ETL9G file into memory, (n,) of `RECORD_DTYPE`: what another process does to it then changes nothing.
 
     Raises:
         KanjinetError: the file's length is none that an ETL9G file can have, or changes meanwhile.
@@ -149,7 +149,7 @@ def read_records(path: Path, *, allow_partial: bool = False) -> npt.NDArray[np.v
 
 
 def write_records(path: Path, records: Iterable[npt.NDArray[np.void]]) -> int:
-    """Write blocks of `RECORD_DTYPE` records as one file, whole or not at all; returns the number of records."""
+    """Writes blocks of `RECORD_DTYPE` records as one file, whole or not at all, and returns their number."""
     count = 0
     with replace_on_success(path) as file:
         for block in records:
@@ -161,7 +161,7 @@ def write_records(path: Path, records: Iterable[npt.NDArray[np.void]]) -> int:
 
 
 def unpack_pixels(packed: npt.NDArray[np.uint8], scale: int = 1) -> npt.NDArray[np.uint8]:
-    """(n, 127, 64) packed bytes -> (n, 127, 128) uint8 ink levels, 0 = paper ... 15 = darkest ink, times `scale`.
+    """Unpacks (n, 127, 64) bytes to (n, 127, 128) uint8 ink levels, 0 = paper ... 15 = darkest ink, times `scale`.
 
     Two pixels at a time as one 16-bit number, so that numpy's vector instructions do all of it: three times as fast
     as a table. `scale` is at most 17, so that nothing is carried from one pixel to the other.
@@ -172,7 +172,7 @@ def unpack_pixels(packed: npt.NDArray[np.uint8], scale: int = 1) -> npt.NDArray[
 
 
 def pack_pixels(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """(n, 127, 128) uint8 ink levels, 0-15 -> (n, 127, 64) packed bytes, high nibble first.
+    """Packs (n, 127, 128) uint8 ink levels, 0-15, into (n, 127, 64) bytes, high nibble first.
 
     Raises:
         ValueError: another shape, or a level over 15.
@@ -184,26 +184,26 @@ def pack_pixels(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return images[..., 0::2] << np.uint8(4) | images[..., 1::2]
 
 
-def read_labels(path: Path, records: npt.NDArray[np.void]) -> npt.NDArray[np.int16]:
-    """The class index, 0-3035, of each record.
+def decode_classes(path: Path, records: npt.NDArray[np.void]) -> npt.NDArray[np.int16]:
+    """Decodes the class index, 0-3035, of each record.
 
     Raises:
         KanjinetError: a record has a JIS code that is none of ETL9G's 3,036.
     """
     jis_codes = records["jis_code"].astype(np.uint16)
-    labels = classes_of_jis(jis_codes)
-    if (labels < 0).any():
-        first = int(np.argmax(labels < 0))
+    classes = classes_of_jis(jis_codes)
+    if (classes < 0).any():
+        first = int(np.argmax(classes < 0))
         raise KanjinetError(
             f"{path}: record {first + 1} has JIS code {jis_codes[first]:04X}, none of ETL9G's {NUM_CLASSES:,} "
-            f"({np.count_nonzero(labels < 0):,} such records)",
+            f"({np.count_nonzero(classes < 0):,} such records)",
             "the file is damaged or of another database; get it again",
         )
-    return labels
+    return classes
 
 
-def read_data_sets(file: Etl9gFile, records: npt.NDArray[np.void]) -> npt.NDArray[np.uint8]:
-    """The data-set number, 1-200, of each record: 20 sheets are a set, and sheets are counted again in each file.
+def decode_data_sets(file: Etl9gFile, records: npt.NDArray[np.void]) -> npt.NDArray[np.uint8]:
+    """Decodes the data-set number, 1-200, of each record: 20 sheets are a set, and each file counts them from 1.
 
     Raises:
         KanjinetError: a sheet number outside 1-80.
@@ -220,7 +220,7 @@ def read_data_sets(file: Etl9gFile, records: npt.NDArray[np.void]) -> npt.NDArra
 
 
 def is_synthetic(folder: Path, records: npt.NDArray[np.void] | None = None) -> bool:
-    """Whether a folder's ETL9INFO, or the given records themselves, say that they are a synthetic sample."""
+    """Tells whether a folder's ETL9INFO, or the given records themselves, say that they are a synthetic sample."""
     info = folder / INFO_FILE_NAME
     if info.is_file() and SYNTHETIC_MARK in read_bytes(info, MAX_INFO_BYTES):
         return True

@@ -1,4 +1,4 @@
-"""One preprocessing for every stage and every client: what happens to an image before the network sees it.
+"""The one preprocessing of every stage and every client: from an image's ink to the network's input.
 
 `kanjinet.contract` says it in words for those who write a client in another language.
 """
@@ -11,22 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.contract import PLAIN
+from kanjinet.data.fragments import erase_fragments, reaches_edge
 
 INK_SCALE = 255 // 15  # 17: ETL9G's darkest ink, level 15, becomes 255
 FILL = 52 / 64  # of the output's side: the longer side of the character
-DIRT_DIVISOR = 8  # pixels of less than an eighth of the darkest one's ink are taken for dirt, not ink
-BOX_DIVISOR = 4  # pixels of at least a quarter of the darkest one's ink span the character's box
+DIRT_DIVISOR = 8  # pixels with less ink than the darkest one's / 8 are dirt
+BOX_DIVISOR = 4  # pixels with at least the darkest one's ink / 4 span the character's box
 REACH = 4 / 52  # of the box's longer side: how far to either side the lines' density is averaged
-EDGE_PIXELS = 2  # ink this near to a cell's edge may belong to the neighboring cell
-FRAGMENT_DEPTH = 0.22  # of the cell's side: a neighbor's fragment reaches no further in
-DEEP_FRAGMENT = 0.34  # of the cell's side: the same, where blank paper parts it from the character
-FRAGMENT_FRACTION = 0.35  # of the cell's ink: more of it is the character itself
-LARGE_FRAGMENT_FRACTION = 0.5  # the same, where blank paper parts it from the character at its left or right
-GAP_PIXELS = 3  # so much blank paper parts a fragment from the character
 
 
 def preprocess(ink: npt.NDArray[np.uint8], size: int, version: str, *, cells: bool) -> npt.NDArray[np.uint8]:
-    """Turn images of one size into network inputs.
+    """Normalizes images of one size.
 
     Args:
         ink: (n, height, width) uint8, bright ink on paper of 0. A batch, because one call on many is faster.
@@ -52,7 +47,7 @@ def preprocess(ink: npt.NDArray[np.uint8], size: int, version: str, *, cells: bo
 
 
 def even_out_lines(boxes: list[npt.NDArray[np.uint8]], target: int) -> Iterator[npt.NDArray[np.uint8]]:
-    """Resize boxes so that lines lie evenly in them: what is crowded grows, what is empty shrinks.
+    """Resizes boxes so that lines lie evenly in them: what is crowded grows, what is empty shrinks.
 
     Contrast at the edges of strokes stands for the density of lines: it is cheaper than the distances between strokes,
     works on gray images, and reads better.
@@ -91,7 +86,7 @@ def even_out_lines(boxes: list[npt.NDArray[np.uint8]], target: int) -> Iterator[
 
 
 class _Borders(NamedTuple):
-    """Borders (n, k + 1) of k output lines in n boxes, in lines of the box: whole part, and rest.
+    """Represents borders (n, k + 1) of k output lines in n boxes, in lines of the box: whole part, and rest.
 
     And 1 / their distances, (n, k). What lies beyond a box's own number of lines means nothing.
     """
@@ -108,7 +103,7 @@ def _place_borders(
     reaches: npt.NDArray[np.int64],
     counts: npt.NDArray[np.int64],
 ) -> _Borders:
-    """Borders of output lines between which there is equal density.
+    """Computes borders of output lines between which there is equal density.
 
     Args:
         boxes: n boxes.
@@ -125,14 +120,14 @@ def _place_borders(
             steps = cv2.absdiff(box[1:], box[:-1]) if axis == 0 else cv2.absdiff(box[:, 1:], box[:, :-1])
             row[1:length] = _sum_lines(np.asarray(steps, dtype=np.uint8), axis)
     smooth = _sum_neighbors(contrast[:, :-1] + contrast[:, 1:], lengths, reaches)
-    shares = np.zeros(contrast.shape)
-    np.cumsum(smooth / smooth.sum(axis=1, keepdims=True), axis=1, out=shares[:, 1:])
+    fractions = np.zeros(contrast.shape)
+    np.cumsum(smooth / smooth.sum(axis=1, keepdims=True), axis=1, out=fractions[:, 1:])
     border = np.minimum(np.arange(contrast.shape[1]), lengths[:, None])
-    shares = (shares + border / lengths[:, None]) / 2  # the density's mean is added to it
-    # One interpolation for all boxes: the shares of box i lie between 2 i and 2 i + 1.
-    wanted = np.minimum(np.arange(counts.max() + 1) / counts[:, None], 1)
+    fractions = (fractions + border / lengths[:, None]) / 2  # the density's mean is added to it
+    # One interpolation for all boxes: the fractions of box i lie between 2 i and 2 i + 1.
+    goals = np.minimum(np.arange(counts.max() + 1) / counts[:, None], 1)
     first = 2.0 * np.arange(len(boxes))[:, None]
-    borders = np.interp((wanted + first).ravel(), (shares + first).ravel(), border.ravel()).reshape(wanted.shape)
+    borders = np.interp((goals + first).ravel(), (fractions + first).ravel(), border.ravel()).reshape(goals.shape)
     whole = np.minimum(borders.astype(np.int64), (lengths - 1)[:, None])
     distances = np.maximum(borders[:, 1:] - borders[:, :-1], np.finfo(np.float64).tiny)  # 0 beyond a box's count
     return _Borders(whole, borders - whole, 1 / distances)
@@ -141,7 +136,7 @@ def _place_borders(
 def _sum_neighbors(
     density: npt.NDArray[np.float64], lengths: npt.NDArray[np.int64], reaches: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """The sum of each line (n, longest) and `reaches` (n,) to either side, end lines repeated; 0 beyond `lengths`."""
+    """Sums each line (n, longest) and `reaches` (n,) to either side, end lines repeated; 0 beyond `lengths`."""
     line = np.arange(density.shape[1])
     margin = int(reaches.max())
     repeated = np.clip(np.arange(-margin, len(line) + margin), 0, (lengths - 1)[:, None])
@@ -154,12 +149,12 @@ def _sum_neighbors(
 
 
 def _sum_lines(image: npt.NDArray[np.uint8], axis: int) -> npt.NDArray[np.int32]:
-    """The sum of each row (axis 0) or column (axis 1)."""
+    """Sums each row (axis 0) or column (axis 1)."""
     return np.asarray(cv2.reduce(image, 1 - axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S), dtype=np.int32).ravel()
 
 
 def crop_to_ink(ink: npt.NDArray[np.uint8], *, cells: bool) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-    """The ink's box of each image that has ink: where every form of normalizing begins.
+    """Crops each image that has ink to the ink's box, without paper, fragments and dirt.
 
     Args:
         ink: as for `preprocess`.
@@ -174,21 +169,21 @@ def crop_to_ink(ink: npt.NDArray[np.uint8], *, cells: bool) -> Iterator[tuple[in
     row_peaks, column_peaks = ink.max(axis=2), ink.max(axis=1)  # (n, height), (n, width)
     cleaned: dict[int, npt.NDArray[np.uint8]] = {}
     if cells:
-        for index in np.flatnonzero(_reach_edge(row_peaks) | _reach_edge(column_peaks)).tolist():
+        for index in np.flatnonzero(reaches_edge(row_peaks) | reaches_edge(column_peaks)).tolist():
             cell = cleaned[index] = ink[index].copy()
-            _drop_fragments(cell)
+            erase_fragments(cell)
             row_peaks[index], column_peaks[index] = cell.max(axis=1), cell.max(axis=0)
     peaks = row_peaks.max(axis=1)  # (n,)
-    least_ink = -(-peaks.astype(np.int64) // DIRT_DIVISOR)
+    min_ink = -(-peaks.astype(np.int64) // DIRT_DIVISOR)
     edges = np.stack([*_find_extents(row_peaks, peaks), *_find_extents(column_peaks, peaks)], axis=1).tolist()
     for index in np.flatnonzero(peaks).tolist():
         top, bottom, left, right = edges[index]
         box = cleaned.get(index, ink[index])[top:bottom, left:right]
-        yield index, np.where(box < least_ink[index], np.uint8(0), box)
+        yield index, np.where(box < min_ink[index], np.uint8(0), box)
 
 
 def subtract_paper(ink: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Images (n, height, width) uint8 on dark paper -> the same on paper of 0, which is most of each."""
+    """Subtracts the paper, which is most of each, from images (n, height, width) uint8."""
     pixels = ink.reshape(len(ink), -1)
     middle = (pixels.shape[1] - 1) // 2
     paper = np.partition(pixels, middle, axis=1)[:, middle] if pixels.size else np.zeros(len(ink), np.uint8)
@@ -198,17 +193,17 @@ def subtract_paper(ink: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def _find_extents(
     line_peaks: npt.NDArray[np.uint8], peaks: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First, and one past the last, line of each image with a pixel of its peak / BOX_DIVISOR at least."""
+    """Finds the first, and one past the last, line of each image with a pixel of its peak / BOX_DIVISOR at least."""
     inked = line_peaks * np.int64(BOX_DIVISOR) >= peaks[:, None]
     return inked.argmax(axis=1), line_peaks.shape[1] - inked[:, ::-1].argmax(axis=1)
 
 
 def resize(image: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
-    """Area averaging along an axis that shrinks, linear interpolation along one that grows."""
+    """Resizes an image by area averaging along an axis that shrinks, linear interpolation along one that grows."""
     source_height, source_width = image.shape
     if (width > source_width) == (height > source_height):
-        way = cv2.INTER_LINEAR if width > source_width else cv2.INTER_AREA
-        return _as_uint8(cv2.resize(image, (width, height), interpolation=way))
+        method = cv2.INTER_LINEAR if width > source_width else cv2.INTER_AREA
+        return _as_uint8(cv2.resize(image, (width, height), interpolation=method))
     # INTER_AREA shrinks only where both axes do, so an image of mixed axes takes one step an axis.
     for target in ((width, source_height), (width, height)):
         grows = target[0] > image.shape[1] or target[1] > image.shape[0]
@@ -218,62 +213,3 @@ def resize(image: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray
 
 def _as_uint8(image: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
-
-
-def _reach_edge(line_peaks: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """(n, lines) -> (n,): whether there is ink in the first or last lines of an image."""
-    return (line_peaks[:, :EDGE_PIXELS].max(axis=1) | line_peaks[:, -EDGE_PIXELS:].max(axis=1)) > 0
-
-
-def _drop_fragments(cell: npt.NDArray[np.uint8]) -> None:
-    """Erase a neighboring cell's fragments in place: first what blank paper divides, then single pieces."""
-    for lines, largest_fraction in (
-        (cell.T, LARGE_FRAGMENT_FRACTION),  # from the left and the right: neighbors of one line are nearer
-        (cell.T[::-1], LARGE_FRAGMENT_FRACTION),
-        (cell, FRAGMENT_FRACTION),  # from the top and the bottom
-        (cell[::-1], FRAGMENT_FRACTION),
-    ):
-        end = _find_fragment_end(lines)
-        if end and lines[:end].sum() < largest_fraction * cell.sum():
-            lines[:end] = 0
-    if _reach_edge(cell.max(axis=1)[None]) or _reach_edge(cell.max(axis=0)[None]):
-        _drop_pieces_at_edges(cell)
-
-
-def _find_fragment_end(lines: npt.NDArray[np.uint8]) -> int:
-    """How many lines from an edge on hold a fragment that reaches that edge and that blank lines part from the rest.
-
-    The first blank lines within DEEP_FRAGMENT end it. Where the fragment itself is parted, later ones within
-    FRAGMENT_DEPTH do, as long as most of its ink stands at the edge.
-    """
-    has_ink = lines.max(axis=1) * np.int64(BOX_DIVISOR) >= int(lines.max())  # a speck parts nothing and reaches nothing
-    if not has_ink[:EDGE_PIXELS].any():
-        return 0
-    is_gap = ~np.any(np.lib.stride_tricks.sliding_window_view(has_ink, GAP_PIXELS), axis=1)
-    gap_starts = np.flatnonzero(is_gap[: round(DEEP_FRAGMENT * len(lines))])
-    if not len(gap_starts):
-        return 0
-    first = int(gap_starts[0])
-    later = gap_starts[gap_starts <= FRAGMENT_DEPTH * len(lines)]
-    if len(later) and lines[first : later[-1]].sum() < lines[:first].sum():
-        return int(later[-1])
-    return first
-
-
-def _drop_pieces_at_edges(cell: npt.NDArray[np.uint8]) -> None:
-    """Erase small connected pieces that touch the edge and stay near it."""
-    height, width = cell.shape
-    count, pieces, boxes, _ = cv2.connectedComponentsWithStats((cell > 0).astype(np.uint8), connectivity=8)
-    shares = np.bincount(pieces.ravel(), weights=cell.ravel(), minlength=count) / cell.sum()
-    depth_x, depth_y = FRAGMENT_DEPTH * width, FRAGMENT_DEPTH * height
-    for piece in range(1, count):
-        left, top, box_width, box_height = (int(value) for value in boxes[piece, :4])
-        right, bottom = left + box_width, top + box_height
-        near_a_side = (
-            (left < EDGE_PIXELS and right <= depth_x)
-            or (top < EDGE_PIXELS and bottom <= depth_y)
-            or (right > width - EDGE_PIXELS and left >= width - depth_x)
-            or (bottom > height - EDGE_PIXELS and top >= height - depth_y)
-        )
-        if near_a_side and shares[piece] < FRAGMENT_FRACTION:
-            cell[pieces == piece] = 0

@@ -1,4 +1,4 @@
-"""What every worker process of a stage does first."""
+"""Worker processes: how many to start, and how each one begins."""
 
 import multiprocessing
 import os
@@ -11,12 +11,12 @@ MAX_WORKERS = 61  # more processes than that ProcessPoolExecutor refuses on Wind
 
 
 def usable_cores() -> int:
-    """The cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def start_worker() -> None:
-    """Leave the parallelism to the processes and Ctrl-C to their parent, and end when the parent is killed.
+    """Initializes a worker: one thread for OpenCV, Ctrl-C left to the parent, exit when the parent is killed.
 
     Without the last, a worker of a killed run would go on writing into a folder where the next run is at work.
     """

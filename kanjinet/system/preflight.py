@@ -182,7 +182,7 @@ def _look_at_file(etl9g: ModuleType, path: Path) -> tuple[int, bool]:
     """The number of records of a file, and whether they say that they are synthetic."""
     records = etl9g.open_records(path)
     for part in (records[:RECORDS_LOOKED_AT], records[-RECORDS_LOOKED_AT:]):
-        etl9g.read_labels(path, part)
+        etl9g.decode_classes(path, part)
     return len(records), etl9g.is_synthetic(path.parent, records[:RECORDS_LOOKED_AT])
 
 

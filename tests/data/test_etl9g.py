@@ -71,8 +71,8 @@ def test_pack_refuses_what_does_not_fit(images: np.ndarray) -> None:
 def test_data_sets_follow_file_number_and_sheet(tmp_path: Path) -> None:
     path = write_file(tmp_path / "ETL9G_50", [1, 20, 21, 40, 60, 61, 80], [0x3021] * 7)
     records = etl9g.open_records(path, allow_partial=True)
-    assert etl9g.read_data_sets(etl9g.Etl9gFile(path, 1), records).tolist() == [1, 1, 2, 2, 3, 4, 4]
-    assert etl9g.read_data_sets(etl9g.Etl9gFile(path, 50), records).tolist() == [197, 197, 198, 198, 199, 200, 200]
+    assert etl9g.decode_data_sets(etl9g.Etl9gFile(path, 1), records).tolist() == [1, 1, 2, 2, 3, 4, 4]
+    assert etl9g.decode_data_sets(etl9g.Etl9gFile(path, 50), records).tolist() == [197, 197, 198, 198, 199, 200, 200]
 
 
 @pytest.mark.parametrize("sheet", [0, 81])
@@ -80,14 +80,14 @@ def test_impossible_sheet_numbers_are_named(tmp_path: Path, sheet: int) -> None:
     path = write_file(tmp_path / "ETL9G_01", [1, sheet], [0x3021] * 2)
     records = etl9g.open_records(path, allow_partial=True)
     with pytest.raises(KanjinetError, match=f"ETL9G_01: record 2 has sheet number {sheet}"):
-        etl9g.read_data_sets(etl9g.Etl9gFile(path, 1), records)
+        etl9g.decode_data_sets(etl9g.Etl9gFile(path, 1), records)
 
 
 def test_unknown_jis_codes_are_named(tmp_path: Path) -> None:
     path = write_file(tmp_path / "ETL9G_01", [1, 1, 1], [0x3021, 0x5021, 0x2421])
     records = etl9g.open_records(path, allow_partial=True)
     with pytest.raises(KanjinetError, match=r"ETL9G_01: record 2 has JIS code 5021, .*\(2 such records\)"):
-        etl9g.read_labels(path, records)
+        etl9g.decode_classes(path, records)
 
 
 @pytest.mark.parametrize(

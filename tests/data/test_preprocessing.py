@@ -10,7 +10,7 @@ from kanjinet.data.preprocessing import preprocess
 
 
 def spread_columns(box: np.ndarray, count: int) -> np.ndarray:
-    """(count, width) share of each column of the box in the mean that makes an output column."""
+    """(count, width) fraction of each column of the box in the mean that makes an output column."""
     height, width = box.shape
     reach = math.floor(max(box.shape) * 4 / 52 + 0.5)
     padded = np.pad(box.astype(float), ((0, 0), (1, 1)))
@@ -24,13 +24,13 @@ def spread_columns(box: np.ndarray, count: int) -> np.ndarray:
     ]
     density = [value + sum(smooth) / width for value in smooth]
     ends = [sum(density[: x + 1]) / sum(density) * count for x in range(width)]  # in output columns
-    shares = np.zeros((count, width))
+    fractions = np.zeros((count, width))
     for i in range(count):
         for x in range(width):
             start = ends[x - 1] if x else 0.0
             overlap = max(0.0, min(ends[x], i + 1) - max(start, i))
-            shares[i, x] = overlap / (ends[x] - start)  # of the column's width
-    return shares / shares.sum(axis=1, keepdims=True)
+            fractions[i, x] = overlap / (ends[x] - start)  # of the column's width
+    return fractions / fractions.sum(axis=1, keepdims=True)
 
 
 def follow_contract(image: np.ndarray, size: int) -> np.ndarray:
@@ -103,48 +103,6 @@ def test_longer_side_fills_52_of_64_and_flat_characters_become_less_flat() -> No
     rows, columns = np.nonzero(preprocess(image[None], 64, NORMALIZE, cells=True)[0])
     assert (columns.min(), columns.max()) == (6, 57)
     assert (rows.min(), rows.max()) == (23, 40)  # 18 rows = 52 x sqrt(sin(pi / 2 x 6 / 78))
-
-
-def test_fragments_of_neighbors_are_dropped_from_cells_only() -> None:
-    image = np.zeros((127, 128), dtype=np.uint8)
-    image[50:90, 50:80] = 100
-    with_fragment = image.copy()
-    with_fragment[0:14, 100:118] = 120
-    alone, cell = preprocess(np.stack([image, with_fragment]), 64, NORMALIZE, cells=True)
-    np.testing.assert_array_equal(alone, cell)
-    assert not np.array_equal(preprocess(with_fragment[None], 64, NORMALIZE, cells=False)[0], alone)
-
-
-def test_fragments_that_fall_into_pieces_or_reach_deep_are_dropped_where_paper_parts_them() -> None:
-    image = np.zeros((127, 128), dtype=np.uint8)
-    image[40:90, 55:90] = 100
-    in_pieces, deep, crossing = image.copy(), image.copy(), image.copy()
-    in_pieces[30:100, 0:5] = in_pieces[50:60, 12:20] = 100  # the second piece does not touch the edge
-    deep[50:75, 0:40] = 100
-    crossing[50:75, 0:53] = 100  # too near to the character to be told from it
-    results = preprocess(np.stack([image, in_pieces, deep, crossing]), 64, NORMALIZE, cells=True)
-    np.testing.assert_array_equal(results[1], results[0])
-    np.testing.assert_array_equal(results[2], results[0])
-    assert not np.array_equal(results[3], results[0])
-
-
-def test_a_speck_at_the_edge_does_not_make_a_stroke_a_fragment() -> None:
-    image = np.zeros((127, 128), dtype=np.uint8)
-    for left in (16, 60, 95):  # like 川
-        image[20:105, left : left + 6] = 119
-    with_speck = image.copy()
-    with_speck[60, 1] = 17
-    with_speck[60, 127] = 17
-    first, second = preprocess(np.stack([image, with_speck]), 64, NORMALIZE, cells=True)
-    np.testing.assert_array_equal(first, second)
-
-
-def test_strokes_at_the_edge_with_much_of_the_ink_are_kept() -> None:
-    image = np.zeros((127, 128), dtype=np.uint8)
-    image[60:66, 0:120] = 100  # like 二, written so high and wide that both strokes touch an edge
-    image[0:6, 20:110] = 100
-    rows, _ = np.nonzero(preprocess(image[None], 64, NORMALIZE, cells=True)[0])
-    assert rows.max() - rows.min() > 20
 
 
 def test_empty_images_stay_empty() -> None:
