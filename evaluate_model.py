@@ -30,7 +30,7 @@ from kanjinet.evaluation.recognizer import Recognizer, load_recognizer
 from kanjinet.evaluation.report import Evaluation, write_report
 from kanjinet.storage.files import make_folder, write_json
 from kanjinet.synth.kanjivg import stroke_counts
-from kanjinet.training.history import read_history
+from kanjinet.training.history import read_training_epochs
 
 RESULT_NAME = "evaluation.json"
 REPORT_NAME = "report.html"
@@ -242,7 +242,7 @@ def evaluate(recognizer: Recognizer, exam: Exam, strokes: npt.NDArray[np.int64])
     elapsed_s = time.perf_counter() - start
     ranked[~exam.has_character], confidence[~exam.has_character] = NOTHING, 0
     answers = Answers(exam.classes, ranked, confidence)
-    epochs = read_history(recognizer.path, recognizer.training)
+    epochs = read_training_epochs(recognizer.path, recognizer.training)
     figures = describe_answers(recognizer, exam, answers, strokes, len(images) / elapsed_s)
     return Evaluation(figures, answers, images, epochs, exam.name)
 

@@ -37,8 +37,7 @@ from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.rasterizer import Ink
 from kanjinet.synth.sheets import list_sheet_classes
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY, Writer, sample_writer
-from kanjinet.training.options import TrainingOptions
-from kanjinet.training.samples import TrainingSamples
+from kanjinet.training.trainer import Samples
 
 TEST_SETS = 2
 ONLY_MAIN_FORM = np.eye(len(FORMS))[0]
@@ -91,7 +90,7 @@ def add_writer_options(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
 
 
-def write_samples(table: GlyphTable, number_of_sets: int, seed: int, line: str) -> TrainingSamples:
+def write_samples(table: GlyphTable, number_of_sets: int, seed: int, line: str) -> Samples:
     """Data sets by new writers, each of 20 sheets by 20 hands, preprocessed."""
     difficulty = DIFFICULTIES.get(line, DEFAULT_DIFFICULTY)
     change = SOURCES.get(line, keep)
@@ -113,8 +112,14 @@ def train_and_judge(line: str, seed: int, args: argparse.Namespace) -> Result:
     sets, epochs = (args.sets * args.epochs, 1) if line == "repetition" else (args.sets, args.epochs)
     samples = write_samples(table, sets, 2 * seed, line)
     augmentation = NO_AUGMENTATION if line == "augmentation" else None
-    options = TrainingOptions(epochs=epochs, seed=seed, hiragana_repeats=REPEATS.get(line, 1))
-    trainer = make_short_trainer(samples, options, args.jobs, augmentation)
+    trainer = make_short_trainer(
+        samples,
+        epochs=epochs,
+        seed=seed,
+        jobs=args.jobs,
+        augmentation=augmentation,
+        hiragana_repeats=REPEATS.get(line, 1),
+    )
     return judge_on_new_writers(line, seed, train_all_epochs(trainer), table, args)
 
 

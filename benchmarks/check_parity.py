@@ -26,7 +26,7 @@ from kanjinet.classes import NUM_CLASSES, NUM_HIRAGANA
 from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.data.dataset import METADATA_NAME
 from kanjinet.data.etl9g import SAMPLE_NOTE
-from kanjinet.data.preprocessing import INK_SCALE, preprocess
+from kanjinet.data.preprocessing import INK_SCALE, preprocess, to_model_input
 from kanjinet.errors import KanjinetError
 from kanjinet.export.onnx_export import BACKENDS, SPECS, export_network, pooling_of_backend
 from kanjinet.export.quantization import QUANTIZED_OPSET, load_calibration_inputs, quantize_int8
@@ -141,7 +141,9 @@ def print_comparison(name: str, each: Comparison) -> None:
 def list_cases(checkpoint: Checkpoint, cells: np.ndarray, data_dir: Path) -> Iterator[Case]:
     """Each backend in float32; then one of them with fewer bits."""
     size, version = checkpoint.config.image_size, checkpoint.preprocessing
-    inputs = np.concatenate([to_inputs(preprocess(cells, size, version, cells=True)), make_random_inputs(NOISE, size)])
+    inputs = np.concatenate(
+        [to_model_input(preprocess(cells, size, version, cells=True)), make_random_inputs(NOISE, size)]
+    )
     exports: dict[str, onnx.ModelProto] = {}
     for backend in BACKENDS:
         network = change_pooling(checkpoint.model, pooling_of_backend(checkpoint.config.pooling_type, backend))
@@ -171,11 +173,6 @@ def write_cells(writers: int) -> np.ndarray:
         hand = sample_writer(rng, DEFAULT_DIFFICULTY)
         cells.append(write_sheet(table, chosen, hand, rng) * np.uint8(INK_SCALE))
     return np.concatenate(cells)
-
-
-def to_inputs(images: np.ndarray) -> np.ndarray:
-    """(n, size, size) uint8 -> (n, 1, size, size) float32, 0-1."""
-    return images[:, None].astype(np.float32) / np.float32(255)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY, sample_writer
 from kanjinet.training.allocator import keep_freed_memory
 from kanjinet.training.augmentation import Augmentation
-from kanjinet.training.samples import to_float_images
+from kanjinet.training.trainer import as_input
 
 SEED = 20_260_000  # of writers whom no sample file has
 CHARACTERS_EACH = 40
@@ -141,7 +141,7 @@ def compute_chances(recognizer: Recognizer, inputs: ImageArray) -> npt.NDArray[n
 
 def vary(inputs: ImageArray) -> ImageArray:
     """Prepared images (n, S, S), each turned, sheared, stretched, shifted and bent a little."""
-    varied = OTHER_VIEW(to_float_images(torch.from_numpy(inputs)))
+    varied = OTHER_VIEW(as_input(torch.from_numpy(inputs)))
     return np.asarray((varied[:, 0] * 255).round().to(torch.uint8).numpy())
 
 

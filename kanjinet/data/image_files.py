@@ -11,6 +11,7 @@ The rule, for those who write a client in another language; `preprocess` with `c
 5. If the largest value that is left after subtracting the paper is less than 16, there is no character.
 """
 
+import io
 import os
 import re
 import struct
@@ -19,7 +20,7 @@ import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,7 @@ MAX_FILE_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, not compressed
 MAX_SCANS = 100  # of a progressive JPEG; others have about ten
 MIN_INK = 16  # of 255: what stands out from the paper by less is no ink
 
+_REMEDY = "choose a PNG, JPEG or other image file"
 _CODE_POINT = re.compile(r"(?:U\+)?([0-9A-F]{4,6})", re.IGNORECASE)
 # What begins a segment of a JPEG file (ITU-T T.81, table B.1); within a scan FF is followed by 0 or a restart's number.
 _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
@@ -47,7 +49,8 @@ _DAMAGED = (
     *(OverflowError, ZeroDivisionError, RuntimeError, struct.error, zlib.error),
 )
 
-ImageArray = npt.NDArray[np.uint8]
+ImageArray: TypeAlias = npt.NDArray[np.uint8]
+ImageSource: TypeAlias = str | Path | bytes | IO[bytes] | Image.Image | ImageArray
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,13 @@ class LabeledImages:
     skipped_folders: list[str]
 
 
-def read_image(source: Path | IO[bytes], name: str) -> ImageArray:
-    """Read an image of any format that Pillow reads.
+def read_image(source: ImageSource, name: str | None = None) -> ImageArray:
+    """Reads an image of any format that Pillow reads, or one that is in memory already.
 
     Args:
-        source: the file.
-        name: what to call it in messages.
+        source: a path, a file's content, an open binary file, a Pillow image, or an array of uint8: gray
+            (height, width), RGB (height, width, 3) or RGBA (height, width, 4).
+        name: what to call it in messages; by default its path.
 
     Returns:
         (height, width) uint8, bright ink on dark paper.
@@ -73,36 +77,64 @@ def read_image(source: Path | IO[bytes], name: str) -> ImageArray:
         KanjinetError: not there, not an image, a damaged one, or one beyond MAX_PIXELS, MAX_SIDE,
             MAX_SCANS or MAX_FILE_BYTES.
     """
-    if isinstance(source, Path):
+    if isinstance(source, str | Path):
         try:
-            check_regular(source, "name an image file, or give its content to recognize_kanji.py as standard input: -")
+            check_regular(
+                Path(source), "name an image file, or give its content to recognize_kanji.py as standard input: -"
+            )
             with open(source, "rb") as file:
-                return read_image(file, name)
+                return read_image(file, name or str(source))
         except OSError as error:
             raise KanjinetError(describe_os_error(error)) from error
-    remedy = "choose a PNG, JPEG or other image file"
-    if source.seek(0, os.SEEK_END) > MAX_FILE_BYTES:
-        raise KanjinetError(f"{name}: files of more than {MAX_FILE_BYTES // 10**6} MB are refused", "make it smaller")
-    source.seek(0)
+    name = name or "image"
+    if not isinstance(source, bytes | np.ndarray | Image.Image) and not hasattr(source, "seek"):
+        raise KanjinetError(f"{name}: {type(source).__name__} is no image", "give a path, an array or a Pillow image")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of harmless flaws, and of sizes that are refused here anyway
         try:
-            with Image.open(source) as image:
-                _check_size(image, name)
-                if image.format in ("JPEG", "MPO") and _count_scans(source) > MAX_SCANS:
-                    raise KanjinetError(f"{name}: more than {MAX_SCANS} scans are refused", "save it again")
-                if image.format == "EPS":  # a program, which Pillow would have Ghostscript run
-                    raise KanjinetError(f"{name}: EPS is not read", remedy)
-                image.load()
-                _check_size(image, name)  # some formats tell their true size only now
-                return make_ink_bright(_to_gray(ImageOps.exif_transpose(image)))
+            if isinstance(source, np.ndarray):
+                source = _wrap_array(source, name)
+            if isinstance(source, Image.Image):
+                return _to_ink(source, name)
+            return _read_file(io.BytesIO(source) if isinstance(source, bytes) else source, name)
         except Image.DecompressionBombError as error:
             raise _excess(name) from error
         except UnidentifiedImageError as error:
-            raise KanjinetError(f"{name}: not an image", remedy) from error
+            raise KanjinetError(f"{name}: not an image", _REMEDY) from error
         except _DAMAGED as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise KanjinetError(f"{name}: a damaged image, or one of an unknown kind ({reason})", remedy) from error
+            raise KanjinetError(f"{name}: a damaged image, or one of an unknown kind ({reason})", _REMEDY) from error
+
+
+def _wrap_array(array: npt.NDArray[Any], name: str) -> Image.Image:
+    """A Pillow image of an array's pixels."""
+    is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if array.dtype != np.uint8 or not is_image or not array.size:
+        raise KanjinetError(
+            f"{name}: an array {array.shape} of {array.dtype}",
+            "give uint8, (height, width) or (height, width, 3 or 4); several images as a list",
+        )
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _read_file(file: IO[bytes], name: str) -> ImageArray:
+    if file.seek(0, os.SEEK_END) > MAX_FILE_BYTES:
+        raise KanjinetError(f"{name}: files of more than {MAX_FILE_BYTES // 10**6} MB are refused", "make it smaller")
+    file.seek(0)
+    with Image.open(file) as image:
+        if image.format in ("JPEG", "MPO") and _count_scans(file) > MAX_SCANS:
+            raise KanjinetError(f"{name}: more than {MAX_SCANS} scans are refused", "save it again")
+        return _to_ink(image, name)
+
+
+def _to_ink(image: Image.Image, name: str) -> ImageArray:
+    """Steps 1 to 4 of the rule."""
+    _check_size(image, name)
+    if image.format == "EPS":  # a program, which Pillow would have Ghostscript run
+        raise KanjinetError(f"{name}: EPS is not read", _REMEDY)
+    image.load()
+    _check_size(image, name)  # some formats tell their true size only now
+    return make_ink_bright(_to_gray(ImageOps.exif_transpose(image)))
 
 
 def _check_size(image: Image.Image, name: str) -> None:

@@ -46,6 +46,11 @@ def preprocess(ink: npt.NDArray[np.uint8], size: int, version: str, *, cells: bo
     return out
 
 
+def to_model_input(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Turns preprocessed images (n, S, S) into what a network takes: (n, 1, S, S), 0-1."""
+    return images[:, None] / np.float32(255)
+
+
 def even_out_lines(boxes: list[npt.NDArray[np.uint8]], target: int) -> Iterator[npt.NDArray[np.uint8]]:
     """Resizes boxes so that lines lie evenly in them: what is crowded grows, what is empty shrinks.
 

@@ -1,25 +1,54 @@
-"""One way to run a trained network, whichever file it comes from: .pth, .safetensors or .onnx."""
+"""Recognition with a trained network, whichever file it comes from: .pth, .safetensors or .onnx."""
 
+import functools
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import CLASS_TABLE_SHA256, NUM_CLASSES
+from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, JIS_CODES, NUM_CLASSES
 from kanjinet.contract import IMAGE_SIZES, check_preprocessing
+from kanjinet.data.image_files import ImageArray, ImageSource, read_image, to_network_input
+from kanjinet.data.preprocessing import to_model_input
 from kanjinet.errors import KanjinetError, brief
+from kanjinet.storage.files import read_json
+from kanjinet.storage.onnx_file import DEVICES, open_session, read_self_contained
 
-PRETRAINED_PATH = Path(__file__).parents[2] / "pretrained" / "kanji_model_etl9g_64x64_3036classes_tract_int8.onnx"
 MODEL_SUFFIXES = (".pth", ".safetensors", ".onnx")
 _BATCH = 64
 
 
+def _find_pretrained() -> Path:
+    """The folder of the model that ships: in an installed package within it, in a checkout beside it."""
+    package = Path(__file__).parents[1]
+    return next(path for path in (package / "pretrained", package.parent / "pretrained") if path.is_dir())
+
+
+PRETRAINED_PATH = _find_pretrained() / "kanji_model_etl9g_64x64_3036classes_tract_int8.onnx"
+
+
 @dataclass(frozen=True)
-class Candidates:
+class Candidate:
+    """Represents a character that an image may show.
+
+    Attributes:
+        character: one of ETL9G's 3,036.
+        probability: 0-1, to six decimals.
+        jis_code: of JIS X 0208, four hex digits: "4544" for 田.
+        stroke_count: strokes in which it is written.
+    """
+
+    character: str
+    probability: float
+    jis_code: str
+    stroke_count: int
+
+
+class TopClasses(NamedTuple):
     """The k best classes of n images, best first: (n, k) int64; and their probabilities (n, k), 0-1."""
 
     classes: npt.NDArray[np.int64]
@@ -28,7 +57,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Recognizer:
-    """A trained network that is ready to read.
+    """Represents a trained network that is ready to run.
 
     Attributes:
         path: the file that it comes from.
@@ -41,63 +70,130 @@ class Recognizer:
     """
 
     path: Path
-    run: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+    run: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] = field(repr=False)
     max_batch: int
     image_size: int
     preprocessing: str
     synthetic: bool
-    training: dict[str, Any]
+    training: dict[str, Any] = field(repr=False)
 
-    def compute_logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Scores (n, 3036) of preprocessed images (n, S, S) uint8."""
-        batches = [
-            self.run(images[first : first + self.max_batch, None] / np.float32(255))
-            for first in range(0, len(images), self.max_batch)
+    @overload
+    def read(self, images: ImageSource, top: int = 5) -> list[Candidate]: ...
+
+    @overload
+    def read(self, images: list[Any] | tuple[Any, ...], top: int = 5) -> list[list[Candidate]]: ...
+
+    def read(self, images: Any, top: int = 5) -> list[Candidate] | list[list[Candidate]]:
+        """Recognizes the character in an image, or those in several.
+
+        Args:
+            images: an image of one character, dark on light or light on dark, or a list of them. Each is a path, a
+                file's content, an open binary file, a Pillow image, or an array of uint8: (height, width),
+                (height, width, 3) RGB or (height, width, 4) RGBA.
+            top: candidates for each image, 1 to 3,036.
+
+        Returns:
+            The candidates, best first; none for an image in which no ink stands out. For a list, a list of those.
+
+        Raises:
+            KanjinetError: an image cannot be read, or `top` is out of range.
+        """
+        if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= NUM_CLASSES:
+            raise KanjinetError(f"top {top!r}: not a number of candidates", f"give 1 to {NUM_CLASSES:,}")
+        if not isinstance(images, list | tuple):
+            return self.list_candidates([self.prepare(images)], top)[0]
+        inputs = [
+            self.prepare(image, None if isinstance(image, str | Path) else f"images[{index}]")
+            for index, image in enumerate(images)
         ]
-        return np.concatenate(batches)
+        return self.list_candidates(inputs, top)
 
-    def find_best(self, images: npt.NDArray[np.uint8], count: int) -> Candidates:
-        """The `count` best classes of each of n preprocessed images (n, S, S) uint8; of equal ones the first."""
+    def prepare(self, image: ImageSource, name: str | None = None) -> ImageArray | None:
+        """Returns what the network sees of an image, (S, S) uint8; None where no ink stands out.
+
+        Raises:
+            KanjinetError: it cannot be read; `name` is what the message calls it, by default its path.
+        """
+        return to_network_input(read_image(image, name), self.image_size, self.preprocessing)
+
+    def list_candidates(self, inputs: list[ImageArray | None], top: int) -> list[list[Candidate]]:
+        """Returns the candidates, best first, for each image that `prepare` returned."""
+        seen = [image for image in inputs if image is not None]
+        if not seen:
+            return [[] for _ in inputs]
+        strokes = _read_stroke_counts()
+        best = self.find_best(np.stack(seen), top)
+        rows = iter(zip(best.classes.tolist(), best.probabilities.tolist(), strict=True))
+        return [
+            [
+                Candidate(CHARACTERS[index], round(probability, 6), f"{JIS_CODES[index]:04X}", strokes[index])
+                for index, probability in zip(*next(rows), strict=True)
+            ]
+            if image is not None
+            else []
+            for image in inputs
+        ]
+
+    def find_best(self, images: npt.NDArray[np.uint8], count: int) -> TopClasses:
+        """Returns the `count` best classes of each of n preprocessed images (n, S, S); of equal ones the first."""
         classes = np.empty((len(images), count), dtype=np.int64)
         probabilities = np.empty((len(images), count))
         for first in range(0, len(images), _BATCH):  # so that all logits of a large dataset are never held
             rows = slice(first, first + _BATCH)
             logits = self.compute_logits(images[rows])
-            shares = _to_probabilities(logits)
+            softmax = _compute_softmax(logits)
             line = np.arange(len(logits))
-            for rank in range(count):
+            for rank in range(count):  # for few candidates many times as fast as a sort
                 best = logits.argmax(axis=1)
-                classes[rows, rank], probabilities[rows, rank] = best, shares[line, best]
+                classes[rows, rank], probabilities[rows, rank] = best, softmax[line, best]
                 logits[line, best] = -np.inf
-        return Candidates(classes, probabilities)
+        return TopClasses(classes, probabilities)
+
+    def compute_logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Returns logits (n, 3036) of preprocessed images (n, S, S)."""
+        firsts = range(0, len(images), self.max_batch)
+        return np.concatenate([self.run(to_model_input(images[first : first + self.max_batch])) for first in firsts])
 
 
-def _to_probabilities(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Softmax of logits (n, 3036)."""
+def _compute_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     powers = np.exp((logits - logits.max(axis=1, keepdims=True)).astype(np.float64))
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def load_recognizer(path: Path, device: str = "auto") -> Recognizer:
+@functools.cache
+def _read_stroke_counts() -> list[int]:
+    """The stroke count of each class, from the mapping of the model that ships."""
+    path = PRETRAINED_PATH.with_name(f"{PRETRAINED_PATH.stem}_mapping.json")
+    characters = read_json(path, "install the toolkit again")["characters"]
+    return [characters[str(index)]["stroke_count"] for index in range(NUM_CLASSES)]
+
+
+def load_recognizer(path: str | Path | None = None, device: str = "auto") -> Recognizer:
     """Loads a trained network.
 
     Args:
-        path: the file.
+        path: a .pth, .safetensors or .onnx file of this toolkit; by default the pretrained model that ships.
         device: to run it on: "cpu", "cuda", "mps", or "auto" for the fastest of them that is there.
 
     Raises:
         KanjinetError: no such file, another kind of file, a damaged one, one of another class table, or no such device.
     """
+    path = PRETRAINED_PATH if path is None else Path(path)
+    if device not in DEVICES:
+        raise KanjinetError(f"device {device!r}: not known", f"choose one of {', '.join(DEVICES)}")
     suffix = path.suffix.lower()  # Windows has names such as MODEL.ONNX
     if suffix not in MODEL_SUFFIXES:
         raise KanjinetError(f"{path}: not a model", f"choose a file that ends in {', '.join(MODEL_SUFFIXES)}")
     if not path.is_file():
         raise KanjinetError(f"{path}: not found", "train_etl9g_model.py and the convert scripts write models")
-    return _load_onnx(path) if suffix == ".onnx" else _load_torch(path, device)
+    return _load_onnx(path, device) if suffix == ".onnx" else _load_torch(path, device)
 
 
 def _load_torch(path: Path, device: str) -> Recognizer:
-    import torch
+    try:
+        import torch
+    except ImportError as error:
+        raise KanjinetError(f"{path}: needs PyTorch", "python -m pip install kanjinet[train]") from error
 
     from kanjinet.storage.safetensors_file import load_trained_network
 
@@ -127,27 +223,22 @@ def _choose_torch_device(name: str) -> str:
     is_there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return next(each for each in is_there if is_there[each])
-    if not is_there[name]:
+    if not is_there.get(name):
         raise KanjinetError(f"device {name}: PyTorch {torch.__version__} cannot use it here", "choose cpu or auto")
     return name
 
 
-def _load_onnx(path: Path) -> Recognizer:
-    import onnxruntime
+def _load_onnx(path: Path, device: str) -> Recognizer:
     from onnxruntime.capi import onnxruntime_pybind11_state as engine
-
-    from kanjinet.storage.onnx_file import read_self_contained
 
     refusals = (
         *(engine.Fail, engine.InvalidArgument, engine.InvalidGraph, engine.InvalidProtobuf, engine.NotImplemented),
         *(engine.RuntimeException, RuntimeError, MemoryError),
     )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
     remedy = "write it again with convert_to_onnx.py"
     content = read_self_contained(path, remedy)
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = open_session(content, device=device)
         properties = session.get_modelmeta().custom_metadata_map
     except (*refusals, UnicodeDecodeError) as error:
         raise KanjinetError(f"{path}: onnxruntime does not take it ({_first_line(error)})", remedy) from error

@@ -32,7 +32,7 @@ class Evaluation:
         figures: what evaluation.json says of it.
         answers: to the images.
         images: (n, S, S) uint8 as the network saw them, bright ink on 0.
-        epochs: of its training, as `read_history` gives them.
+        epochs: of its training, as `read_training_epochs` gives them.
         name_image: index of an image -> where it comes from, for people.
     """
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from kanjinet.classes import CHARACTERS, NUM_CLASSES
 from kanjinet.data.dataset import METADATA_NAME, read_dataset_info, read_images
-from kanjinet.data.preprocessing import preprocess
+from kanjinet.data.preprocessing import preprocess, to_model_input
 from kanjinet.synth.printed import draw_character
 
 NUM_IMAGES = 512
@@ -41,17 +41,13 @@ def load_sample_inputs(data_dir: Path, image_size: int, preprocessing: str) -> S
             count = min(NUM_IMAGES, chunk.records)
             indices = np.sort(random.choice(chunk.records, count, replace=False))
             images = read_images(replace(info, chunks=(chunk,)), indices)
-            return SampleInputs(_to_inputs(images), f"{count} images of {data_dir / chunk.name}")
+            return SampleInputs(to_model_input(images), f"{count} images of {data_dir / chunk.name}")
     classes = np.sort(random.choice(NUM_CLASSES, NUM_IMAGES, replace=False))
     drawn = np.stack([draw_character(CHARACTERS[index]) for index in classes])
     images = preprocess(drawn, image_size, preprocessing, cells=False)
-    return SampleInputs(_to_inputs(images), f"{NUM_IMAGES} characters drawn from KanjiVG")
+    return SampleInputs(to_model_input(images), f"{NUM_IMAGES} characters drawn from KanjiVG")
 
 
 def make_random_inputs(count: int, image_size: int) -> npt.NDArray[np.float32]:
     """Makes inputs (count, 1, image_size, image_size) float32, uniform in 0-1, the same at every call."""
     return np.random.default_rng(1).random((count, 1, image_size, image_size), dtype=np.float32)
-
-
-def _to_inputs(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    return images[:, None].astype(np.float32) / np.float32(255)

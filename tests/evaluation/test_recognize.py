@@ -1,4 +1,4 @@
-"""recognize_kanji.py, as a user runs it, with the model that ships."""
+"""recognize_kanji.py as a user runs it, and kanjinet.load, with the model that ships."""
 
 import csv
 import io
@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+import kanjinet
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, Recognizer
 from kanjinet.synth.printed import draw_character
 from tests.conftest import ROOT, run_script
@@ -162,3 +163,85 @@ def test_best_classes_are_those_of_a_stable_sort() -> None:
     powers = np.exp(logits.astype(np.float64))
     shares = np.take_along_axis(powers / powers.sum(axis=1, keepdims=True), best.classes, axis=1)
     np.testing.assert_allclose(best.probabilities, shares, rtol=1e-9)
+
+
+# kanjinet.load
+
+
+@pytest.fixture(scope="module")
+def reader() -> Recognizer:
+    return kanjinet.load()
+
+
+def test_every_kind_of_source_has_the_same_candidates(images: Path, reader: Recognizer) -> None:
+    path = images / "1 田.png"
+    image = Image.open(path)
+    gray = np.asarray(image)
+    sources = [
+        *(path, str(path), path.read_bytes(), path.open("rb"), image, gray, 255 - gray, gray[::-1][::-1]),
+        np.dstack([gray] * 3),
+        np.dstack([np.zeros((*gray.shape, 3), np.uint8), 255 - gray]),  # black of an opacity
+    ]
+    first = reader.read(path)
+    assert [type(each) for each in first] == [kanjinet.Candidate] * 5
+    assert (first[0].character, first[0].jis_code, first[0].stroke_count) == ("田", "4544", 5)
+    assert 0.3 < first[0].probability < 1
+    assert sorted(first, key=lambda each: -each.probability) == first
+    for source in sources:
+        assert reader.read(source) == first
+    sources[3].seek(0)
+    assert reader.read(sources) == [first] * len(sources)
+    assert reader.read((path,), top=1) == [first[:1]]
+    assert str(first[0]).startswith("Candidate(character='田', probability=0.")
+
+
+def test_all_classes_and_none(reader: Recognizer) -> None:
+    blank = np.full((50, 50), 200, dtype=np.uint8)
+    inked = blank.copy()
+    inked[10:40, 24:27] = 0
+    assert reader.read(blank) == []
+    assert [len(each) for each in reader.read([blank, inked, blank], top=3036)] == [0, 3036, 0]
+    assert reader.read([]) == []
+    every = reader.read(inked, top=3036)
+    assert len({each.character for each in every}) == 3036
+    assert sum(each.probability for each in every) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("top", [0, -1, 3037, 2.5, True, "5"])
+def test_numbers_of_candidates_out_of_range_are_refused(reader: Recognizer, top: object) -> None:
+    with pytest.raises(kanjinet.KanjinetError, match=f"top {top!r}: .*3,036"):
+        reader.read(np.zeros((9, 9), np.uint8), top=top)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (np.zeros((9, 9), np.float32), r"image: an array \(9, 9\) of float32: give uint8"),
+        (np.zeros((2, 9, 9), np.uint8), "several images as a list"),
+        (np.zeros((0, 9), np.uint8), r"\(0, 9\)"),
+        (np.zeros((1, 60_000), np.uint8), "sides of more than"),
+        (b"junk", "image: not an image"),
+        ("missing.png", "missing.png: No such file"),
+        ([Image.new("L", (9, 9)), b"junk"], r"images\[1\]: not an image"),
+        (7, "image: int is no image"),
+        (None, "image: NoneType is no image"),
+    ],
+)
+def test_what_cannot_be_read_is_named(reader: Recognizer, source: object, message: str) -> None:
+    with pytest.raises(kanjinet.KanjinetError, match=message):
+        reader.read(source)
+
+
+def test_every_kind_of_model_on_the_cpu_and_no_missing_device(images: Path, reader: Recognizer) -> None:
+    weights = PRETRAINED_PATH.with_name("kanji_model_etl9g_64x64_3036classes.safetensors")
+    by_torch = kanjinet.load(weights, device="cpu")
+    for name, character in zip(("1 田.png", "2.gif"), STROKES, strict=False):
+        first, second = (each.read(images / name, top=1)[0] for each in (reader, by_torch))
+        assert first.character == second.character == character
+        assert first.probability == pytest.approx(second.probability, abs=0.1)
+    assert kanjinet.load(str(PRETRAINED_PATH), device="cpu").read(images / "2.gif") == reader.read(images / "2.gif")
+    for path in (weights, PRETRAINED_PATH):
+        with pytest.raises(kanjinet.KanjinetError, match=r"device mps.*choose"):
+            kanjinet.load(path, device="mps")
+        with pytest.raises(kanjinet.KanjinetError, match=r"device 'tpu': .*auto, cpu, cuda, mps"):
+            kanjinet.load(path, device="tpu")
