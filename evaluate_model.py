@@ -9,27 +9,36 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from kanjinet.classes import CHARACTERS, JIS_CODES
+from kanjinet.classes import CHARACTERS
 from kanjinet.cli import make_parser, positive_int, run_script, show_path
 from kanjinet.data.dataset import DatasetInfo, Labels, read_dataset_info, read_images, read_labels
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.image_files import list_labeled_images, read_image, to_network_input
 from kanjinet.data.splits import PARTS, Indices, check_split_rule, split_as_trained
 from kanjinet.errors import KanjinetError
-from kanjinet.evaluation.image_grid import Reading, draw_readings, write_png
-from kanjinet.evaluation.metrics import NOTHING, TOP_K, Answers, measure_calibration
+from kanjinet.evaluation.image_grid import draw_image_grid
+from kanjinet.evaluation.metrics import NO_CLASS, TOP_K, Predictions
 from kanjinet.evaluation.recognizer import Recognizer, load_recognizer
-from kanjinet.evaluation.report import Evaluation, write_report
+from kanjinet.evaluation.report import ModelEvaluation, write_report
+from kanjinet.evaluation.results import (
+    CONFUSIONS_LISTED,
+    DatasetSource,
+    FolderSource,
+    ModelMetrics,
+    character_of,
+    describe_hardest,
+)
 from kanjinet.storage.files import make_folder, write_json
+from kanjinet.storage.png import write_png
 from kanjinet.synth.kanjivg import stroke_counts
+from kanjinet.training.accuracy import bin_by_confidence
 from kanjinet.training.history import read_training_epochs
 
 RESULT_NAME = "evaluation.json"
@@ -37,7 +46,6 @@ REPORT_NAME = "report.html"
 IMAGE_NAME = "predictions.png"
 COLUMNS = 16
 BLOCK = 1024  # images between two steps of the bar
-CONFUSIONS_LISTED, HARDEST_LISTED = 100, 100
 
 
 def parse_args() -> argparse.Namespace:
@@ -64,7 +72,7 @@ def parse_args() -> argparse.Namespace:
         help="instead of a dataset: a folder with one sub-folder of images a character, named 田, 7530 or U+7530",
     )
     parser.add_argument("--output-dir", type=Path, default=Path("evaluation"), help="folder for the results")
-    parser.add_argument("--pictures", type=positive_int, default=96, help="characters in predictions.png")
+    parser.add_argument("--pictures", type=positive_int, default=96, help="images in predictions.png")
     args = parser.parse_args()
     if args.images and (args.data_dir or args.split):
         parser.error("--images takes the place of --data-dir and --split: give one or the other")
@@ -72,59 +80,59 @@ def parse_args() -> argparse.Namespace:
 
 
 @dataclass(frozen=True)
-class Exam:
-    """The n images that all models read.
+class EvaluationSet:
+    """The n labeled images that all models are evaluated on.
 
     Attributes:
-        source: where they come from, as evaluation.json says it.
-        classes: (n,) int64, the true ones.
+        source: where they come from.
+        labels: (n,) int64 classes.
         data_sets: (n,) numbers of the data sets, which stand for writers; None where nothing is known of the writers.
-        name: index of an image -> where it comes from, for people.
+        name_image: index of an image -> where it comes from, for people.
         inputs: (image size, preprocessing version) -> (n, S, S) uint8 network inputs.
-        has_character: (n,) whether there is anything to read.
-        not_read: files that are no images, with the reason.
+        has_character: (n,) whether there is anything to recognize.
+        not_read: a message for each file that could not be read.
     """
 
-    source: dict[str, Any]
-    classes: npt.NDArray[np.int64]
+    source: DatasetSource | FolderSource
+    labels: npt.NDArray[np.int64]
     data_sets: npt.NDArray[np.uint8] | None
-    name: Callable[[int], str]
+    name_image: Callable[[int], str]
     inputs: dict[tuple[int, str], npt.NDArray[np.uint8]]
     has_character: npt.NDArray[np.bool_]
     not_read: list[str]
 
 
 def main() -> None:
-    """Load, read, write the figures, the report and the image."""
+    """Load the models and the images, evaluate, write the metrics, the report and a grid of images."""
     args = parse_args()
     recognizers = [load_recognizer(path) for path in args.model]
     if args.images:
-        exam = read_folder(args.images, recognizers)
+        images = read_folder(args.images, recognizers)
     else:
-        exam = read_part(args.data_dir or Path("dataset"), args.split or "test", recognizers)
-    strokes = np.array(stroke_counts())
-    evaluations: list[Evaluation] = []
+        images = read_part(args.data_dir or Path("dataset"), args.split or "test", recognizers)
+    evaluations: list[ModelEvaluation] = []
     for recognizer in recognizers:
-        evaluation = evaluate(recognizer, exam, strokes)
+        evaluation = evaluate(recognizer, images)
         if evaluations:
-            evaluation.figures.update(evaluation.answers.compare_with(evaluations[0].answers))
+            comparison = evaluation.predictions.compare_with(evaluations[0].predictions)
+            evaluation = replace(evaluation, metrics=replace(evaluation.metrics, comparison=comparison))
         evaluations.append(evaluation)
     output_dir = make_folder(args.output_dir)
-    first, *others = (evaluation.figures for evaluation in evaluations)
+    first, *others = (evaluation.metrics.to_dict() for evaluation in evaluations)
     write_json(output_dir / RESULT_NAME, {**first, "others": others})
     write_report(output_dir / REPORT_NAME, evaluations)
-    draw_image(output_dir / IMAGE_NAME, evaluations[0], args.pictures)
+    write_grid(output_dir / IMAGE_NAME, evaluations[0], args.pictures)
     for evaluation in evaluations:
-        print_figures(evaluation.figures)
+        print_metrics(evaluation.metrics)
     written = (show_path(output_dir / name) for name in (RESULT_NAME, REPORT_NAME, IMAGE_NAME))
     print(f"written    {', '.join(written)}")
-    if exam.not_read:
-        total = len(exam.not_read) + len(exam.classes)
-        raise KanjinetError(f"{len(exam.not_read)} of {total} files could not be read, and are left out", "see above")
+    if images.not_read:
+        total = len(images.not_read) + len(images.labels)
+        raise KanjinetError(f"{len(images.not_read)} of {total} files could not be read, and are left out", "see above")
 
 
-def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> Exam:
-    """A part of a dataset, divided as for the training of the first model."""
+def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> EvaluationSet:
+    """Read a part of a dataset, split as for the training of the first model."""
     info = read_dataset_info(folder)
     for recognizer in recognizers:
         check_fit(recognizer, info)
@@ -133,19 +141,15 @@ def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> Exa
     indices = choose_part(recognizers[0], info, labels, part)
     if part != "train":
         for recognizer in recognizers:
-            warn_of_known_images(recognizer, info, labels, indices)
+            warn_of_training_images(recognizer, info, labels, indices)
     data_sets, sheets = labels.data_sets[indices], labels.sheets[indices]
-    return Exam(
-        source={
-            "dataset": str(info.folder),
-            "dataset_sha256": info.sha256,
-            "synthetic": info.synthetic,
-            "split": part,
-            "split_rule": recognizers[0].training["split"],
-        },
-        classes=labels.classes[indices].astype(np.int64),
+    return EvaluationSet(
+        source=DatasetSource(
+            str(info.folder), info.sha256, info.synthetic, part, split_rule=recognizers[0].training["split"]
+        ),
+        labels=labels.classes[indices].astype(np.int64),
         data_sets=data_sets,
-        name=lambda index: f"data set {data_sets[index]}, sheet {sheets[index]}",
+        name_image=lambda index: f"data set {data_sets[index]}, sheet {sheets[index]}",
         inputs={(info.image_size, info.preprocessing): read_images(info, indices)},
         has_character=np.ones(len(indices), dtype=np.bool_),
         not_read=[],
@@ -158,17 +162,17 @@ def check_fit(recognizer: Recognizer, info: DatasetInfo) -> None:
     Raises:
         KanjinetError: with the remedy.
     """
-    wanted = recognizer.image_size, recognizer.preprocessing
-    if (info.image_size, info.preprocessing) != wanted:
+    size, version = recognizer.image_size, recognizer.preprocessing
+    if (info.image_size, info.preprocessing) != (size, version):
         raise KanjinetError(
             f"{info.folder}: images of {info.image_size} pixels, preprocessing {info.preprocessing}; "
-            f"{recognizer.path} needs {wanted[0]} pixels, {wanted[1]}",
-            f"run prepare_etl9g_dataset.py --size {wanted[0]} into another folder",
+            f"{recognizer.path} needs {size} pixels, {version}",
+            f"run prepare_etl9g_dataset.py --size {size} into another folder",
         )
 
 
 def choose_part(recognizer: Recognizer, info: DatasetInfo, labels: Labels, part: str) -> Indices:
-    """Indices of the part's samples: the very ones of the model's own training where it was trained on this dataset."""
+    """Return the indices of a part: those of the model's own training where it was trained on this dataset."""
     if part == "all":
         return np.arange(len(labels))
     if recognizer.training["dataset_sha256"] != info.sha256:
@@ -176,8 +180,8 @@ def choose_part(recognizer: Recognizer, info: DatasetInfo, labels: Labels, part:
     return split_as_trained(labels, info.sha256, recognizer.training)[part]
 
 
-def warn_of_known_images(recognizer: Recognizer, info: DatasetInfo, labels: Labels, indices: Indices) -> None:
-    """Say so where a model was trained on some of the images, as one of another split may be."""
+def warn_of_training_images(recognizer: Recognizer, info: DatasetInfo, labels: Labels, indices: Indices) -> None:
+    """Print how many of the images a model was trained on, as one of another split may be."""
     if recognizer.training["dataset_sha256"] != info.sha256:
         return
     trained_on = split_as_trained(labels, info.sha256, recognizer.training)["train"]
@@ -185,8 +189,8 @@ def warn_of_known_images(recognizer: Recognizer, info: DatasetInfo, labels: Labe
         print(f"note       {show_path(recognizer.path)} was trained on {known:,} of these {len(indices):,} images")
 
 
-def read_folder(folder: Path, recognizers: Sequence[Recognizer]) -> Exam:
-    """Images of any kind, preprocessed as each model needs it."""
+def read_folder(folder: Path, recognizers: Sequence[Recognizer]) -> EvaluationSet:
+    """Read images of any kind, preprocessed as each model needs it."""
     found = list_labeled_images(folder)
     for name in found.skipped_folders:
         print(f"note       {folder / name}: left out: its name is none of the 3,036 characters, nor the code of one")
@@ -200,7 +204,7 @@ def read_folder(folder: Path, recognizers: Sequence[Recognizer]) -> Exam:
             ink = read_image(path, str(path))
         except KanjinetError as error:
             tqdm.write(f"error: {error}", file=sys.stderr)
-            not_read.append(str(error))
+            not_read.append(str(error).encode("utf-8", "backslashreplace").decode("utf-8"))
             continue
         seen = {form: to_network_input(ink, *form) for form in forms}
         for (size, version), image in seen.items():
@@ -210,118 +214,93 @@ def read_folder(folder: Path, recognizers: Sequence[Recognizer]) -> Exam:
     if not read:
         raise KanjinetError(f"{folder}: none of its {len(found.paths)} images can be read", "see the lines above")
     paths = [found.paths[index].relative_to(folder) for index in read]
-    return Exam(
-        source={"images": str(folder), "synthetic": None},
-        classes=found.classes[read],
+    return EvaluationSet(
+        source=FolderSource(str(folder)),
+        labels=found.classes[read],
         data_sets=None,
-        name=lambda index: str(paths[index]),
+        name_image=lambda index: str(paths[index]),
         inputs={form: np.stack(images) for form, images in inputs.items()},
         has_character=np.array(has_character),
         not_read=not_read,
     )
 
 
-def evaluate(recognizer: Recognizer, exam: Exam, strokes: npt.NDArray[np.int64]) -> Evaluation:
-    """Let a model read all images.
-
-    Args:
-        recognizer: the model.
-        exam: the images.
-        strokes: (3036,) the number of strokes of each class.
-    """
-    images = exam.inputs[recognizer.image_size, recognizer.preprocessing]
-    ranked = np.empty((len(images), max(TOP_K)), dtype=np.int64)
-    confidence = np.empty(len(images))
+def evaluate(recognizer: Recognizer, images: EvaluationSet) -> ModelEvaluation:
+    """Measure a model's predictions for all images."""
+    inputs = images.inputs[recognizer.image_size, recognizer.preprocessing]
     start = time.perf_counter()
-    with tqdm(total=len(images), desc=recognizer.path.name, unit="image", leave=False, disable=None) as bar:
-        for first in range(0, len(images), BLOCK):
+    predictions = predict(recognizer, inputs, images)
+    images_per_s = len(inputs) / (time.perf_counter() - start)
+    strokes = np.array(stroke_counts())
+    metrics = ModelMetrics(
+        model=recognizer.path.name,
+        size_bytes=recognizer.path.stat().st_size,
+        trained_on_synthetic_sample=recognizer.synthetic,
+        source=images.source,
+        without_character=int(np.count_nonzero(~images.has_character)),
+        not_read=images.not_read,
+        accuracy=predictions.top_k_accuracy(),
+        kanji=predictions.top_k_accuracy(~predictions.is_hiragana),
+        hiragana=predictions.top_k_accuracy(predictions.is_hiragana),
+        writers={} if images.data_sets is None else predictions.accuracy_by(images.data_sets),
+        stroke_counts=predictions.accuracy_by(strokes[predictions.labels]),
+        calibration=bin_by_confidence(predictions.confidence, predictions.is_correct),
+        confusions=predictions.count_confusions()[:CONFUSIONS_LISTED],
+        hardest=describe_hardest(predictions, strokes),
+        images_per_s=images_per_s,
+        comparison={},
+    )
+    epochs = read_training_epochs(recognizer.path, recognizer.training)
+    return ModelEvaluation(metrics, predictions, inputs, epochs, images.name_image)
+
+
+def predict(recognizer: Recognizer, inputs: npt.NDArray[np.uint8], images: EvaluationSet) -> Predictions:
+    """Return a model's five best classes for each image, with a bar."""
+    ranked = np.empty((len(inputs), max(TOP_K)), dtype=np.int64)
+    confidence = np.empty(len(inputs))
+    with tqdm(total=len(inputs), desc=recognizer.path.name, unit="image", leave=False, disable=None) as bar:
+        for first in range(0, len(inputs), BLOCK):
             rows = slice(first, first + BLOCK)
-            best = recognizer.find_best(images[rows], max(TOP_K))
+            best = recognizer.find_best(inputs[rows], max(TOP_K))
             ranked[rows], confidence[rows] = best.classes, best.probabilities[:, 0]
             bar.update(len(best.classes))
-    elapsed_s = time.perf_counter() - start
-    ranked[~exam.has_character], confidence[~exam.has_character] = NOTHING, 0
-    answers = Answers(exam.classes, ranked, confidence)
-    epochs = read_training_epochs(recognizer.path, recognizer.training)
-    figures = describe_answers(recognizer, exam, answers, strokes, len(images) / elapsed_s)
-    return Evaluation(figures, answers, images, epochs, exam.name)
+    ranked[~images.has_character], confidence[~images.has_character] = NO_CLASS, 0
+    return Predictions(images.labels, ranked, confidence)
 
 
-def describe_answers(
-    recognizer: Recognizer, exam: Exam, answers: Answers, strokes: npt.NDArray[np.int64], images_per_s: float
-) -> dict[str, Any]:
-    """What evaluation.json says of a model; accuracies, intervals and confidences are shares, 0-1."""
-    calibration = measure_calibration(answers.confidence, answers.is_right)
-    return {
-        "model": recognizer.path.name,
-        "size_bytes": recognizer.path.stat().st_size,
-        "trained_on_synthetic_sample": recognizer.synthetic,
-        **exam.source,
-        **answers.measure_accuracy(),
-        "without_character": int(np.count_nonzero(~exam.has_character)),
-        "not_read": [message.encode("utf-8", "backslashreplace").decode("utf-8") for message in exam.not_read],
-        "kanji": answers.measure_accuracy(~answers.is_hiragana),
-        "hiragana": answers.measure_accuracy(answers.is_hiragana),
-        "writers": [] if exam.data_sets is None else answers.measure_groups(exam.data_sets, "data_set"),
-        "stroke_counts": answers.measure_groups(strokes[answers.truth], "stroke_count"),
-        "calibration": calibration.to_dict(),
-        "confusions": [
-            {"character": CHARACTERS[truth], "read_as": name_reading(read), "count": count}
-            for truth, read, count in answers.count_confusions()[:CONFUSIONS_LISTED]
-        ],
-        "hardest": [
-            {
-                **entry,
-                "character": CHARACTERS[entry["class"]],
-                "jis_code": f"{JIS_CODES[entry['class']]:04X}",
-                "stroke_count": int(strokes[entry["class"]]),
-                "read_as": [name_reading(read) for read in answers.list_readings(entry["class"])],
-            }
-            for entry in answers.rank_hardest()[:HARDEST_LISTED]
-        ],
-        "images_per_s": round(images_per_s, 1),
-    }
+def write_grid(path: Path, evaluation: ModelEvaluation, count: int) -> None:
+    """Write a random choice of images with their predictions, framed in green where correct, in red where wrong."""
+    predictions = evaluation.predictions
+    chosen = np.random.default_rng(0).permutation(len(predictions.labels))[:count]
+    labels = [CHARACTERS[label] for label in predictions.labels[chosen].tolist()]
+    predicted = list(map(character_of, predictions.ranked[chosen, 0].tolist()))
+    write_png(path, draw_image_grid(list(evaluation.images[chosen]), labels, COLUMNS, predicted))
 
 
-def name_reading(read: int) -> str:
-    """The character of a class that was read; empty where no character was found."""
-    return "" if read == NOTHING else CHARACTERS[read]
-
-
-def draw_image(path: Path, evaluation: Evaluation, count: int) -> None:
-    """A random choice of characters with what was read, right in green and wrong in red."""
-    answers = evaluation.answers
-    chosen = np.random.default_rng(0).permutation(len(answers.truth))[:count]
-    readings = [
-        Reading(evaluation.images[i], CHARACTERS[int(answers.truth[i])], name_reading(int(answers.ranked[i, 0])))
-        for i in chosen
-    ]
-    write_png(path, draw_readings(readings, COLUMNS))
-
-
-def print_figures(figures: dict[str, Any]) -> None:
-    """A model's figures, aligned."""
-    note = f" ({SAMPLE_NOTE})" if figures["synthetic"] else ""
-    where = figures["images"] if "images" in figures else f"split {figures['split']} of {figures['split_rule']}"
-    print(f"model      {figures['model']}, {where}{note}")
-    for name, group in (("all", figures), ("kanji", figures["kanji"]), ("hiragana", figures["hiragana"])):
-        if group["samples"]:
-            low, high = group["top1_interval"]
-            shares = "  ".join(f"top-{k} {group[f'top{k}']:7.2%}" for k in TOP_K)
-            print(f"{name:10} {shares}  of {group['samples']:,} images; top-1 within {low:.2%} to {high:.2%}")
-    if len(figures["writers"]) > 1:
-        by_writer = sorted(entry["top1"] for entry in figures["writers"])
+def print_metrics(metrics: ModelMetrics) -> None:
+    """Print a model's metrics, aligned."""
+    source = metrics.source
+    note = f" ({SAMPLE_NOTE})" if source.synthetic else ""
+    where = source.images if isinstance(source, FolderSource) else f"split {source.split} of {source.split_rule}"
+    print(f"model      {metrics.model}, {where}{note}")
+    for name, accuracy in (("all", metrics.accuracy), ("kanji", metrics.kanji), ("hiragana", metrics.hiragana)):
+        if accuracy:
+            low, high = accuracy[1].interval
+            fractions = "  ".join(f"top-{k} {found.value:7.2%}" for k, found in accuracy.items())
+            print(f"{name:10} {fractions}  of {accuracy[1].samples:,} images; top-1 within {low:.2%} to {high:.2%}")
+    if len(metrics.writers) > 1:
+        by_writer = sorted(accuracy.value for accuracy in metrics.writers.values())
         print(
             f"writers    top-1 {by_writer[0]:.2%} to {by_writer[-1]:.2%}, median {np.median(by_writer):.2%}, "
             f"in {len(by_writer)} data sets"
         )
-    print(f"confidence expected calibration error {figures['calibration']['expected_calibration_error']:.2%}")
-    if "only_this_right" in figures:
+    print(f"confidence expected calibration error {metrics.calibration_error:.2%}")
+    if metrics.comparison:
         print(
-            f"compared   {figures['only_this_right']:,} images that only this model reads, "
-            f"{figures['only_first_right']:,} that only the first one does"
+            f"compared   {metrics.comparison['only_this_right']:,} images that only this model reads, "
+            f"{metrics.comparison['only_first_right']:,} that only the first one does"
         )
-    print(f"speed      {figures['images_per_s']:,.0f} images/s")
+    print(f"speed      {metrics.images_per_s:,.0f} images/s")
 
 
 if __name__ == "__main__":

@@ -39,9 +39,9 @@ from kanjinet.data.etl9g import (
 )
 from kanjinet.data.worker_processes import MAX_WORKERS, start_worker, usable_cores
 from kanjinet.errors import KanjinetError
-from kanjinet.evaluation.image_grid import write_few_grays
 from kanjinet.storage.files import make_folder, read_bytes, replace_on_success
 from kanjinet.storage.locks import lock_folder
+from kanjinet.storage.png import write_few_grays
 from kanjinet.synth.glyph_table import load_glyph_table, save_glyph_table_with
 from kanjinet.synth.handwriting import GENERATOR_VERSION
 from kanjinet.synth.kanjivg import find_kanjivg_folder, kanjivg_version

@@ -23,10 +23,10 @@ from kanjinet.cli import make_parser, positive_int, run_script, show_path
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.image_files import MAX_FILE_BYTES, ImageArray, list_images
 from kanjinet.errors import KanjinetError
-from kanjinet.evaluation.image_grid import write_png
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, Candidate, Recognizer, load_recognizer
 from kanjinet.storage.files import make_folder, replace_on_success
 from kanjinet.storage.onnx_file import DEVICES
+from kanjinet.storage.png import write_png
 
 STANDARD_INPUT = "-"
 BATCH = 64  # images

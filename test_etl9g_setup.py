@@ -1,4 +1,4 @@
-"""Look at the prepared dataset before training: statistics, an image of samples, the mapping, the network.
+"""Show the prepared dataset before training: statistics, an image of samples, the mapping, the networks.
 
 Reads:  dataset/ (from prepare_etl9g_dataset.py)
 Writes: dataset_samples.png (random samples above their characters in print; no window opens)
@@ -22,12 +22,13 @@ from kanjinet.data.dataset import (
 )
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError, brief
-from kanjinet.evaluation.image_grid import draw_labeled_sheet, write_png
+from kanjinet.evaluation.image_grid import draw_image_grid
 from kanjinet.storage.files import read_json
+from kanjinet.storage.png import write_png
 
 IMAGE_NAME = "dataset_samples.png"
 IMAGES, COLUMNS = 96, 16
-SAMPLES = 2000  # images that are looked at
+SAMPLES = 2000  # images that are checked
 CHECK_CHARACTER, CHECK_CLASS, CHECK_JIS = "田", 2080, "4544"
 
 
@@ -41,7 +42,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Show what a user should see before spending hours of training."""
+    """Check and show the dataset."""
     args = parse_args()
     info = read_dataset_info(args.data_dir)
     labels = read_labels(info.folder, info.chunks)
@@ -54,18 +55,16 @@ def main() -> None:
 
 
 def print_statistics(info: DatasetInfo, labels: Labels) -> None:
-    """Counts of images, classes and writers."""
+    """Print the numbers of images, classes and writers."""
     per_class = np.bincount(labels.classes, minlength=NUM_CLASSES)
     hiragana = int(per_class[:NUM_HIRAGANA].sum())
     missing = int(np.count_nonzero(per_class == 0))
     print(f"dataset    {show_path(info.folder)}{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")
-    print(
-        f"images   {len(labels):,} of {info.image_size} x {info.image_size}, uint8, preprocessing {info.preprocessing}"
-    )
+    size = f"{info.image_size} x {info.image_size}"
+    print(f"images     {len(labels):,} of {size}, uint8, preprocessing {info.preprocessing}")
     print(f"           {hiragana:,} hiragana, {len(labels) - hiragana:,} kanji")
-    print(
-        f"classes    {NUM_CLASSES - missing:,} of {NUM_CLASSES:,}, {per_class.min()} to {per_class.max()} images each"
-    )
+    per_class_range = f"{per_class.min()} to {per_class.max()}"
+    print(f"classes    {NUM_CLASSES - missing:,} of {NUM_CLASSES:,}, {per_class_range} images each")
     print(f"data sets  {len(np.unique(labels.data_sets))} of 200, in {len(info.chunks)} chunks")
 
 
@@ -86,16 +85,14 @@ def check_mapping(info: DatasetInfo) -> None:
             raise KanjinetError(
                 f"{path}: class {index} is {brief(found)}, expected {character} (JIS {code:04X})", remedy
             )
-    known = CLASS_OF_CHARACTER[CHECK_CHARACTER], f"{JIS_CODES[CHECK_CLASS]:04X}"
-    if known != (CHECK_CLASS, CHECK_JIS):
-        raise KanjinetError(
-            f"{CHECK_CHARACTER} is class {known[0]}, JIS {known[1]}", "this copy of the toolkit is damaged"
-        )
-    print(f"mapping    {len(mapping):,} characters; {CHECK_CHARACTER} is class {known[0]:,}, JIS {known[1]}")
+    index, code = CLASS_OF_CHARACTER[CHECK_CHARACTER], f"{JIS_CODES[CHECK_CLASS]:04X}"
+    if (index, code) != (CHECK_CLASS, CHECK_JIS):
+        raise KanjinetError(f"{CHECK_CHARACTER} is class {index}, JIS {code}", "this copy of the toolkit is damaged")
+    print(f"mapping    {len(mapping):,} characters; {CHECK_CHARACTER} is class {index:,}, JIS {code}")
 
 
 def draw_samples(info: DatasetInfo, labels: Labels, path: Path) -> None:
-    """Write an image of random samples in class order, each above the character that it is said to be.
+    """Write an image of random samples in class order, each above its label in print.
 
     Raises:
         KanjinetError: half of the samples or more are empty.
@@ -103,17 +100,17 @@ def draw_samples(info: DatasetInfo, labels: Labels, path: Path) -> None:
     random = np.random.default_rng(0)
     chosen = random.choice(len(labels), min(SAMPLES, len(labels)), replace=False)
     images = read_images(info, chosen)
-    share_of_ink = images.mean(axis=(1, 2)) / 255
-    empty = int(np.count_nonzero(share_of_ink == 0))
+    ink = images.mean(axis=(1, 2)) / 255
+    empty = int(np.count_nonzero(ink == 0))
     if 2 * empty >= len(images):
         raise KanjinetError(f"{info.folder}: {empty:,} of {len(images):,} images are empty", "check the ETL9G files")
-    print(f"ink        {share_of_ink.mean():.1%} of an image in the mean; {empty:,} of {len(images):,} are empty")
+    print(f"ink        {ink.mean():.1%} of an image on average; {empty:,} of {len(images):,} are empty")
     shown = np.sort(random.choice(len(chosen), min(IMAGES, len(chosen)), replace=False))
     classes = labels.classes[chosen]
     shown = shown[np.argsort(classes[shown], kind="stable")]
     names = [CHARACTERS[index] for index in classes[shown].tolist()]
-    write_png(path, draw_labeled_sheet(list(images[shown]), names, COLUMNS))
-    print(f"image    {show_path(path)}: {len(shown)} samples, each above its character in print")
+    write_png(path, draw_image_grid(list(images[shown]), names, COLUMNS))
+    print(f"image      {show_path(path)}: {len(shown)} samples, each above its label in print")
 
 
 def check_networks(info: DatasetInfo) -> None:

@@ -139,7 +139,7 @@ def test_measuring_names_a_folder_without_files(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_a_model_is_judged_on_hands_and_images_it_never_saw(workplace: Path, drawings: Path) -> None:
+def test_a_model_is_judged_on_writers_and_images_it_never_saw(workplace: Path, drawings: Path) -> None:
     command = ["benchmarks/judge_model.py", "--model", "best_kanji_model.pth", "--writers", "2"]
     output = run_script([*command, "--drawings", drawings, "--views", "2"], workplace).stdout
     for name in ("as they are", "one bit, 64 pixels", "JPEG of 32 pixels", "faint on dirty paper", "thin strokes"):
@@ -150,17 +150,17 @@ def test_a_model_is_judged_on_hands_and_images_it_never_saw(workplace: Path, dra
     assert ">" in output
 
 
-def test_another_view_of_a_image_is_the_same_a_little_elsewhere() -> None:
-    from judge_model import vary
+def test_another_view_of_an_image_is_the_same_a_little_elsewhere() -> None:
+    from judge_model import augment
 
     images = np.zeros((20, 64, 64), dtype=np.uint8)
     images[:, 16:48, 28:36] = 200
-    varied = vary(images)
-    assert varied.shape == images.shape and varied.dtype == np.uint8
-    changed = np.abs(varied.astype(int) - images).mean(axis=(1, 2))
+    augmented = augment(images)
+    assert augmented.shape == images.shape and augmented.dtype == np.uint8
+    changed = np.abs(augmented.astype(int) - images).mean(axis=(1, 2))
     assert (changed > 1).all() and len(set(changed.tolist())) == 20
-    assert varied.max() == 200
-    assert np.abs(varied.mean(axis=(1, 2)) / images.mean(axis=(1, 2)) - 1).max() < 0.4  # only stretched
+    assert augmented.max() == 200
+    assert np.abs(augmented.mean(axis=(1, 2)) / images.mean(axis=(1, 2)) - 1).max() < 0.4  # only stretched
 
 
 def test_several_views_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,9 +177,9 @@ def test_several_views_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
     drawings = judge_model.Drawings(np.zeros((2, 64, 64), dtype=np.uint8), np.zeros(2, dtype=np.int64))
     monkeypatch.setattr(judge_model, "preprocess", lambda ink, *_args, **_options: ink)
-    best, confidence = judge_model.read(Reader(), drawings, 2)
-    assert best[:, :2].tolist() == [[7, 3]] * 2
-    assert confidence == pytest.approx([(0.05 + 2 * 0.55) / 3] * 2)
+    predictions = judge_model.predict(Reader(), drawings, 2)
+    assert predictions.ranked[:, :2].tolist() == [[7, 3]] * 2
+    assert predictions.confidence == pytest.approx([(0.05 + 2 * 0.55) / 3] * 2)
 
 
 def test_training_is_compared_with_a_plain_loop(tmp_path: Path) -> None:

@@ -1,152 +1,89 @@
-"""How good answers are: accuracies with their uncertainty, calibration, confusions."""
+"""Metrics of predictions: accuracies with their uncertainty, confused pairs, the hardest classes.
 
-import math
-from collections import Counter
+NumPy counts, not scikit-learn: its `top_k_accuracy_score` takes the logits of all 3,036 classes, which are never held
+for a whole dataset, and its `confusion_matrix` holds a count for each of 9 million pairs.
+"""
+
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import NUM_HIRAGANA
+from kanjinet.classes import NUM_CLASSES, NUM_HIRAGANA
+from kanjinet.training.accuracy import Accuracy
 
 TOP_K = (1, 3, 5)
-NOTHING = -1  # the class that was read where no character was found
-CALIBRATION_BINS = 15
-_Z_95 = 1.959963984540054  # the normal distribution's 97.5 % point
+NO_CLASS = -1  # the prediction for an image without a character
 
 Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What was read in n images.
+class Predictions:
+    """Represents what a model predicted for n images.
 
     Attributes:
-        truth: (n,) int64 true classes.
-        ranked: (n, 5) int64 classes that were read, best first; NOTHING where no character was found.
-        confidence: (n,) float64 probability of the best one, 0-1.
+        labels: (n,) int64 true classes.
+        ranked: (n, 5) int64 predicted classes, the most probable first; NO_CLASS for an image without a character.
+        confidence: (n,) float64 probability of the first one, 0-1.
     """
 
-    truth: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
     ranked: npt.NDArray[np.int64]
     confidence: npt.NDArray[np.float64]
 
     @property
-    def is_right(self) -> Mask:
-        """(n,) whether the best class is the true one."""
-        return self.ranked[:, 0] == self.truth
+    def is_correct(self) -> Mask:
+        """(n,) whether the most probable class is the label."""
+        return self.ranked[:, 0] == self.labels
 
     @property
     def is_hiragana(self) -> Mask:
-        """(n,) whether the true class is one of the hiragana."""
-        return self.truth < NUM_HIRAGANA
+        """(n,) whether the label is one of the hiragana."""
+        return self.labels < NUM_HIRAGANA
 
-    def measure_accuracy(self, chosen: Mask | None = None) -> dict[str, Any]:
-        """Top-1, 3 and 5 accuracy of the chosen answers (n,), or of all: shares, 0-1, with 95 % intervals."""
-        hits = self.ranked == self.truth[:, None]
+    def top_k_accuracy(self, chosen: Mask | None = None) -> dict[int, Accuracy]:
+        """Computes top-1, 3 and 5 accuracy of the chosen predictions (n,), or of all; nothing where there are none."""
+        hits = self.ranked == self.labels[:, None]
         hits = hits if chosen is None else hits[chosen]
-        figures: dict[str, Any] = {}
-        for k in TOP_K if len(hits) else ():
-            count = int(np.count_nonzero(hits[:, :k].any(axis=1)))
-            figures[f"top{k}"] = count / len(hits)
-            figures[f"top{k}_interval"] = wilson_interval(count, len(hits))
-        return {**figures, "samples": len(hits)}
+        counts = {k: int(np.count_nonzero(hits[:, :k].any(axis=1))) for k in TOP_K}
+        return {k: Accuracy(count, len(hits)) for k, count in counts.items() if len(hits)}
 
-    def measure_groups(self, groups: npt.NDArray[np.integer[Any]], name: str) -> list[dict[str, Any]]:
-        """Top-1 accuracy for each value of `groups` (n,), ascending: [{name: value, "top1": ...}, ...]."""
-        values, members = np.unique(groups, return_inverse=True)
-        totals = np.bincount(members, minlength=len(values))
-        hits = np.bincount(members, weights=self.is_right, minlength=len(values)).astype(np.int64)
-        return [
-            {name: value, "top1": hit / total, "top1_interval": wilson_interval(hit, total), "samples": total}
-            for value, hit, total in zip(values.tolist(), hits.tolist(), totals.tolist(), strict=True)
-        ]
-
-    def list_readings(self, true_class: int) -> list[int]:
-        """The classes that a class was mistaken for, the commonest first, then by class."""
-        mistaken = self.ranked[(self.truth == true_class) & ~self.is_right, 0].tolist()
-        return [read for read, _ in sorted(Counter(mistaken).items(), key=lambda entry: (-entry[1], entry[0]))]
+    def accuracy_by(self, groups: npt.NDArray[np.integer[Any]]) -> dict[int, Accuracy]:
+        """Computes top-1 accuracy for each value of `groups` (n,), ascending."""
+        values, members, totals = np.unique(groups, return_inverse=True, return_counts=True)
+        hits = np.bincount(members, weights=self.is_correct, minlength=len(values)).astype(np.int64)
+        counts = zip(values.tolist(), hits.tolist(), totals.tolist(), strict=True)
+        return {value: Accuracy(hit, total) for value, hit, total in counts}
 
     def count_confusions(self) -> list[tuple[int, int, int]]:
-        """(true class, class that was read, how often) of all mistakes: the commonest first, of those the surest."""
-        count: Counter[tuple[int, int]] = Counter()
-        sureness: Counter[tuple[int, int]] = Counter()
-        for index in np.flatnonzero(~self.is_right).tolist():
-            pair = int(self.truth[index]), int(self.ranked[index, 0])
-            count[pair] += 1
-            sureness[pair] += self.confidence[index]
-        pairs = sorted(count, key=lambda pair: (-count[pair], -sureness[pair], pair))
-        return [(*pair, count[pair]) for pair in pairs]
+        """Returns (label, predicted class, count) of all errors: by count, then by their total confidence."""
+        wrong = ~self.is_correct
+        codes = self.labels[wrong] * (NUM_CLASSES + 1) + self.ranked[wrong, 0] - NO_CLASS
+        pairs, members, counts = np.unique(codes, return_inverse=True, return_counts=True)
+        confidence = np.bincount(members, weights=self.confidence[wrong], minlength=len(pairs))
+        order = np.lexsort((pairs, -confidence, -counts))
+        labels, predicted = np.divmod(pairs[order], NUM_CLASSES + 1)
+        return list(zip(labels.tolist(), (predicted + NO_CLASS).tolist(), counts[order].tolist(), strict=True))
 
-    def rank_hardest(self) -> list[dict[str, Any]]:
-        """Characters with mistakes: first those whose accuracy is low beyond doubt, by the interval's upper end."""
-        sureness = np.bincount(self.truth, weights=self.confidence * ~self.is_right)
+    def list_errors(self, label: int) -> list[int]:
+        """Returns the classes that were predicted for images of another one, by count, then by class."""
+        wrong = self.ranked[(self.labels == label) & ~self.is_correct, 0]
+        classes, counts = np.unique(wrong, return_counts=True)
+        return classes[np.argsort(-counts, kind="stable")].tolist()
+
+    def rank_hardest(self) -> list[tuple[int, Accuracy]]:
+        """Returns the classes with errors, first those that are surely hard: by the interval's upper end."""
+        confidence = np.bincount(self.labels, weights=self.confidence * ~self.is_correct)
         return sorted(
-            (entry for entry in self.measure_groups(self.truth, "class") if entry["top1"] < 1),
-            key=lambda entry: (entry["top1_interval"][1], -sureness[entry["class"]], entry["class"]),
+            ((label, found) for label, found in self.accuracy_by(self.labels).items() if found.hits < found.samples),
+            key=lambda entry: (entry[1].interval[1], -confidence[entry[0]], entry[0]),
         )
 
-    def compare_with(self, other: "Answers") -> dict[str, int]:
-        """How many of the same images only this one read, and only the other."""
+    def compare_with(self, first: "Predictions") -> dict[str, int]:
+        """Counts the images that only these predictions have right, and only the first model's."""
         return {
-            "only_this_right": int(np.count_nonzero(self.is_right & ~other.is_right)),
-            "only_first_right": int(np.count_nonzero(other.is_right & ~self.is_right)),
+            "only_this_right": int(np.count_nonzero(self.is_correct & ~first.is_correct)),
+            "only_first_right": int(np.count_nonzero(first.is_correct & ~self.is_correct)),
         }
-
-
-def wilson_interval(hits: int, total: int) -> tuple[float, float]:
-    """The 95 % confidence interval of a share, 0-1, of `hits` in `total` independent trials, `total` above 0.
-
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    """
-    share, z2 = hits / total, _Z_95**2
-    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
-    reach = _Z_95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
-    low = 0.0 if hits == 0 else middle - reach
-    high = 1.0 if hits == total else middle + reach
-    return low, high
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Whether answers are right as often as they claim to be.
-
-    Attributes:
-        error: expected calibration error, 0-1: the mean distance between confidence and accuracy of the bins, each
-            weighted by its answers.
-        bins: for each bin that has answers: "from" and "to" of its confidence, "confidence" and "accuracy" as means,
-            "accuracy_interval", "samples".
-    """
-
-    error: float
-    bins: list[dict[str, Any]]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As evaluation.json has it."""
-        return {"expected_calibration_error": self.error, "bins": self.bins}
-
-
-def measure_calibration(
-    confidence: npt.NDArray[np.float64], is_right: Mask, num_bins: int = CALIBRATION_BINS
-) -> Calibration:
-    """Calibration of n > 0 answers in bins of equal width; a bin holds its upper end, the first one 0 as well.
-
-    Source: Guo and others, "On calibration of modern neural networks", 2017, section 2.
-    """
-    bin_of = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
-    bins = []
-    for number in np.unique(bin_of).tolist():
-        inside = bin_of == number
-        bins.append(
-            {
-                "from": number / num_bins,
-                "to": (number + 1) / num_bins,
-                "confidence": float(confidence[inside].mean()),
-                "accuracy": float(is_right[inside].mean()),
-                "accuracy_interval": wilson_interval(int(np.count_nonzero(is_right[inside])), int(inside.sum())),
-                "samples": int(np.count_nonzero(inside)),
-            }
-        )
-    gaps = [entry["samples"] * abs(entry["confidence"] - entry["accuracy"]) for entry in bins]
-    return Calibration(sum(gaps) / len(confidence), bins)

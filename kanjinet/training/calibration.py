@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from kanjinet.evaluation.metrics import measure_calibration
 from kanjinet.model import LightweightKanjiNet
+from kanjinet.training.accuracy import bin_by_confidence, calibration_error
 from kanjinet.training.trainer import Samples, compute_logits
 
 MAX_IMAGES = 8192
@@ -76,4 +76,5 @@ def _thin_out(samples: Samples) -> Samples:
 
 def _measure_error(logits: torch.Tensor, classes: torch.Tensor) -> float:
     confidence, best = logits.softmax(1).max(1)
-    return measure_calibration(confidence.cpu().numpy().astype(np.float64), (best == classes).cpu().numpy()).error
+    is_correct = (best == classes).cpu().numpy()
+    return calibration_error(bin_by_confidence(confidence.cpu().numpy().astype(np.float64), is_correct))

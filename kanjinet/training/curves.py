@@ -1,41 +1,60 @@
-"""A training's history as an image: loss, accuracy and learning rate, epoch by epoch."""
+"""A training's history as charts: loss, accuracy and learning rate by epoch."""
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from kanjinet.data.etl9g import SAMPLE_NOTE
 
 CURVES_NAME = "training_curves.png"
-_PANELS = (  # title, scale, (key in the history, label)
-    ("loss", "linear", (("train_loss", "training, as varied"), ("validation_loss", "validation"))),
-    ("accuracy", "linear", (("train_accuracy", "training, as varied"), ("validation_accuracy", "validation"))),
-    ("learning rate at the end of the epoch", "log", (("learning_rate", "learning rate"),)),
-)
+METRICS = {  # metric -> key in the history -> label
+    "loss": {"validation_loss": "validation", "train_loss": "training, with augmentation"},
+    "accuracy": {"validation_accuracy": "validation", "train_accuracy": "training, with augmentation"},
+    "learning rate": {"learning_rate": "at the end of the epoch"},
+}
 
 
-def draw_curves(history: list[dict[str, Any]], *, synthetic: bool) -> bytes:
-    """A PNG file's bytes.
+def plot_metric(axes: Any, history: Sequence[dict[str, Any]], metric: str) -> None:
+    """Plots a metric by epoch.
+
+    Args:
+        axes: matplotlib's.
+        history: the epochs of training_progress.json.
+        metric: one of METRICS.
+    """
+    from matplotlib.ticker import MaxNLocator, PercentFormatter  # a second to import
+
+    epochs = [entry["epoch"] for entry in history]
+    for (key, label), line in zip(METRICS[metric].items(), ("o-", "s--"), strict=False):
+        axes.plot(epochs, [entry[key] for entry in history], line, markersize=3, label=label)
+    axes.set(xlabel="epoch", ylabel=metric)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    if metric == "accuracy":
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    elif metric == "loss":
+        axes.set_ylim(bottom=0)
+    else:
+        axes.set_yscale("log")
+
+
+def draw_curves(history: Sequence[dict[str, Any]], *, synthetic: bool) -> bytes:
+    """Draws all metrics side by side.
 
     Args:
         history: the epochs of training_progress.json.
-        synthetic: whether the images are of a sample, which is then said.
+        synthetic: whether the images are of a synthetic sample, which is then said.
+
+    Returns:
+        The bytes of a PNG file.
     """
-    from matplotlib.figure import Figure  # a second to import
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 3.8), layout="constrained")
-    epochs = [entry["epoch"] for entry in history]
-    for axes, (title, scale, curves) in zip(figure.subplots(1, len(_PANELS)), _PANELS, strict=True):
-        for key, label in curves:
-            axes.plot(epochs, [entry[key] for entry in history], marker=".", label=label)
-        axes.set(title=title, xlabel="epoch", yscale=scale)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        if title == "accuracy":
-            axes.set_ylim(0, 1)
-            axes.yaxis.set_major_formatter(PercentFormatter(1))
-        if len(curves) > 1:
-            axes.legend()
+    for axes, metric in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
+        plot_metric(axes, history, metric)
     if synthetic:
         figure.suptitle(SAMPLE_NOTE, fontsize=9, color="gray")
     content = io.BytesIO()

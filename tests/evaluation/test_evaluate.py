@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from kanjinet.evaluation.image_grid import GAP, TILE, Reading, draw_readings
+from kanjinet.evaluation.image_grid import GAP, TILE, draw_image_grid
 from tests.conftest import run_script
 from tests.sample_files import list_jis_codes, write_file
 
@@ -28,7 +28,7 @@ MODELS = (
 )
 
 
-def test_every_format_gives_the_figures_that_onnxruntime_gives(exported: Path, tmp_path: Path) -> None:
+def test_every_format_gives_the_metrics_that_onnxruntime_gives(exported: Path, tmp_path: Path) -> None:
     records = 2 * 152  # two sheets
     (tmp_path / "ETL9G").mkdir()
     with (exported / "ETL9G" / "ETL9G_01").open("rb") as source:
@@ -37,8 +37,8 @@ def test_every_format_gives_the_figures_that_onnxruntime_gives(exported: Path, t
     chunk = np.load(tmp_path / "dataset" / "etl9g_dataset_chunk_01.npz")
     session = onnxruntime.InferenceSession(str(exported / MODELS[2]))
     right = 0
-    for image, truth in zip(chunk["X"][:, None, None], chunk["y"], strict=True):
-        right += int(session.run(None, {"input": image.astype(np.float32) / 255})[0].argmax() == truth)
+    for image, label in zip(chunk["X"][:, None, None], chunk["y"], strict=True):
+        right += int(session.run(None, {"input": image.astype(np.float32) / 255})[0].argmax() == label)
 
     for name in MODELS:
         run_script(["evaluate_model.py", "--model", str(exported / name), "--split", "all"], tmp_path)
@@ -90,21 +90,21 @@ def test_a_dataset_of_another_size_is_refused(exported: Path, tmp_path: Path) ->
     assert "prepare_etl9g_dataset.py --size 64" in done.stderr
 
 
-def test_readings_are_framed_green_when_right_and_red_when_wrong() -> None:
+def test_predictions_are_framed_green_when_correct_and_red_when_wrong() -> None:
     blank = np.zeros((64, 64), dtype=np.uint8)
-    sheet = draw_readings([Reading(blank, "田", "田"), Reading(blank, "田", "由")], columns=2).astype(int)
+    sheet = draw_image_grid([blank, blank], ["田", "田"], 2, predicted=["田", "由"]).astype(int)
     for tile, (strong, weak) in enumerate(((1, 2), (2, 1))):  # green over red, then red over green
         frame = sheet[GAP + 20, GAP + tile * (TILE + GAP)]
         assert frame[strong] > frame[weak] + 50
 
 
-def test_setup_stage_writes_a_image_and_shows_the_known_class(workplace: Path) -> None:
+def test_setup_stage_writes_an_image_and_shows_the_known_class(workplace: Path) -> None:
     done = run_script(["test_etl9g_setup.py", "--test-model"], workplace)
     assert "田 is class 2,080, JIS 4544" in done.stdout
     for parameters in ("1,735,527", "3,818,599", "3,863,655"):
         assert parameters in done.stdout
     path = Path("dataset", "dataset_samples.png")
-    assert f"image    {path}: 96 samples" in done.stdout
+    assert f"image      {path}: 96 samples" in done.stdout
     assert "0 of 2,000 are empty" in done.stdout
     image = cv2.imdecode(np.frombuffer((workplace / path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     assert image.shape == (6 * (TILE * 3 // 2 + GAP) + GAP, 16 * (TILE + GAP) + GAP, 3)

@@ -1,11 +1,13 @@
-"""Shares, intervals and calibration, against published figures, definitions and sums done by hand."""
+"""Accuracies, intervals and calibration, against published numbers, definitions and sums done by hand."""
 
 import math
 
 import numpy as np
 import pytest
 
-from kanjinet.evaluation.metrics import NOTHING, Answers, measure_calibration, wilson_interval
+from kanjinet.evaluation.metrics import NO_CLASS, Predictions
+from kanjinet.evaluation.results import FolderSource, ModelMetrics
+from kanjinet.training.accuracy import Accuracy, bin_by_confidence, calibration_error
 
 
 @pytest.mark.parametrize(
@@ -18,24 +20,30 @@ from kanjinet.evaluation.metrics import NOTHING, Answers, measure_calibration, w
     ],
 )
 def test_intervals_are_the_published_ones(hits: int, total: int, low: float, high: float) -> None:
-    assert wilson_interval(hits, total) == pytest.approx((low, high), abs=5e-5)
-    mirrored = wilson_interval(total - hits, total)
+    assert Accuracy(hits, total).interval == pytest.approx((low, high), abs=5e-5)
+    mirrored = Accuracy(total - hits, total).interval
     assert mirrored == pytest.approx((1 - high, 1 - low), abs=5e-5)
 
 
 def test_interval_ends_are_where_the_score_test_just_accepts() -> None:
     for hits, total in ((1, 2), (284, 290), (91_000, 91_080)):
-        for end in wilson_interval(hits, total):
+        for end in Accuracy(hits, total).interval:
             distance = abs(hits / total - end) / math.sqrt(end * (1 - end) / total)
             assert distance == pytest.approx(1.959964, abs=1e-5)
-    assert wilson_interval(5, 5)[1] == 1
-    assert wilson_interval(0, 5)[0] == 0
+    assert Accuracy(5, 5).interval[1] == 1
+    assert Accuracy(0, 5).interval[0] == 0
 
 
-def make_answers() -> Answers:
-    """Six answers: あ three times (class 0), 亜 (71) twice, 田 (2080) once."""
-    return Answers(
-        truth=np.array([0, 0, 0, 71, 71, 2080]),
+@pytest.mark.parametrize(("hits", "samples"), [(0, 0), (3, 2), (-1, 2)])
+def test_accuracies_that_cannot_be_are_refused(hits: int, samples: int) -> None:
+    with pytest.raises(ValueError, match="samples"):
+        Accuracy(hits, samples)
+
+
+def make_predictions() -> Predictions:
+    """Six predictions: for あ three times (class 0), 亜 (71) twice, 田 (2080) once."""
+    return Predictions(
+        labels=np.array([0, 0, 0, 71, 71, 2080]),
         ranked=np.array(
             [
                 [0, 1, 2, 3, 4],
@@ -43,7 +51,7 @@ def make_answers() -> Answers:
                 [5, 6, 7, 8, 0],
                 [71, 0, 1, 2, 3],
                 [5, 6, 7, 8, 9],
-                [NOTHING] * 5,
+                [NO_CLASS] * 5,
             ]
         ),
         confidence=np.array([0.95, 0.95, 0.95, 0.95, 0.55, 0.0]),
@@ -51,52 +59,90 @@ def make_answers() -> Answers:
 
 
 def test_accuracies_are_counted() -> None:
-    answers = make_answers()
-    everything = answers.measure_accuracy()
-    assert (everything["top1"], everything["top3"], everything["top5"]) == (2 / 6, 3 / 6, 4 / 6)
-    assert everything["top5_interval"] == wilson_interval(4, 6)
-    kana = answers.measure_accuracy(answers.is_hiragana)
-    assert (kana["top1"], kana["top3"], kana["top5"], kana["samples"]) == (1 / 3, 2 / 3, 1, 3)
-    assert answers.measure_accuracy(np.zeros(6, dtype=bool)) == {"samples": 0}
+    predictions = make_predictions()
+    assert predictions.top_k_accuracy() == {1: Accuracy(2, 6), 3: Accuracy(3, 6), 5: Accuracy(4, 6)}
+    kana = predictions.top_k_accuracy(predictions.is_hiragana)
+    assert kana == {1: Accuracy(1, 3), 3: Accuracy(2, 3), 5: Accuracy(3, 3)}
+    assert predictions.top_k_accuracy(np.zeros(6, dtype=bool)) == {}
 
 
 def test_groups_confusions_and_hardest_characters() -> None:
-    answers = make_answers()
-    groups = answers.measure_groups(np.array([7, 7, 9, 9, 9, 9], dtype=np.uint8), "data_set")
-    assert [(entry["data_set"], entry["top1"], entry["samples"]) for entry in groups] == [(7, 0.5, 2), (9, 0.25, 4)]
-    assert groups[1]["top1_interval"] == wilson_interval(1, 4)
-    assert answers.count_confusions() == [(0, 5, 2), (71, 5, 1), (2080, NOTHING, 1)]
-    assert answers.list_readings(0) == [5]
+    predictions = make_predictions()
+    groups = predictions.accuracy_by(np.array([7, 7, 9, 9, 9, 9], dtype=np.uint8))
+    assert list(groups.items()) == [(7, Accuracy(1, 2)), (9, Accuracy(1, 4))]
+    assert predictions.count_confusions() == [(0, 5, 2), (71, 5, 1), (2080, NO_CLASS, 1)]
+    assert predictions.list_errors(0) == [5]
     # 0 of 1 may be chance (up to 0.79), as may 1 of 3 (0.79) and 1 of 2 (0.91)
-    assert [entry["class"] for entry in answers.rank_hardest()] == [0, 2080, 71]
+    assert [label for label, _ in predictions.rank_hardest()] == [0, 2080, 71]
+
+
+def test_the_most_frequent_error_comes_first_and_of_equal_ones_the_most_confident() -> None:
+    labels = np.array([3, 3, 3, 3, 9, 8, 2])
+    ranked = np.array([[7], [6], [7], [5], [1], [1], [2]])
+    predictions = Predictions(labels, ranked, np.array([0.1, 0.2, 0.1, 0.3, 0.6, 0.7, 0.9]))
+    assert predictions.list_errors(3) == [7, 5, 6]
+    assert predictions.count_confusions() == [(3, 7, 2), (8, 1, 1), (9, 1, 1), (3, 5, 1), (3, 6, 1)]
 
 
 def test_models_are_compared_image_by_image() -> None:
-    first = make_answers()
+    first = make_predictions()
     ranked = first.ranked.copy()
     ranked[0, 0], ranked[4, 0], ranked[5, 0] = 3, 71, 2080
-    second = Answers(first.truth, ranked, first.confidence)
+    second = Predictions(first.labels, ranked, first.confidence)
     assert second.compare_with(first) == {"only_this_right": 2, "only_first_right": 1}
 
 
 def test_calibration_is_the_weighted_gap() -> None:
     confidence = np.array([0.95, 0.95, 0.95, 0.95, 0.55, 0.55])
     right = np.array([True, True, True, False, True, False])
-    found = measure_calibration(confidence, right, num_bins=10)
-    # |0.95 - 3/4| in 4 of 6 answers, |0.55 - 1/2| in 2 of 6
-    assert found.error == pytest.approx(4 / 6 * 0.2 + 2 / 6 * 0.05)
-    assert [(entry["from"], entry["to"], entry["samples"]) for entry in found.bins] == [(0.5, 0.6, 2), (0.9, 1, 4)]
-    assert found.bins[1]["accuracy_interval"] == wilson_interval(3, 4)
+    found = bin_by_confidence(confidence, right, num_bins=10)
+    # |0.95 - 3/4| in 4 of 6 predictions, |0.55 - 1/2| in 2 of 6
+    assert calibration_error(found) == pytest.approx(4 / 6 * 0.2 + 2 / 6 * 0.05)
+    assert [(each.low, each.high, each.accuracy) for each in found] == [
+        (0.5, 0.6, Accuracy(1, 2)),
+        (0.9, 1, Accuracy(3, 4)),
+    ]
 
 
 def test_a_bin_holds_its_upper_end() -> None:
-    found = measure_calibration(np.array([0, 0.25, 0.5, 0.51, 1]), np.ones(5, dtype=bool), num_bins=4)
-    assert [(entry["to"], entry["samples"]) for entry in found.bins] == [(0.25, 2), (0.5, 1), (0.75, 1), (1, 1)]
+    found = bin_by_confidence(np.array([0, 0.25, 0.5, 0.51, 1]), np.ones(5, dtype=bool), num_bins=4)
+    assert [(each.high, each.accuracy.samples) for each in found] == [(0.25, 2), (0.5, 1), (0.75, 1), (1, 1)]
 
 
-def test_answers_that_are_as_often_right_as_they_say_have_no_error() -> None:
+def test_predictions_that_are_as_often_right_as_they_claim_have_no_error() -> None:
     rng = np.random.default_rng(0)
     confidence = rng.random(200_000)
     right = rng.random(200_000) < confidence
-    assert measure_calibration(confidence, right).error < 0.006
-    assert measure_calibration(confidence, ~right).error == pytest.approx(0.5, abs=0.02)  # the mean of |2c - 1|
+    assert calibration_error(bin_by_confidence(confidence, right)) < 0.006
+    off = calibration_error(bin_by_confidence(confidence, ~right))
+    assert off == pytest.approx(0.5, abs=0.02)  # the mean of |2c - 1|
+
+
+def make_metrics(predictions: Predictions, strokes: dict[int, Accuracy]) -> ModelMetrics:
+    return ModelMetrics(
+        model="model.onnx",
+        size_bytes=5,
+        trained_on_synthetic_sample=True,
+        source=FolderSource("drawings"),
+        without_character=1,
+        not_read=["one"],
+        accuracy=predictions.top_k_accuracy(),
+        kanji=predictions.top_k_accuracy(~predictions.is_hiragana),
+        hiragana=predictions.top_k_accuracy(predictions.is_hiragana),
+        writers={},
+        stroke_counts=strokes,
+        calibration=bin_by_confidence(predictions.confidence, predictions.is_correct),
+        confusions=predictions.count_confusions(),
+        hardest=[],
+        images_per_s=12.34,
+        comparison={},
+    )
+
+
+def test_groups_that_do_not_add_up_are_refused() -> None:
+    result = make_metrics(make_predictions(), {3: Accuracy(2, 6)}).to_dict()
+    assert (result["images"], result["samples"], result["top1"]) == ("drawings", 6, 2 / 6)
+    assert result["top5_interval"] == Accuracy(4, 6).interval
+    assert result["stroke_counts"][0]["top1_interval"] == Accuracy(2, 6).interval
+    with pytest.raises(ValueError, match="do not add up"):
+        make_metrics(make_predictions(), {3: Accuracy(2, 5)})

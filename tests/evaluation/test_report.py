@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,12 +14,15 @@ from PIL import Image
 
 from kanjinet.data.dataset import read_dataset_info, read_labels
 from kanjinet.data.splits import choose_samples, split_samples
-from kanjinet.evaluation.charts import HEIGHT, Chart, make_axis, show_count, show_fraction
-from kanjinet.evaluation.page import make_text
+from kanjinet.evaluation.charts import Chart, draw_groups
+from kanjinet.evaluation.metrics import Predictions
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH
+from kanjinet.evaluation.report import ModelEvaluation, render_report
 from kanjinet.storage.checkpoint import save_checkpoint
 from kanjinet.synth.printed import draw_character
+from kanjinet.training.accuracy import Accuracy
 from tests.conftest import run_script
+from tests.evaluation.test_metrics import make_metrics
 from tests.random_checkpoint import TRAINING, make_checkpoint
 
 # folder -> characters that its images really show, as the model that ships reads all of them rightly in print
@@ -52,15 +56,23 @@ def read_page(path: Path) -> ElementTree.Element:
     page = ElementTree.fromstring(text.partition("\n")[2])
     assert "http" not in text
     assert not re.search(r"@import|url\(|<link|<script|<iframe", text)
+    ids = [element.attrib["id"] for element in page.iter() if "id" in element.attrib]
+    assert len(ids) == len(set(ids))
     for element in page.iter():
-        for name in ("src", "href", "srcset", "data"):
+        assert element.get("href", "#").startswith("#")
+        assert element.tag != "use" or element.attrib["href"][1:] in ids
+        for name in ("src", "srcset", "data"):
             assert element.get(name, "data:").startswith("data:")
     for image in page.iter("img"):
         assert image.get("alt")
         content = base64.b64decode(image.attrib["src"].removeprefix("data:image/png;base64,"))
         assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED).ndim == 2
     for chart in page.iter("svg"):
-        assert chart.get("aria-label") or chart.get("aria-hidden") == "true"
+        assert chart.get("role") == "img"
+        assert chart.get("aria-label")
+        assert chart.find(".//text") is not None  # not outlines
+        colors = re.findall(r"#[0-9a-f]{3,6}\b", ElementTree.tostring(chart, "unicode"))
+        assert [color for color in colors if not color.startswith("#m")] == []  # all are the page's, light or dark
     assert "prefers-color-scheme: dark" in page.findtext("head/style", "")
     return page
 
@@ -96,7 +108,7 @@ def test_folder_of_images_is_judged_by_its_names(images: Path, tmp_path: Path) -
 
     page = read_page(tmp_path / "report.html")
     words = text_of(page)
-    for wanted in ("77.78", "71.43", "Most confused pairs", "Hardest characters", "All 2 mistakes"):
+    for wanted in ("77.78", "71.43", "Most confused pairs", "Hardest characters", "All 2 errors"):
         assert wanted in words
     assert "Training" not in words
     assert f"in the folder {images}" in words  # whatever is in a name is shown as it is
@@ -130,13 +142,22 @@ def test_several_models_are_compared_in_one_report(workplace: Path, tmp_path: Pa
 
     page = read_page(tmp_path / "report.html")
     words = text_of(page)
-    assert "Mistakes of best_kanji_model.pth" in words
-    assert "Mistakes of other.pth" in words
+    assert "Errors of best_kanji_model.pth" in words
+    assert "Errors of other.pth" in words
     assert "synthetic sample" in words
-    assert len(list(page.iter("polyline"))) == 4  # of the model whose history stands beside it
+    charts = [chart.attrib["aria-label"] for chart in page.iter("svg")]
+    assert charts == [  # the history of the model beside which it stands
+        "accuracy by epoch",
+        "loss by epoch",
+        *["reliability diagram: accuracy by confidence"] * 2,
+        "accuracy by number of strokes",
+        "accuracy by data set",
+    ]
     history = json.loads((workplace / "training_progress.json").read_text(encoding="utf-8"))["epochs"]
     assert f"{history[0]['validation_loss']:.3f}" in words
-    assert len(list(page.iter("rect"))) > 5
+    legends = ["".join(text_of(legend).split()) for legend in page.iterfind(".//ul[@class='legend']")]
+    names = ["●best_kanji_model.pth", "■other.pth"]
+    assert legends == [*names, "".join(names), "".join(names)]
 
 
 def test_history_of_another_training_is_not_shown(workplace: Path, tmp_path: Path) -> None:
@@ -157,9 +178,16 @@ def test_history_of_another_training_is_not_shown(workplace: Path, tmp_path: Pat
 
 def test_names_cannot_break_the_page() -> None:
     name = '<b>"&\x00\udc80\ufffe.png'  # file names may hold anything
-    element = ElementTree.fromstring(f'<p title="{make_text(name)}">{make_text(name)}</p>')
-    assert element.text == element.get("title") == '<b>"&\ufffd\ufffd\ufffd.png'
-    make_text(name).encode("utf-8")
+    predictions = Predictions(np.array([0, 71]), np.array([[1] * 5, [71] * 5]), np.array([0.6, 0.9]))
+    comparison = predictions.compare_with(predictions)
+    metrics = replace(make_metrics(predictions, {3: Accuracy(1, 2)}), model=name, comparison=comparison)
+    images = np.zeros((2, 64, 64), dtype=np.uint8)
+    text = render_report([ModelEvaluation(metrics, predictions, images, [], lambda index: name)] * 2)
+    text.encode("utf-8")
+    page = ElementTree.fromstring(text.partition("\n")[2])
+    shown = '<b>"&\ufffd\ufffd\ufffd.png'
+    assert {figure.get("title") for figure in page.iter("figure")} == {None, shown}
+    assert shown in text_of(page.find("body/main/h2[2]") or page)
 
 
 def test_options_that_exclude_each_other_are_refused(images: Path) -> None:
@@ -169,44 +197,34 @@ def test_options_that_exclude_each_other_are_refused(images: Path) -> None:
     assert "--images takes the place of" in done.stderr
 
 
+def find_marks(chart: Chart) -> list[tuple[float, float]]:
+    svg = ElementTree.fromstring(f"<svg>{chart.content}</svg>")
+    return [(float(use.attrib["x"]), float(use.attrib["y"])) for use in svg.findall("g/g/g/g/use")]
+
+
+def read_labels_of_axis(chart: Chart) -> list[str]:
+    svg = ElementTree.fromstring(f"<svg>{chart.content}</svg>")
+    return [text.text or "" for text in svg.iter("text")]
+
+
 @pytest.mark.parametrize(
-    ("values", "top", "ticks"),
-    [
-        ([0.0], 1.0, ["0 %", "20 %", "40 %", "60 %", "80 %", "100 %"]),
-        ([0.913], 1.0, ["90 %", "92 %", "94 %", "96 %", "98 %", "100 %"]),
-        ([0.9991], 1.0, ["99.9 %", "99.92 %", "99.94 %", "99.96 %", "99.98 %", "100 %"]),
-        ([1.0], 1.0, ["50 %", "60 %", "70 %", "80 %", "90 %", "100 %"]),
-    ],
+    ("hits", "ticks"),
+    [(0, ["0 %", "20 %", "100 %"]), (0.92, ["90 %", "100 %"]), (0.9991, ["97.5 %", "100.0 %"]), (1, ["98 %", "100 %"])],
 )
-def test_axes_of_shares(values: list[float], top: float, ticks: list[str]) -> None:
-    axis = make_axis("share", values, show_fraction, top=top)
-    assert [axis.show(tick) for tick in axis.ticks] == ticks
-
-
-def test_other_axes() -> None:
-    assert list(make_axis("loss", [0, 7.9], show_count).ticks) == [0, 2, 4, 6, 8]
-    assert list(make_axis("epoch", [1, 2, 3], show_count, whole=True).ticks) == [1, 2, 3]
-    assert list(make_axis("epoch", [1], show_count, whole=True).ticks) == [1]
-    assert list(make_axis("strokes", range(1, 26), show_count, whole=True).ticks) == [5, 10, 15, 20, 25]
-    nothing = make_axis("none", [], show_count)
-    assert nothing.low < nothing.high
+def test_axes_of_accuracies_show_the_difference(hits: float, ticks: list[str]) -> None:
+    chart = draw_groups([{3: Accuracy(round(hits * 10_000), 10_000), 4: Accuracy(10_000, 10_000)}], "number of strokes")
+    labels = read_labels_of_axis(chart)
+    assert set(ticks) <= set(labels), labels
+    assert len(labels) == len(set(labels))
+    assert "number of strokes" in labels
 
 
 def test_marks_stand_where_the_axes_say() -> None:
-    chart = Chart("a < b", make_axis("x", [0, 10], show_count), make_axis("y", [0, 100], show_count))
-    chart.add_marks([(0, 0), (10, 100), (5, 50)], 0)
-    chart.add_whiskers([(5, -50, 500)], 0)
-    svg = ElementTree.fromstring(chart.to_svg())
-    assert svg.get("aria-label") == "a < b"
-    (left, bottom), (right, top), middle = [
-        (float(mark.attrib["cx"]), float(mark.attrib["cy"])) for mark in svg.iter("circle")
-    ]
-    assert left < middle[0] < right
-    assert 0 < top < middle[1] < bottom < HEIGHT
-    assert middle == (pytest.approx((left + right) / 2, abs=0.1), pytest.approx((top + bottom) / 2, abs=0.1))
-    labels = {
-        text.text: float(text.attrib.get("x", 0)) for text in svg.iter("text") if text.get("text-anchor") == "middle"
-    }
-    assert (labels["0"], labels["10"]) == (left, right)
-    (whisker,) = [line for line in svg.iter("line") if "whisker" in line.get("class", "")]
-    assert (float(whisker.attrib["y1"]), float(whisker.attrib["y2"])) == (bottom, top)  # cut off at the edges
+    accuracies = {1: Accuracy(0, 10), 5: Accuracy(5, 10), 9: Accuracy(10, 10)}
+    left, middle, right = find_marks(draw_groups([accuracies], "number of strokes"))
+    assert (middle[0] - left[0], left[1] - middle[1]) == (
+        pytest.approx(right[0] - middle[0]),
+        pytest.approx(middle[1] - right[1]),
+    )
+    assert left[0] < right[0]
+    assert right[1] < left[1]

@@ -1,0 +1,179 @@
+"""What evaluation.json says. Fractions, intervals and confidences are 0-1; data sets are AIST's, 1-200."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kanjinet.classes import CHARACTERS, JIS_CODES
+from kanjinet.evaluation.metrics import NO_CLASS, Predictions
+from kanjinet.training.accuracy import Accuracy, CalibrationBin, calibration_error
+
+CONFUSIONS_LISTED, HARDEST_LISTED = 100, 100
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """Represents a part of a dataset: folder, SHA-256, whether it is a synthetic sample, part and rule of the split."""
+
+    dataset: str
+    dataset_sha256: str
+    synthetic: bool
+    split: str
+    split_rule: str
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Represents a folder of images, of whose origin nothing else is known."""
+
+    images: str
+    synthetic: None = None
+
+
+@dataclass(frozen=True)
+class HardClass:
+    """Represents a class with errors: its accuracy, its number of strokes, and what was predicted instead."""
+
+    label: int
+    accuracy: Accuracy
+    stroke_count: int
+    predicted: Sequence[int]
+
+    @property
+    def jis_code(self) -> str:
+        """Four hex digits."""
+        return f"{JIS_CODES[self.label]:04X}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the entry of evaluation.json."""
+        return {
+            "class": self.label,
+            **_accuracy_to_dict({1: self.accuracy}),
+            "character": CHARACTERS[self.label],
+            "jis_code": self.jis_code,
+            "stroke_count": self.stroke_count,
+            "read_as": [character_of(each) for each in self.predicted],
+        }
+
+
+@dataclass(frozen=True)
+class ModelMetrics:
+    """Represents how well a model recognizes images.
+
+    Attributes:
+        model: name of its file.
+        size_bytes: of the file.
+        trained_on_synthetic_sample: whether its training data were a synthetic sample.
+        source: where the images come from.
+        without_character: images without a character, which count as errors.
+        not_read: a message for each file that could not be read.
+        accuracy: k -> top-k accuracy.
+        kanji: the same, of kanji alone; empty where there are none.
+        hiragana: the same, of hiragana alone.
+        writers: data set, which stands for its writers -> top-1 accuracy; empty where they are not known.
+        stroke_counts: number of strokes -> top-1 accuracy.
+        calibration: accuracy by confidence.
+        confusions: (label, predicted class, count), the most frequent first.
+        hardest: classes with errors, the hardest first.
+        images_per_s: speed.
+        comparison: images that only this model has right, and that only the first model has; empty for the first.
+    """
+
+    model: str
+    size_bytes: int
+    trained_on_synthetic_sample: bool
+    source: DatasetSource | FolderSource
+    without_character: int
+    not_read: Sequence[str]
+    accuracy: dict[int, Accuracy]
+    kanji: dict[int, Accuracy]
+    hiragana: dict[int, Accuracy]
+    writers: dict[int, Accuracy]
+    stroke_counts: dict[int, Accuracy]
+    calibration: list[CalibrationBin]
+    confusions: Sequence[tuple[int, int, int]]
+    hardest: Sequence[HardClass]
+    images_per_s: float
+    comparison: dict[str, int]
+
+    def __post_init__(self) -> None:
+        scripts = sum(part[1].samples for part in (self.kanji, self.hiragana) if part)
+        strokes = sum(group.samples for group in self.stroke_counts.values())
+        binned = sum(each.accuracy.samples for each in self.calibration)
+        if not scripts == strokes == binned == self.samples:
+            raise ValueError("the groups do not add up to all images")
+
+    @property
+    def samples(self) -> int:
+        """The number of images."""
+        return self.accuracy[1].samples
+
+    @property
+    def calibration_error(self) -> float:
+        """The expected calibration error, 0-1."""
+        return calibration_error(self.calibration)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the object of evaluation.json."""
+        return {
+            "model": self.model,
+            "size_bytes": self.size_bytes,
+            "trained_on_synthetic_sample": self.trained_on_synthetic_sample,
+            **asdict(self.source),
+            **_accuracy_to_dict(self.accuracy),
+            "without_character": self.without_character,
+            "not_read": list(self.not_read),
+            "kanji": _accuracy_to_dict(self.kanji),
+            "hiragana": _accuracy_to_dict(self.hiragana),
+            "writers": _groups_to_list("data_set", self.writers),
+            "stroke_counts": _groups_to_list("stroke_count", self.stroke_counts),
+            "calibration": {
+                "expected_calibration_error": self.calibration_error,
+                "bins": list(map(_bin_to_dict, self.calibration)),
+            },
+            "confusions": [
+                {"character": CHARACTERS[label], "read_as": character_of(predicted), "count": count}
+                for label, predicted, count in self.confusions
+            ],
+            "hardest": [entry.to_dict() for entry in self.hardest],
+            "images_per_s": round(self.images_per_s, 1),
+            **self.comparison,
+        }
+
+
+def describe_hardest(predictions: Predictions, strokes: npt.NDArray[np.int64]) -> list[HardClass]:
+    """Returns the hardest classes.
+
+    Args:
+        predictions: for n images.
+        strokes: (3036,) the number of strokes of each class.
+    """
+    return [
+        HardClass(label, accuracy, int(strokes[label]), predictions.list_errors(label))
+        for label, accuracy in predictions.rank_hardest()[:HARDEST_LISTED]
+    ]
+
+
+def character_of(label: int) -> str:
+    """Returns the character of a predicted class; nothing for NO_CLASS."""
+    return "" if label == NO_CLASS else CHARACTERS[label]
+
+
+def _accuracy_to_dict(accuracy: dict[int, Accuracy]) -> dict[str, Any]:
+    entries: dict[str, Any] = {}
+    for k, found in accuracy.items():
+        entries |= {f"top{k}": found.value, f"top{k}_interval": found.interval}
+    return {**entries, "samples": next((found.samples for found in accuracy.values()), 0)}
+
+
+def _groups_to_list(name: str, groups: dict[int, Accuracy]) -> list[dict[str, Any]]:
+    return [{name: value, **_accuracy_to_dict({1: accuracy})} for value, accuracy in groups.items()]
+
+
+def _bin_to_dict(each: CalibrationBin) -> dict[str, Any]:
+    accuracy = each.accuracy
+    entries = {"accuracy": accuracy.value, "accuracy_interval": accuracy.interval, "samples": accuracy.samples}
+    return {"from": each.low, "to": each.high, "confidence": each.confidence, **entries}
