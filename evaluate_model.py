@@ -36,6 +36,7 @@ from kanjinet.evaluation.results import (
     describe_hardest,
 )
 from kanjinet.storage.files import make_folder, write_json
+from kanjinet.storage.onnx_file import DEVICES
 from kanjinet.storage.png import write_png
 from kanjinet.synth.kanjivg import stroke_counts
 from kanjinet.training.accuracy import bin_by_confidence
@@ -71,6 +72,7 @@ def parse_args() -> argparse.Namespace:
         type=Path,
         help="instead of a dataset: a folder with one sub-folder of images a character, named 田, 7530 or U+7530",
     )
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where to run the models")
     parser.add_argument("--output-dir", type=Path, default=Path("evaluation"), help="folder for the results")
     parser.add_argument("--pictures", type=positive_int, default=96, help="images in predictions.png")
     args = parser.parse_args()
@@ -105,7 +107,7 @@ class EvaluationSet:
 def main() -> None:
     """Load the models and the images, evaluate, write the metrics, the report and a grid of images."""
     args = parse_args()
-    recognizers = [load_recognizer(path) for path in args.model]
+    recognizers = [load_recognizer(path, args.device) for path in args.model]
     if args.images:
         images = read_folder(args.images, recognizers)
     else:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from kanjinet.evaluation.results import ModelMetrics
 from kanjinet.training.accuracy import Accuracy
-from kanjinet.training.curves import plot_metric
+from kanjinet.training.curves import label_percent, plot_metric
 
 SERIES = 6  # styles; more series begin again
 # What matplotlib draws in one of these colors gets the page's own of that name, light or dark.
@@ -61,7 +61,7 @@ def draw_reliability(metrics: ModelMetrics, series: int) -> Chart:
         axes.bar([each.low for each in bins], heights, widths, align="edge", color=f"C{series % SERIES}", alpha=0.3)
         _plot_accuracies(axes, {each.confidence: each.accuracy for each in bins}, series)
         axes.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
-        axes.xaxis.set_major_formatter(axes.yaxis.get_major_formatter())
+        axes.xaxis.set_major_formatter(label_percent)
 
     return _draw("reliability diagram: accuracy by confidence", series, plot)
 
@@ -84,8 +84,6 @@ def draw_groups(groups: Sequence[Mapping[int, Accuracy]], name: str) -> Chart:
 
 def _plot_accuracies(axes: Any, accuracies: Mapping[float, Accuracy], series: int) -> None:
     """Plots a mark for each accuracy on a line for its interval, which is cut off at the axes' ends."""
-    from matplotlib.ticker import PercentFormatter
-
     color, x = f"C{series % SERIES}", list(accuracies)
     ends = np.clip([each.interval for each in accuracies.values()], *axes.get_ylim())
     axes.vlines(x, ends[:, 0], ends[:, 1], color=color, alpha=0.55)
@@ -93,7 +91,7 @@ def _plot_accuracies(axes: Any, accuracies: Mapping[float, Accuracy], series: in
     axes.plot(x, values, _MARKERS[series % SERIES], color=color, markersize=5, clip_on=False)
     axes.set_ylabel("accuracy")
     axes.grid(axis="y", alpha=0.6)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    axes.yaxis.set_major_formatter(label_percent)
 
 
 def _draw(title: str, series: int, plot: Callable[[Any], None]) -> Chart:

@@ -22,7 +22,7 @@ def plot_metric(axes: Any, history: Sequence[dict[str, Any]], metric: str) -> No
         history: the epochs of training_progress.json.
         metric: one of METRICS.
     """
-    from matplotlib.ticker import MaxNLocator, PercentFormatter  # a second to import
+    from matplotlib.ticker import MaxNLocator  # a second to import
 
     epochs = [entry["epoch"] for entry in history]
     for (key, label), line in zip(METRICS[metric].items(), ("o-", "s--"), strict=False):
@@ -33,11 +33,16 @@ def plot_metric(axes: Any, history: Sequence[dict[str, Any]], metric: str) -> No
     axes.legend()
     if metric == "accuracy":
         axes.set_ylim(0, 1)
-        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+        axes.yaxis.set_major_formatter(label_percent)
     elif metric == "loss":
         axes.set_ylim(bottom=0)
     else:
         axes.set_yscale("log")
+
+
+def label_percent(fraction: float, _position: int) -> str:
+    """Returns the label of an axis for a fraction, 0-1, with as many decimals as it needs."""
+    return f"{fraction * 100:g} %"
 
 
 def draw_curves(history: Sequence[dict[str, Any]], *, synthetic: bool) -> bytes:

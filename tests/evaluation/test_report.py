@@ -82,7 +82,8 @@ def text_of(element: ElementTree.Element) -> str:
 
 
 def test_folder_of_images_is_judged_by_its_names(images: Path, tmp_path: Path) -> None:
-    command = ["evaluate_model.py", "--model", PRETRAINED_PATH, "--images", images, "--output-dir", tmp_path]
+    command = ["evaluate_model.py", "--model", PRETRAINED_PATH, "--images", images, "--device", "cpu"]
+    command += ["--output-dir", tmp_path]
     done = run_script(command, images, check=False)
     assert done.returncode == 1  # because of junk.png
     assert re.search(r"^error: .*junk.png: not an image", done.stderr, re.MULTILINE)
@@ -209,7 +210,12 @@ def read_labels_of_axis(chart: Chart) -> list[str]:
 
 @pytest.mark.parametrize(
     ("hits", "ticks"),
-    [(0, ["0 %", "20 %", "100 %"]), (0.92, ["90 %", "100 %"]), (0.9991, ["97.5 %", "100.0 %"]), (1, ["98 %", "100 %"])],
+    [
+        (0.0, ["0 %", "20 %", "100 %"]),
+        (0.92, ["90 %", "92 %", "100 %"]),
+        (0.9991, ["97 %", "99.5 %", "100 %"]),
+        (1.0, ["97 %", "99.5 %", "100 %"]),
+    ],
 )
 def test_axes_of_accuracies_show_the_difference(hits: float, ticks: list[str]) -> None:
     chart = draw_groups([{3: Accuracy(round(hits * 10_000), 10_000), 4: Accuracy(10_000, 10_000)}], "number of strokes")
