@@ -1,7 +1,7 @@
-"""Average the weights of two trained networks, one of which was started from the other.
+"""Average the weights of two trained networks, one of which was initialized with the other.
 
-What lies halfway reads unknown hands and pens better than either (Wortsman et al., "Robust fine-tuning of zero-shot
-models", 2022); two networks that were trained from scratch have no such middle.
+Their average recognizes unknown writers and pens better than either (Wortsman et al., "Robust fine-tuning of zero-shot
+models", 2022); not so that of two networks that were trained from scratch.
 
 Reads:  two trained networks, .pth or .safetensors, and dataset/, on whose held-out parts the average is calibrated
         and measured
@@ -25,13 +25,13 @@ from kanjinet.storage.model_card import check_export_path
 from kanjinet.storage.safetensors_file import load_trained_network
 from kanjinet.training.calibration import calibrate, describe_temperature
 from kanjinet.training.held_out import load_held_out
-from kanjinet.training.trainer import evaluate
+from kanjinet.training.validation import compute_metrics
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line."""
+    """Reads the command line."""
     parser = make_parser(__doc__, "python average_models.py start.safetensors best_kanji_model.pth")
-    parser.add_argument("models", type=Path, nargs=2, help="the start, and what was trained from it")
+    parser.add_argument("models", type=Path, nargs=2, help="a network, and one that was trained from it")
     parser.add_argument("--data-dir", type=Path, default=Path("dataset"), help="the second one's dataset")
     parser.add_argument("--weight", type=share, default=0.5, help="of the second one, 0-1; the first has the rest")
     parser.add_argument("--output", type=Path, default=Path("averaged_kanji_model.pth"), help="the file to write")
@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Average, calibrate, measure, write."""
+    """Averages, calibrates, measures, writes."""
     args = parse_args()
     check_export_path(args.output, ".pth", "--output")
     first, second = (load_trained_network(path) for path in args.models)
@@ -51,13 +51,14 @@ def main() -> None:
             f"{info.folder}: {args.models[1]} was trained on another dataset", "name that with --data-dir"
         )
     averaged = average(first.model, second.model, args.weight)
-    parts = load_held_out(info, second)
+    validation, test = load_held_out(info, second)
     training = {
         **second.training,
         "averaged_from_sha256": [sha256_of_file(path) for path in args.models],
         "averaged_by_weights": [1 - args.weight, args.weight],
-        "temperature": calibrate(averaged, parts["validation"], parts["test"]),
-        **{name: evaluate(averaged, samples).to_dict() for name, samples in parts.items()},
+        "temperature": calibrate(averaged, validation, test),
+        "validation": compute_metrics(averaged, validation).to_dict(),
+        "test": compute_metrics(averaged, test).to_dict(),
     }
     make_folder(args.output.parent)
     result = Checkpoint(averaged, second.preprocessing, second.synthetic or first.synthetic, training, info.sha256)
@@ -69,7 +70,7 @@ def main() -> None:
 
 
 def check_fit(paths: list[Path], first: Checkpoint, second: Checkpoint) -> None:
-    """Refuse networks of different kinds."""
+    """Refuses networks of different kinds."""
     if (first.config, first.preprocessing) != (second.config, second.preprocessing):
         raise KanjinetError(
             f"{paths[1]}: another configuration or preprocessing than {paths[0]}",
@@ -78,7 +79,7 @@ def check_fit(paths: list[Path], first: Checkpoint, second: Checkpoint) -> None:
 
 
 def average(first: LightweightKanjiNet, second: LightweightKanjiNet, weight: float) -> LightweightKanjiNet:
-    """A network with the mean of all weights and of batch normalization's statistics, `weight` being the second's."""
+    """Averages all weights and batch normalization's statistics; `weight` is the second network's."""
     averaged = copy.deepcopy(second)
     other = first.state_dict()
     averaged.load_state_dict(

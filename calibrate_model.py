@@ -1,7 +1,7 @@
-"""Make a trained network as sure of its answers as it is right, on the images that a training holds back.
+"""Calibrate a trained network's probabilities by temperature scaling, on the held-out images of a training.
 
 train_etl9g_model.py and average_models.py do so by themselves; this is for networks of earlier versions, and for other
-images than those of the training. All logits are divided by one number, so no answer changes.
+images than those of the training. All logits are divided by one number, so no prediction changes.
 
 Reads:  a trained network, .pth or .safetensors, and dataset/
 Writes: calibrated_kanji_model.pth
@@ -24,7 +24,7 @@ from kanjinet.training.held_out import load_held_out
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line."""
+    """Reads the command line."""
     parser = make_parser(__doc__, "python calibrate_model.py --model-path best_kanji_model.pth")
     parser.add_argument("--model-path", type=Path, default=Path(CHECKPOINT_NAME), help="the network")
     parser.add_argument("--data-dir", type=Path, default=Path("dataset"), help="the prepared dataset")
@@ -33,15 +33,14 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Load, calibrate, write."""
+    """Loads, calibrates, writes."""
     args = parse_args()
     check_export_path(args.output, ".pth", "--output")
     checkpoint = load_trained_network(args.model_path)
     check_split_rule(checkpoint.training, args.model_path)
     info = read_dataset_info(args.data_dir)
-    parts = load_held_out(info, checkpoint)
     earlier = checkpoint.training.get("temperature", {"value": 1.0})
-    found = calibrate(checkpoint.model, parts["validation"], parts["test"])
+    found = calibrate(checkpoint.model, *load_held_out(info, checkpoint))
     checkpoint.training["temperature"] = {**found, "value": earlier["value"] * found["value"]}
     make_folder(args.output.parent)
     save_checkpoint(args.output, checkpoint)

@@ -40,7 +40,7 @@ from kanjinet.storage.onnx_file import DEVICES
 from kanjinet.storage.png import write_png
 from kanjinet.synth.kanjivg import stroke_counts
 from kanjinet.training.accuracy import bin_by_confidence
-from kanjinet.training.history import read_training_epochs
+from kanjinet.training.history import read_history
 
 RESULT_NAME = "evaluation.json"
 REPORT_NAME = "report.html"
@@ -252,7 +252,7 @@ def evaluate(recognizer: Recognizer, images: EvaluationSet) -> ModelEvaluation:
         images_per_s=images_per_s,
         comparison={},
     )
-    epochs = read_training_epochs(recognizer.path, recognizer.training)
+    epochs = read_history(recognizer.path, recognizer.training)
     return ModelEvaluation(metrics, predictions, inputs, epochs, images.name_image)
 
 

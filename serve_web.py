@@ -8,7 +8,7 @@ Stop it with Ctrl-C. The files of --output-dir can be put on any web server; ove
 """
 
 import argparse
-import asyncio
+import sys
 from pathlib import Path
 
 from kanjinet.cli import make_parser, port_number, run_script, show_path
@@ -40,10 +40,7 @@ def main() -> None:
     if args.output_dir:
         write_files(args.output_dir, files)
         return
-    try:
-        asyncio.run(serve(files, args.model, args.host, args.port))
-    except KeyboardInterrupt:
-        print("stopped")
+    serve(files, args.model, args.host, args.port)
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
@@ -55,29 +52,29 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
     print(f"written    {show_path(folder)}: {len(files)} files, {sum(map(len, files.values())) / 1e6:.1f} MB")
 
 
-async def serve(files: dict[str, bytes], model: Path, host: str, port: int) -> None:
-    """Serve until cancelled.
+def serve(files: dict[str, bytes], model: Path, host: str, port: int) -> None:
+    """Serve until Ctrl-C.
 
     Raises:
         KanjinetError: nothing can listen there.
     """
     only_loopback = is_loopback(host)
-
-    def show_address(port: int) -> None:
-        print(f"model      {show_path(model)}")
-        print(f"page       http://{f'[{host}]' if ':' in host else host}:{port}/ (Ctrl-C ends it)", flush=True)
-        if not only_loopback:
-            print(
-                "note       the whole network may ask; to work offline, the page needs HTTPS or this machine",
-                flush=True,
-            )
-
     try:
-        await PageServer(files, only_loopback=only_loopback).serve(host, port, show_address)
+        server = PageServer(files, host, port, only_loopback=only_loopback)
     except OSError as error:
         raise KanjinetError(
             f"--host {host} --port {port}: cannot listen there ({error.strerror or error})", "choose another"
         ) from error
+    with server:
+        print(f"model      {show_path(model)}")
+        print(f"page       http://{f'[{host}]' if ':' in host else host}:{server.server_port}/ (Ctrl-C ends it)")
+        if not only_loopback:
+            print("note       the whole network may ask; to work offline, the page needs HTTPS or this machine")
+        sys.stdout.flush()
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("stopped")
 
 
 if __name__ == "__main__":

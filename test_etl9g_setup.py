@@ -122,12 +122,12 @@ def check_networks(info: DatasetInfo) -> None:
     import torch
 
     from kanjinet.model import DEFAULT_VERSION, MODEL_VERSIONS, LightweightKanjiNet, ModelConfig, count_parameters
-    from kanjinet.training.trainer import compute_logits
+    from kanjinet.training.validation import predict_logits
 
     image = torch.from_numpy(read_images(info, np.zeros(1, dtype=np.int64)))
     for version in MODEL_VERSIONS:
         network = LightweightKanjiNet(ModelConfig.preset(version, info.image_size))
-        logits = compute_logits(network, image)
+        logits = predict_logits(network, image)
         if logits.shape != (1, NUM_CLASSES) or not bool(torch.isfinite(logits).all()):
             raise KanjinetError(
                 f"network {version} gives {tuple(logits.shape)}, expected (1, {NUM_CLASSES}) finite logits"

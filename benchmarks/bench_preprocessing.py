@@ -37,7 +37,8 @@ from kanjinet.data import etl9g
 from kanjinet.data.dataset import concatenate_labels, decode_labels
 from kanjinet.data.preprocessing import FILL, INK_SCALE, crop_to_ink, preprocess, resize
 from kanjinet.data.splits import choose_samples, split_samples
-from kanjinet.training.trainer import Samples
+from kanjinet.training.options import TrainingOptions
+from kanjinet.training.samples import TrainingSamples
 
 TARGET = round(SIZE * FILL)
 SMALL = 0.3  # of the image's side: `floor` enlarges characters smaller than this to less than TARGET
@@ -188,12 +189,12 @@ def stretch(image: Images) -> Images:
 def train_and_judge(name: str, seed: int, args: argparse.Namespace) -> Result:
     """One training with one form."""
     parts = load_parts(args.etl_dir, name, args.sample_limit, seed)
-    trainer = make_short_trainer(parts["train"], epochs=args.epochs, seed=seed, jobs=args.jobs)
+    trainer = make_short_trainer(parts["train"], TrainingOptions(epochs=args.epochs, seed=seed), args.jobs)
     drawings = load_drawings(args.drawings, lambda ink: apply_form(name, ink, cells=False))
     return judge(name, seed, train_all_epochs(trainer), parts["test"], drawings)
 
 
-def load_parts(etl_dir: Path, name: str, limit: int, seed: int) -> dict[str, Samples]:
+def load_parts(etl_dir: Path, name: str, limit: int, seed: int) -> dict[str, TrainingSamples]:
     """Training and test images, straight from the ETL9G files."""
     files = etl9g.find_etl9g_files(etl_dir)
     opened = [etl9g.open_records(file.path) for file in files]

@@ -37,7 +37,8 @@ from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.rasterizer import Ink
 from kanjinet.synth.sheets import list_sheet_classes
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY, Writer, sample_writer
-from kanjinet.training.trainer import Samples
+from kanjinet.training.options import TrainingOptions
+from kanjinet.training.samples import TrainingSamples
 
 TEST_SETS = 2
 ONLY_MAIN_FORM = np.eye(len(FORMS))[0]
@@ -90,7 +91,7 @@ def add_writer_options(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
 
 
-def write_samples(table: GlyphTable, number_of_sets: int, seed: int, line: str) -> Samples:
+def write_samples(table: GlyphTable, number_of_sets: int, seed: int, line: str) -> TrainingSamples:
     """Data sets by new writers, each of 20 sheets by 20 hands, preprocessed."""
     difficulty = DIFFICULTIES.get(line, DEFAULT_DIFFICULTY)
     change = SOURCES.get(line, keep)
@@ -112,14 +113,8 @@ def train_and_judge(line: str, seed: int, args: argparse.Namespace) -> Result:
     sets, epochs = (args.sets * args.epochs, 1) if line == "repetition" else (args.sets, args.epochs)
     samples = write_samples(table, sets, 2 * seed, line)
     augmentation = NO_AUGMENTATION if line == "augmentation" else None
-    trainer = make_short_trainer(
-        samples,
-        epochs=epochs,
-        seed=seed,
-        jobs=args.jobs,
-        augmentation=augmentation,
-        hiragana_repeats=REPEATS.get(line, 1),
-    )
+    options = TrainingOptions(epochs=epochs, seed=seed, hiragana_repeats=REPEATS.get(line, 1))
+    trainer = make_short_trainer(samples, options, args.jobs, augmentation)
     return judge_on_new_writers(line, seed, train_all_epochs(trainer), table, args)
 
 

@@ -36,7 +36,7 @@ from kanjinet.synth.writers import DEFAULT_DIFFICULTY, sample_writer
 from kanjinet.training.accuracy import bin_by_confidence, calibration_error
 from kanjinet.training.allocator import keep_freed_memory
 from kanjinet.training.augmentation import Augmentation
-from kanjinet.training.trainer import as_input
+from kanjinet.training.samples import to_float_images
 
 SEED = 20_260_000  # of writers whom no sample file has
 CHARACTERS_EACH = 40
@@ -138,7 +138,7 @@ def compute_probabilities(recognizer: Recognizer, inputs: ImageArray) -> npt.NDA
 
 def augment(inputs: ImageArray) -> ImageArray:
     """Turn, shear, stretch, shift and bend each network input (n, S, S) a little."""
-    augmented = OTHER_VIEW(as_input(torch.from_numpy(inputs)))
+    augmented = OTHER_VIEW(to_float_images(torch.from_numpy(inputs)))
     return np.asarray((augmented[:, 0] * 255).round().to(torch.uint8).numpy())
 
 

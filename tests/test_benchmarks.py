@@ -3,13 +3,15 @@
 import copy
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from kanjinet.training.trainer import Samples
+from kanjinet.training.options import TrainingOptions
+from kanjinet.training.samples import TrainingSamples
 from tests.conftest import run_script
 
 ACCURACY = r"\d+\.\d% ± \d+\.\d%"
@@ -70,7 +72,7 @@ def test_sources_of_variation_are_left_out_one_by_one(tmp_path: Path) -> None:
 
 
 def test_versions_are_compared_by_one_recipe(tmp_path: Path) -> None:
-    command = ["benchmarks/compare_versions.py", "--versions", "1.0", "3.0", "--sets", "1", "--epochs", "1"]
+    command = ["benchmarks/compare_recipes.py", "--versions", "1.0", "3.0", "--sets", "1", "--epochs", "1"]
     output = run_script([*command, "--seeds", "1"], tmp_path).stdout
     shares = re.findall(rf"^(\d\.0) +({ACCURACY}) *$", output, re.MULTILINE)
     assert [version for version, _ in shares] == ["1.0", "3.0"], output
@@ -94,16 +96,19 @@ def test_recipes_are_compared(tmp_path: Path) -> None:
 
 def test_every_recipe_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
-    from compare_recipes import RECIPES, REPEATS
+    from compare_recipes import RECIPES, keep
     from short_training import make_short_trainer, train_all_epochs
 
     images = torch.randint(0, 256, (192, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    samples = Samples(images, torch.arange(192))
-    start = make_short_trainer(samples, epochs=1, seed=0, jobs=1)
+    samples = TrainingSamples(images, torch.arange(192))
+    initial = make_short_trainer(samples, TrainingOptions(epochs=1), jobs=1)
     weights: dict[str, torch.Tensor] = {}
-    for name in RECIPES.keys() - REPEATS.keys():
-        trainer = copy.deepcopy(start)
-        network = RECIPES[name](trainer)
+    for name, (change, options) in RECIPES.items():
+        if change is keep and options:
+            assert replace(initial.options, **options) != initial.options
+            continue
+        trainer = copy.deepcopy(initial)
+        network = change(trainer)
         train_all_epochs(trainer)
         weights[name] = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
     for first, second in itertools.combinations(weights, 2):
@@ -183,16 +188,16 @@ def test_several_views_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_training_is_compared_with_a_plain_loop(tmp_path: Path) -> None:
-    command = ["benchmarks/bench_training.py", "--seconds", "0.5", "--pictures", "200", "--batch-sizes", "16"]
+    command = ["benchmarks/bench_training.py", "--seconds", "0.5", "--images", "200", "--batch-sizes", "16"]
     output = run_script([*command, "--versions", "1.0", "--loader-workers", "1"], tmp_path).stdout
-    for name in ("plain: Dataset and DataLoader", "toolkit", "toolkit without augmentation"):
+    for name in ("plain", "plain without augmentation", "toolkit", "toolkit without augmentation"):
         found = re.search(rf"^{name} +1\.0 +16 +([\d,]+) +\d+\.\d\dx$", output, re.MULTILINE)
         assert found, output
         assert int(found[1].replace(",", "")) > 10
 
 
 def test_long_runs_are_watched(tmp_path: Path) -> None:
-    command = ["benchmarks/bench_long_run.py", "--runs", "recognitions", "--recognitions", "60", "--most-growth", "200"]
+    command = ["benchmarks/bench_long_run.py", "--runs", "recognitions", "--recognitions", "60", "--max-growth", "200"]
     output = run_script(command, tmp_path).stdout
     assert re.search(r"^60 recognitions(?: +[\d.]+){3} +[+-][\d.]+ +(\d+), \d+, \1$", output, re.MULTILINE), output
     refused = run_script([*command[:3], "--recognitions", "2"], tmp_path, check=False)

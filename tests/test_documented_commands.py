@@ -11,7 +11,7 @@ import torch
 from kanjinet.classes import CHARACTERS
 from kanjinet.storage.checkpoint import load_checkpoint
 from kanjinet.storage.safetensors_file import serialize_checkpoint
-from kanjinet.training.trainer import compute_logits
+from kanjinet.training.validation import predict_logits
 from tests.conftest import run_script
 from tests.documented_commands import ROOT, find_python_commands, find_stage_commands, read_code_blocks
 
@@ -103,7 +103,7 @@ def test_readme_python_examples_score_a_image_as_the_toolkit_does(
     tensors = workplace / "kanji_model_etl9g_64x64_3036classes.safetensors"
     tensors.write_bytes(serialize_checkpoint(trained, tensors))
     images = np.load(workplace / "dataset" / "etl9g_dataset_chunk_01.npz")["X"][:1]
-    expected = compute_logits(trained.model, torch.from_numpy(images)).numpy()
+    expected = predict_logits(trained.model, torch.from_numpy(images)).numpy()
 
     blocks = [block.code for block in read_code_blocks(ROOT / "README.md") if block.language == "python"]
     assert ["onnxruntime" in code for code in blocks] == [True, False]

@@ -277,17 +277,17 @@ def read_labels(folder: Path, chunks: tuple[ChunkInfo, ...]) -> Labels:
     return labels
 
 
-def read_images(info: DatasetInfo, indices: npt.NDArray[np.int64], spare: int = 0) -> npt.NDArray[np.uint8]:
-    """The images of the given samples, (len(indices) + spare, size, size) uint8, in the order of `indices`.
-
-    The last `spare` ones are memory for others.
+def read_images(
+    info: DatasetInfo, indices: npt.NDArray[np.int64], out: npt.NDArray[np.uint8] | None = None
+) -> npt.NDArray[np.uint8]:
+    """Reads the images of the given samples, (len(indices), size, size) uint8, in their order, into `out` if given.
 
     Chunks are unpacked beside each other, a few images at a time, so memory is little more than that of the result.
 
     Raises:
         KanjinetError: a missing or damaged chunk, or images of another size than metadata.json says.
     """
-    images = np.empty((len(indices) + spare, info.image_size, info.image_size), dtype=np.uint8)
+    images = np.empty((len(indices), info.image_size, info.image_size), dtype=np.uint8) if out is None else out
     order = np.argsort(indices, kind="stable")
     starts = np.cumsum([0, *(chunk.records for chunk in info.chunks)])
     bounds = np.searchsorted(indices[order], starts)

@@ -1,4 +1,9 @@
-"""Which samples are used, and which of them for training, validation and test."""
+"""Which samples are used, and which of them for training, validation and test.
+
+The splits are not scikit-learn's, because models that are out there find their held-out parts by (split, seed), which
+a library's would change, and because `StratifiedShuffleSplit` refuses classes of fewer than six or so samples, as
+--sample-limit 15000 leaves them.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -12,18 +17,21 @@ from kanjinet.errors import KanjinetError
 
 SPLITS = ("random", "writers", "etl9")
 PARTS = ("train", "validation", "test")
-TRAIN_FRACTION, VALIDATION_FRACTION, TEST_FRACTION = 0.70, 0.15, 0.15
+VALIDATION_FRACTION, TEST_FRACTION = 0.15, 0.15  # the rest is for training
 
-# 14 : 3 : 3 of 20, spread so that a class with as few as five samples still has three for training
 _ETL9_TEST_SETS = 20  # at the beginning and as many at the end of the 200
 _ETL9_VALIDATION_SETS = 8  # of the 160 between, so that the choice of the best epoch does not look at the test
+# Of 20 samples of a class, dealt in turn; spread so that a class of five still has three for training.
 _VALIDATION_SLOTS, _TEST_SLOTS = (3, 10, 16), (6, 13, 19)
 
 Indices = npt.NDArray[np.int64]
 
 
 def choose_samples(classes: npt.NDArray[np.uint16], limit: int | None, seed: int) -> Indices:
-    """Sample indices, ascending: all, or `limit` of them, as even over the classes as the number allows.
+    """Chooses samples: all, or `limit` of them, as evenly over the classes as the number allows.
+
+    Returns:
+        Their indices, ascending.
 
     Raises:
         KanjinetError: more samples are asked for than there are.
@@ -39,14 +47,14 @@ def choose_samples(classes: npt.NDArray[np.uint16], limit: int | None, seed: int
     sorted_classes = classes[by_class]
     starts = np.flatnonzero(np.r_[True, sorted_classes[1:] != sorted_classes[:-1]])
     rank_in_class = np.arange(len(by_class)) - np.repeat(starts, np.diff(np.r_[starts, len(by_class)]))
-    # Take everybody's first sample, then everybody's second, ...; classes in random order within a round.
+    # Each class's first sample, then each one's second, ...; classes in random order within a round.
     class_order = np.random.default_rng([seed, 1]).permutation(int(classes.max()) + 1)
     rounds = np.lexsort((class_order[sorted_classes], rank_in_class))
     return np.sort(by_class[rounds[:limit]])
 
 
 def split_samples(labels: Labels, chosen: Indices, split: str, seed: int) -> dict[str, Indices]:
-    """Divide the chosen samples, 70 / 15 / 15, into disjoint index arrays for "train", "validation" and "test".
+    """Splits the chosen samples, 70 / 15 / 15, into disjoint index arrays for "train", "validation" and "test".
 
     Args:
         labels: of the whole dataset.
@@ -80,7 +88,7 @@ def split_samples(labels: Labels, chosen: Indices, split: str, seed: int) -> dic
 
 
 def check_split_rule(training: dict[str, Any], where: Path) -> None:
-    """Refuse a model that does not say how its images were divided.
+    """Refuses a model that does not say how its images were split.
 
     Args:
         training: options of its training, as the model's file has them.
@@ -103,7 +111,7 @@ def check_split_rule(training: dict[str, Any], where: Path) -> None:
 
 
 def split_as_trained(labels: Labels, dataset_sha256: str, training: dict[str, Any]) -> dict[str, Indices]:
-    """The parts that a network's own training used where it was on this dataset; of another one, all samples.
+    """Splits a dataset as a network's training did; one that it was not trained on, with all samples.
 
     Args:
         labels: of the whole dataset.
@@ -116,7 +124,7 @@ def split_as_trained(labels: Labels, dataset_sha256: str, training: dict[str, An
 
 
 def _slots_of_data_sets(data_sets: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """0, 1 or 2 (train, validation, test) for each sample, by its data set."""
+    """Assigns samples to 0, 1 or 2 (train, validation, test) by their data sets."""
     present = np.unique(data_sets)
     if len(present) < 3:
         raise KanjinetError(
@@ -133,7 +141,7 @@ def _slots_of_data_sets(data_sets: npt.NDArray[np.uint8], rng: np.random.Generat
 
 
 def _slots_of_literature(data_sets: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """0, 1 or 2 (train, validation, test) for each number of a data set."""
+    """Assigns each number of a data set to 0, 1 or 2 (train, validation, test)."""
     missing = sorted(set(range(1, NUM_DATA_SETS + 1)) - set(np.unique(data_sets).tolist()))
     if missing:
         raise KanjinetError(

@@ -35,7 +35,7 @@ class ModelEvaluation:
         metrics: of the predictions.
         predictions: for the images.
         images: (n, S, S) uint8 as the network saw them, bright ink on 0.
-        epochs: of its training, as `read_training_epochs` gives them.
+        epochs: of its training, as `read_history` gives them.
         name_image: index of an image -> where it comes from, for people.
     """
 

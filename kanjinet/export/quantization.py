@@ -7,15 +7,16 @@ import numpy.typing as npt
 import onnx
 import torch
 
-from kanjinet.data.dataset import METADATA_NAME, DatasetInfo, read_dataset_info, read_images, read_labels
+from kanjinet.data.dataset import METADATA_NAME, DatasetInfo, read_dataset_info
 from kanjinet.data.preprocessing import to_model_input
-from kanjinet.data.splits import split_as_trained
 from kanjinet.errors import KanjinetError
 from kanjinet.export.onnx_graph import INPUT, OUTPUT, GraphWriter, list_users, read_attributes, read_tensors
 from kanjinet.export.weight_compression import WEIGHTED, quantize_weights, split_large_layers
 from kanjinet.storage.checkpoint import Checkpoint
 from kanjinet.storage.onnx_file import open_session
 from kanjinet.training.augmentation import Augmentation
+from kanjinet.training.held_out import read_part
+from kanjinet.training.samples import to_float_images
 
 QUANTIZED_OPSET = 13  # the first whose DequantizeLinear has a scale for each channel
 CALIBRATION_IMAGES = 512
@@ -39,10 +40,11 @@ def load_calibration_inputs(data_dir: Path, checkpoint: Checkpoint) -> Inputs:
     Raises:
         KanjinetError: no dataset, or one that was prepared in another way.
     """
-    images, _ = _load_part(data_dir, checkpoint, "train", CALIBRATION_IMAGES)
+    images, _ = read_part(_read_matching_info(data_dir, checkpoint), checkpoint, "train", CALIBRATION_IMAGES)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return torch.cat([Augmentation()(part) for part in torch.from_numpy(images).split(_BATCH)]).numpy()
+        batches = to_float_images(torch.from_numpy(images)).split(_BATCH)
+        return torch.cat([Augmentation()(batch) for batch in batches]).numpy()
 
 
 def load_held_out_inputs(data_dir: Path, checkpoint: Checkpoint) -> tuple[Inputs, npt.NDArray[np.int64]]:
@@ -51,16 +53,8 @@ def load_held_out_inputs(data_dir: Path, checkpoint: Checkpoint) -> tuple[Inputs
     Raises:
         KanjinetError: no dataset, or one that was prepared in another way.
     """
-    return _load_part(data_dir, checkpoint, "test", HELD_OUT_IMAGES)
-
-
-def _load_part(data_dir: Path, checkpoint: Checkpoint, part: str, most: int) -> tuple[Inputs, npt.NDArray[np.int64]]:
-    info = _read_matching_info(data_dir, checkpoint)
-    labels = read_labels(info.folder, info.chunks)
-    indices = split_as_trained(labels, info.sha256, checkpoint.training)[part]
-    chosen = np.sort(np.random.default_rng(0).choice(indices, min(most, len(indices)), replace=False))
-    images = read_images(info, chosen)
-    return to_model_input(images), labels.classes[chosen].astype(np.int64)
+    images, labels = read_part(_read_matching_info(data_dir, checkpoint), checkpoint, "test", HELD_OUT_IMAGES)
+    return to_model_input(images), labels
 
 
 def has_matching_dataset(data_dir: Path, checkpoint: Checkpoint) -> bool:

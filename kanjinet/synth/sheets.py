@@ -3,6 +3,9 @@
 Source: AIST, "Specification of ETL-9", and its published first fields of records of ETL9G_01, _11 and _21.
 """
 
+import re
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,7 +21,8 @@ from kanjinet.data.etl9g import (
     pack_pixels,
 )
 from kanjinet.synth.glyph_table import GlyphTable
-from kanjinet.synth.handwriting import write_sheet
+from kanjinet.synth.handwriting import GENERATOR_VERSION, write_sheet
+from kanjinet.synth.kanjivg import kanjivg_version
 from kanjinet.synth.neighbors import COLUMNS_PER_SHEET
 from kanjinet.synth.writers import sample_writer
 
@@ -28,6 +32,48 @@ GATHERED_YYMM = 8212
 _SHEETS_WITH_THREE_HIRAGANA = range(3, 20, 2)  # 9 sheets; the other 11 have four: 71 in all
 # AIST's samples give the first three; the rest continues them: (file, months after October 1983).
 _SCAN_MONTHS = ((1, 0), (11, 1), (21, 8), (50, 17))
+
+Plan = dict[int, list[int]]  # file number -> its data sets
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Represents what decides about the bytes of a sample."""
+
+    num_sets: int
+    seed: int
+    difficulty: float
+
+    def plan_files(self) -> Plan:
+        """Divides the data sets among files."""
+        first_sets = range(1, self.num_sets + 1, SETS_PER_FILE)
+        return {
+            number: list(range(first, min(first + SETS_PER_FILE, self.num_sets + 1)))
+            for number, first in enumerate(first_sets, start=1)
+        }
+
+    def describe(self) -> str:
+        """Returns the text of ETL9INFO."""
+        return f"""{SYNTHETIC_MARK.decode()}
+
+These files are synthetic. They have the format of ETL9G (AIST), but no person wrote the characters:
+make_sample_etl9g.py wrote them, stroke by stroke, as simulated writers.
+An accuracy measured on them says nothing certain about real handwriting.
+
+Strokes:    KanjiVG, Copyright (C) Ulrich Apel, https://kanjivg.tagaini.net, package kanjivg {kanjivg_version()},
+            Creative Commons Attribution-Share Alike 3.0 (https://creativecommons.org/licenses/by-sa/3.0/);
+            these files are derived from it and are under the same license
+Writers:    {GENERATOR_VERSION}
+Data sets:  {self.num_sets} ({NUM_CLASSES:,} characters each, 20 sheets, one simulated writer a sheet)
+Seed:       {self.seed}
+Difficulty: {self.difficulty} (0 = neat, 1 = hasty)
+Readings:   not given; the field holds each character's Unicode code point
+"""
+
+    def has_same_bytes(self, info: str) -> bool:
+        """Tells whether the data sets of another ETL9INFO have the same bytes; their number may be another."""
+        number = r"Data sets:.*"
+        return re.sub(number, "", info) == re.sub(number, "", self.describe())
 
 
 def list_sheet_classes() -> list[npt.NDArray[np.int64]]:
@@ -60,26 +106,23 @@ def scanned_yymm(file_number: int) -> int:
     return (83 + month // 12) * 100 + month % 12 + 1
 
 
-def make_sheet_records(
-    table: GlyphTable, data_set: int, sheet: int, seed: int, difficulty: float
-) -> npt.NDArray[np.void]:
+def make_sheet_records(table: GlyphTable, sample: Sample, data_set: int, sheet: int) -> npt.NDArray[np.void]:
     """Makes the records of one sheet by one simulated writer.
 
     The result depends on the arguments alone, so sheets can be made in any order and by any process.
 
     Args:
         table: the strokes.
+        sample: to which the sheet belongs.
         data_set: 1-200.
         sheet: 1-20, within the data set.
-        seed: of the whole sample.
-        difficulty: 0 (neat) ... 1 (hasty).
 
     Returns:
         (152,) of `RECORD_DTYPE`; (148,) for sheet 20.
     """
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(data_set, sheet)))
+    rng = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=(data_set, sheet)))
     classes = list_sheet_classes()[sheet - 1]
-    writer = sample_writer(rng, difficulty)
+    writer = sample_writer(rng, sample.difficulty)
     images = write_sheet(table, classes, writer, rng)
     records = np.zeros(len(classes), dtype=RECORD_DTYPE)
     jis_codes = JIS_CODES[classes]
@@ -98,7 +141,7 @@ def make_sheet_records(
 
 
 def make_contact_sheet(
-    table: GlyphTable, seed: int, difficulty: float, characters: str = CONTACT_CHARACTERS
+    table: GlyphTable, sample: Sample, characters: str = CONTACT_CHARACTERS
 ) -> npt.NDArray[np.uint8]:
     """Makes an image of the handwriting: a row of 16 writers for each of some characters, then six rows by one writer.
 
@@ -106,8 +149,7 @@ def make_contact_sheet(
 
     Args:
         table: the strokes.
-        seed: of writers other than those of the files.
-        difficulty: 0 (neat) ... 1 (hasty).
+        sample: whose seed and difficulty are used; the writers are others than those of its files.
         characters: of the 3,036; those of the first rows, look-alikes among them unless others are asked for.
 
     Returns:
@@ -116,11 +158,11 @@ def make_contact_sheet(
     shared = np.array([CLASS_OF_CHARACTER[character] for character in characters])
     columns = []
     for number in range(COLUMNS_PER_SHEET):
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, number)))
-        columns.append(write_sheet(table, shared, sample_writer(rng, difficulty), rng, with_fragments=False))
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, COLUMNS_PER_SHEET)))
+        rng = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=(0, number)))
+        columns.append(write_sheet(table, shared, sample_writer(rng, sample.difficulty), rng, with_fragments=False))
+    rng = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=(0, COLUMNS_PER_SHEET)))
     various = rng.choice(NUM_CLASSES, (6, COLUMNS_PER_SHEET), replace=False)
-    images = write_sheet(table, various.ravel(), sample_writer(rng, difficulty), rng)
+    images = write_sheet(table, various.ravel(), sample_writer(rng, sample.difficulty), rng)
     grid = np.concatenate([np.stack(columns, axis=1), images.reshape(6, COLUMNS_PER_SHEET, CELL_HEIGHT, CELL_WIDTH)])
     grid = 255 - np.minimum(grid, MAX_INK // 2) * (255 // (MAX_INK // 2))
     grid[:, :, :, 0] = np.minimum(grid[:, :, :, 0], 220)

@@ -1,4 +1,4 @@
-"""Keep freed memory for the next batch instead of returning it to the operating system after every operation."""
+"""Reuse of freed memory on the CPU."""
 
 import ctypes
 import sys
@@ -7,7 +7,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # glibc, malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to reuse large blocks; does nothing on other C libraries.
+    """Tells glibc to keep freed memory for reuse instead of returning it; does nothing on other C libraries.
 
     A training step on the CPU frees and takes the same megabytes again and again. By default glibc maps and unmaps
     them each time, and the page faults cost more than the arithmetic: the augmentation of a batch of 64 took 98 ms

@@ -1,4 +1,4 @@
-"""Random variation of training images, drawn again for each batch on the device that trains."""
+"""Random augmentation of training images, new for each batch, on the device that trains."""
 
 import functools
 import math
@@ -14,7 +14,7 @@ _Result = TypeVar("_Result")
 
 _HAIRLINE = 1.2  # pixels
 _MAX_PIXELS_TAKEN = 2  # from each side of a stroke
-_MIN_PIXELS, _MAX_PIXELS = 0.2, 0.6  # of an image's side, of the smaller one that is enlarged to it
+_MIN_COARSE_SIDE, _MAX_COARSE_SIDE = 0.2, 0.6  # of an image's side: the smaller image that is enlarged to it
 _ONE_BIT_FRACTION = 0.3  # of the coarse images
 _NOISE_STEP = 61  # pixels; no divisor of an image's side, so that no two images have the same rows
 _EDGE = 0.4  # of an image's darkest ink: where the edge of a stroke is taken to be
@@ -22,7 +22,7 @@ _EDGE = 0.4  # of an image's darkest ink: where the edge of a stroke is taken to
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges of the variation; lengths are shares of the image's side.
+    """Augments images at random, within these ranges; lengths are fractions of the image's side.
 
     Attributes:
         rotation_deg: largest rotation either way.
@@ -32,10 +32,10 @@ class Augmentation:
         elastic: standard deviation of the displacement at the points of a coarse grid.
         elastic_points: points of that grid along a side.
         widen: largest number of pixels, at most 1, by which strokes become wider on each side.
-        narrow: largest share, 0-1, of the way from an image's own strokes to hairlines.
+        narrow: largest fraction, 0-1, of the way from an image's own strokes to hairlines.
         contrast: largest logarithm of the factor by which the edges of strokes become harder.
-        coarse: share of the images that are made as coarse as images of few pixels, 0-1.
-        halo: largest share of a blurred copy that is added round the strokes.
+        coarse: fraction of the images that are made as coarse as images of few pixels, 0-1.
+        halo: largest fraction of a blurred copy that is added round the strokes.
         noise: largest standard deviation of additive noise, of full ink.
         gain: largest change of the ink's strength.
     """
@@ -55,7 +55,7 @@ class Augmentation:
     gain: float = 0.2
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Vary (B, 1, S, S) images with values 0-1; the global random generator of their device decides."""
+        """Augments (B, 1, S, S) images with values 0-1 by the global random generator of their device."""
         batch, device = len(images), images.device
 
         def uniform(limit: float, *shape: int) -> torch.Tensor:
@@ -74,49 +74,49 @@ class Augmentation:
         )  # (B, 2, 3): output coordinates in -1..1 -> input coordinates
         points = self.elastic_points
         bends = torch.randn(batch, 2, points, points, device=device) * (2 * self.elastic)
-        varied = F.grid_sample(images, make_grid(matrix, bends, images.shape[-1]), align_corners=False)
+        augmented = F.grid_sample(images, make_grid(matrix, bends, images.shape[-1]), align_corners=False)
         if self.widen or self.narrow:
             change = uniform(1, 1, 1, 1)
-            varied = change_width(varied, self.widen * change.clamp(min=0), -self.narrow * change.clamp(max=0))
+            augmented = change_width(augmented, self.widen * change.clamp(min=0), -self.narrow * change.clamp(max=0))
         if self.contrast:
             hardness = torch.exp(torch.rand(batch, 1, 1, 1, device=device) * self.contrast)
-            peaks = varied.amax((2, 3), keepdim=True)  # less than 1 where images are not normalized
-            varied = torch.minimum(((varied - _EDGE * peaks) * hardness + _EDGE * peaks).clamp_(min=0), peaks)
+            peaks = augmented.amax((2, 3), keepdim=True)  # less than 1 where images are not normalized
+            augmented = torch.minimum(((augmented - _EDGE * peaks) * hardness + _EDGE * peaks).clamp_(min=0), peaks)
         if first := round(batch * self.coarse):  # a batch comes in random order
-            varied = torch.cat([make_coarse(varied[:first]), varied[first:]])
+            augmented = torch.cat([make_coarse(augmented[:first]), augmented[first:]])
         if self.halo:
-            share = torch.rand(batch, 1, 1, 1, device=device) ** 2 * self.halo
-            varied = varied + share * blur(varied)
-        varied = varied * (1 + uniform(self.gain, 1, 1, 1))
+            strength = torch.rand(batch, 1, 1, 1, device=device) ** 2 * self.halo
+            augmented = augmented + strength * blur(augmented)
+        augmented = augmented * (1 + uniform(self.gain, 1, 1, 1))
         if self.noise:
-            varied = varied + make_noise(varied) * torch.rand(batch, 1, 1, 1, device=device) * self.noise
-        return varied.clamp_(0, 1)
+            augmented = augmented + make_noise(augmented) * torch.rand(batch, 1, 1, 1, device=device) * self.noise
+        return augmented.clamp_(0, 1)
 
 
-def compile_variation(augmentation: Augmentation) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The same variation by other random numbers, to be compiled when it is first used."""
+def compile_augmentation(augment: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Returns the same augmentation by other random numbers, to be compiled when it is first used."""
     for make_constant in (make_resampling, make_coarse_resampling):
         torch.compiler.assume_constant_result(make_constant)
-    return torch.compile(augmentation)
+    return torch.compile(augment)
 
 
-def _keep(make: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Make each result once; in a function of our own, as a compiler would look into an `lru_cache`."""
-    kept = cast(Callable[_Arguments, _Result], functools.lru_cache(make))
+def _cache(make: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Caches a function's results; in a function of our own, as a compiler would look into an `lru_cache`."""
+    cached = cast(Callable[_Arguments, _Result], functools.lru_cache(make))
 
     @functools.wraps(make)
     def look_up(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        return kept(*args, **kwargs)
+        return cached(*args, **kwargs)
 
     return look_up
 
 
 def make_grid(matrix: torch.Tensor, bends: torch.Tensor, side: int) -> torch.Tensor:
-    """Where each output pixel is taken from: an affine map, and a smooth field between the points of a coarse grid.
+    """Computes where each output pixel is taken from: an affine map, bent by a smooth field between a grid's points.
 
     Args:
         matrix: (B, 2, 3) output coordinates in -1..1 -> input coordinates.
-        bends: (B, 2, p, p) displacements at the points, the outer ones on the image's edge; bicubic between them.
+        bends: (B, 2, p, p) displacements at the grid's points, the outer ones on the edge; bicubic between them.
         side: S, pixels.
 
     Returns:
@@ -131,17 +131,17 @@ def make_grid(matrix: torch.Tensor, bends: torch.Tensor, side: int) -> torch.Ten
     return grid.permute(0, 2, 3, 1)
 
 
-@_keep
+@_cache
 def make_resampling(
     size: int, new_size: int, device: torch.device, *, mode: str, align_corners: bool | None = None
 ) -> torch.Tensor:
-    """(new_size, size): the matrix that resamples a column of pixels as `F.interpolate` does."""
+    """Makes the matrix (new_size, size) that resamples a column of pixels as `F.interpolate` does."""
     unit = torch.eye(size, device=device)[None, None]
     return F.interpolate(unit, (new_size, size), mode=mode, align_corners=align_corners)[0, 0]
 
 
 def dilate(images: torch.Tensor) -> torch.Tensor:
-    """The largest value of each pixel's neighborhood of 3 x 3 (gray dilation): (B, 1, S, S) -> the same shape.
+    """Takes the maximum of each pixel's 3 x 3 neighborhood (gray dilation): (B, 1, S, S) -> the same shape.
 
     On a CPU a row and then a column of shifted images, several times as fast there as `max_pool2d`.
     """
@@ -158,7 +158,7 @@ def dilate(images: torch.Tensor) -> torch.Tensor:
 
 
 def blur(images: torch.Tensor) -> torch.Tensor:
-    """The mean of each pixel's neighborhood of 5 x 5, with 0 beyond the edge: (B, 1, S, S) -> the same shape."""
+    """Takes the mean of each pixel's 5 x 5 neighborhood, with 0 beyond the edge: (B, 1, S, S) -> the same shape."""
     side = images.shape[-1]
     pixels = torch.arange(side, device=images.device)
     band = ((pixels[:, None] - pixels).abs() <= 2).to(images) / 5  # (S, S)
@@ -166,14 +166,14 @@ def blur(images: torch.Tensor) -> torch.Tensor:
 
 
 def change_width(images: torch.Tensor, widening: torch.Tensor, narrowing: torch.Tensor) -> torch.Tensor:
-    """Widen or narrow the strokes of (B, 1, S, S) images, 0-1.
+    """Widens or narrows the strokes of (B, 1, S, S) images, 0-1.
 
     The darkest pixel keeps its ink, so that thin strokes become narrower and not fainter.
 
     Args:
         images: ink bright on 0.
         widening: (B, 1, 1, 1) pixels on each side, 0-1.
-        narrowing: (B, 1, 1, 1) share of the way from the image's mean stroke width to a hairline's, 0-1; more than
+        narrowing: (B, 1, 1, 1) fraction of the way from the image's mean stroke width to a hairline's, 0-1; more than
             2 pixels are not taken from a side.
     """
     changed = images + widening * (dilate(images) - images)
@@ -186,14 +186,14 @@ def change_width(images: torch.Tensor, widening: torch.Tensor, narrowing: torch.
 
 
 def make_noise(images: torch.Tensor) -> torch.Tensor:
-    """Normal noise for (B, 1, S, S) images, each of which gets another window of one strip: drawing is slow."""
+    """Makes normal noise for (B, 1, S, S) images: windows of one strip, as random numbers are slow."""
     batch, pixels = len(images), images[0].numel()
     strip = torch.randn(pixels + (batch - 1) * _NOISE_STEP, device=images.device)
     return strip.unfold(0, pixels, _NOISE_STEP).view_as(images)
 
 
 def make_coarse(images: torch.Tensor) -> torch.Tensor:
-    """(B, 1, S, S) images as they would look when smaller ones had been enlarged: in squares, or blurred.
+    """Makes (B, 1, S, S) images look like smaller ones that were enlarged: in squares, or blurred.
 
     The global random generator of their device draws each image's number of pixels, 0.2 to 0.6 of S, the way it is
     enlarged, and whether the smaller image is of one bit.
@@ -211,27 +211,27 @@ def make_coarse(images: torch.Tensor) -> torch.Tensor:
     return coarse * (peaks / coarse.amax((2, 3), keepdim=True).clamp(min=1e-3))
 
 
-@_keep
+@_cache
 def make_coarse_resampling(side: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Matrices that reduce columns of S pixels to each of n smaller numbers, at most m, and that enlarge them again.
+    """Makes matrices that reduce columns of S pixels to each of n smaller numbers, at most m, and enlarge them again.
 
     Returns:
         (n, m, S) and (2, n, S, m), in squares and blurred; what a smaller number leaves over is 0.
     """
-    fewest, most = round(side * _MIN_PIXELS), round(side * _MAX_PIXELS)
-    numbers = range(fewest, most + 1)
+    smallest, largest = round(side * _MIN_COARSE_SIDE), round(side * _MAX_COARSE_SIDE)
+    numbers = range(smallest, largest + 1)
     down = [make_resampling(side, pixels, device, mode="area") for pixels in numbers]
     up = [
-        F.pad(make_resampling(pixels, side, device, mode=mode), (0, most - pixels))
+        F.pad(make_resampling(pixels, side, device, mode=mode), (0, largest - pixels))
         for mode in ("nearest", "bilinear")
         for pixels in numbers
     ]
-    padded = [F.pad(matrix, (0, 0, 0, most - len(matrix))) for matrix in down]
+    padded = [F.pad(matrix, (0, 0, 0, largest - len(matrix))) for matrix in down]
     return torch.stack(padded), torch.stack(up).unflatten(0, (2, len(numbers)))
 
 
 def measure_widths(images: torch.Tensor) -> torch.Tensor:
-    """The mean width of strokes in (B, 1, S, S) images, (B, 1, 1, 1) pixels: ink by half the length of its edge."""
+    """Measures the mean stroke width of (B, 1, S, S) images in pixels, (B, 1, 1, 1): ink by half its edge's length."""
     across = images[:, :, 1:, 1:] - images[:, :, 1:, :-1]
     down = images[:, :, 1:, 1:] - images[:, :, :-1, 1:]
     edges = torch.hypot(across, down).sum((2, 3), keepdim=True)

@@ -1,11 +1,11 @@
-"""One temperature that makes a trained network as sure as it is right, folded into its last layer.
+"""Temperature scaling: one divisor of all logits after which probabilities match accuracy.
 
-Label smoothing leaves a network too modest, long training without it too sure. Dividing all logits by one number
-changes no answer; dividing the last layer's weights by it spares every client the division.
+Label smoothing leaves a network underconfident, long training without it overconfident. Dividing all logits by one
+number changes no prediction; dividing the last layer's weights by it spares every client the division.
 
 Sources: C. Guo and others, "On calibration of modern neural networks", 2017, section 4.2; targets that fall short of
 1 by 1 / (n + 2) as in J. Platt, "Probabilistic outputs for support vector machines", 1999, so that n images that are
-all read do not make a network certain.
+all recognized do not make a network certain.
 """
 
 from typing import Any
@@ -16,26 +16,26 @@ from torch import nn
 
 from kanjinet.model import LightweightKanjiNet
 from kanjinet.training.accuracy import bin_by_confidence, calibration_error
-from kanjinet.training.trainer import Samples, compute_logits
+from kanjinet.training.samples import Samples
+from kanjinet.training.validation import predict_logits
 
 MAX_IMAGES = 8192
-LEAST, MOST = 0.1, 10.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.1, 10.0
 _HALVINGS = 16
 
 
 def calibrate(model: LightweightKanjiNet, validation: Samples, test: Samples) -> dict[str, Any]:
-    """Fit the temperature to validation images and fold it into the network, which is put in evaluation mode.
+    """Fits the temperature to validation images and folds it into the network, which is put in evaluation mode.
 
-    The images are taken as they are: varied ones, which are harder, leave a network that reads well too modest.
+    The images are taken as they are: augmented ones, which are harder, leave a good network underconfident.
 
     Returns:
         The temperature, the number of images it was fitted to, and the expected calibration error on the test
         images before and after, 0-1.
     """
-    chosen = _thin_out(validation)
-    temperature = fit_temperature(compute_logits(model, chosen.images), chosen.classes)
-    judged = _thin_out(test)
-    logits = compute_logits(model, judged.images)
+    fitted_to, tested = _thin_out(validation), _thin_out(test)
+    temperature = fit_temperature(predict_logits(model, fitted_to.images), fitted_to.labels)
+    logits = predict_logits(model, tested.images)
     last = model.classifier[-1]
     assert isinstance(last, nn.Linear)
     with torch.no_grad():
@@ -43,38 +43,38 @@ def calibrate(model: LightweightKanjiNet, validation: Samples, test: Samples) ->
         last.bias.div_(temperature)
     return {
         "value": temperature,
-        "samples": len(chosen),
-        "test_calibration_error_before": _measure_error(logits, judged.classes),
-        "test_calibration_error_after": _measure_error(logits / temperature, judged.classes),
+        "samples": len(fitted_to),
+        "test_calibration_error_before": _compute_calibration_error(logits, tested.labels),
+        "test_calibration_error_after": _compute_calibration_error(logits / temperature, tested.labels),
     }
 
 
-def describe_temperature(figures: dict[str, Any]) -> str:
-    """What `calibrate` did, for people."""
-    before, after = (figures[f"test_calibration_error_{when}"] for when in ("before", "after"))
-    return f"temperature {figures['value']:.3f}, calibration error on the test {before:.2%} before, {after:.2%} after"
+def describe_temperature(found: dict[str, Any]) -> str:
+    """Describes the result of `calibrate` for people."""
+    before, after = (found[f"test_calibration_error_{when}"] for when in ("before", "after"))
+    return f"temperature {found['value']:.3f}, calibration error on the test {before:.2%} before, {after:.2%} after"
 
 
-def fit_temperature(logits: torch.Tensor, classes: torch.Tensor) -> float:
-    """The number, LEAST to MOST, by which to divide logits (n, 3036) so that the true classes (n,) are likeliest."""
+def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """Finds the temperature at which the labels (n,) are likeliest by the logits (n, 3036)."""
     doubt = 1 / (len(logits) + 2)
-    wanted = (1 - doubt) * logits.gather(1, classes[:, None])[:, 0].mean() + doubt * logits.mean()
-    low, high = 1 / MOST, 1 / LEAST  # of the factor; the likelihood's derivative, wanted - expected, falls in it
-    for _ in range(_HALVINGS):
+    target = (1 - doubt) * logits.gather(1, labels[:, None])[:, 0].mean() + doubt * logits.mean()
+    low, high = 1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE  # of the factor 1 / temperature
+    for _ in range(_HALVINGS):  # the likelihood's derivative, target - expected, falls in the factor
         factor = (low * high) ** 0.5
         expected = ((logits * factor).softmax(1) * logits).sum(1).mean()
-        low, high = (factor, high) if expected < wanted else (low, factor)
+        low, high = (factor, high) if expected < target else (low, factor)
     return 1 / factor
 
 
 def _thin_out(samples: Samples) -> Samples:
-    """At most MAX_IMAGES, always the same ones."""
+    """Chooses at most MAX_IMAGES, always the same ones."""
     chosen = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:MAX_IMAGES]
-    chosen = chosen.to(samples.classes.device)
-    return Samples(samples.images[chosen], samples.classes[chosen])
+    chosen = chosen.to(samples.labels.device)
+    return Samples(samples.images[chosen], samples.labels[chosen])
 
 
-def _measure_error(logits: torch.Tensor, classes: torch.Tensor) -> float:
+def _compute_calibration_error(logits: torch.Tensor, labels: torch.Tensor) -> float:
     confidence, best = logits.softmax(1).max(1)
-    is_correct = (best == classes).cpu().numpy()
+    is_correct = (best == labels).cpu().numpy()
     return calibration_error(bin_by_confidence(confidence.cpu().numpy().astype(np.float64), is_correct))

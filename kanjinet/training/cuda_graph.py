@@ -1,29 +1,28 @@
-"""Training steps that a GPU repeats from a recording, so that Python need not launch hundreds of kernels each time.
+"""Training steps that a GPU replays from a CUDA graph, so that Python need not launch hundreds of kernels each time.
 
-A step of a small network on a small batch takes a GPU less time than it takes Python to ask for it. A CUDA graph holds
-all that a step asks for, and is replayed by one call.
+A step of a small network on a small batch takes a GPU less time than it takes Python to launch its kernels.
 """
 
 from collections.abc import Callable
 
 import torch
 
-_STEPS_BEFORE = 3  # in which libraries choose their kernels and take their memory
+_WARM_UP_STEPS = 3  # in which libraries choose their kernels and take their memory
 
 
 class RecordedStep:
-    """A step that is made as it is a few times, then recorded, and from then on replayed; each call is one real step.
+    """Runs a step as it is a few times, then records it, and from then on replays it; each call is one real step.
 
     All that the step reads and writes, its argument apart, must stay in the same memory, and nothing in it may ask the
     device for a value. Random numbers follow the seed that is set before each call.
     """
 
     def __init__(self, step: Callable[[torch.Tensor], None], optimizer: torch.optim.Optimizer) -> None:
-        """Give the optimizer's groups learning rates that a recording can read: tensors, to be filled.
+        """Gives the optimizer's groups learning rates that a recording can read: tensors, to be filled.
 
         Args:
             step: takes a tensor on the GPU, of the same shape in every call.
-            optimizer: the one by which it changes the weights.
+            optimizer: the one that updates the weights.
         """
         self._step, self._optimizer = step, optimizer
         self._stream = torch.cuda.Stream()
@@ -35,7 +34,7 @@ class RecordedStep:
             group["capturable"] = False
 
     def __call__(self, argument: torch.Tensor) -> None:
-        if self._steps_made < _STEPS_BEFORE:
+        if self._steps_made < _WARM_UP_STEPS:
             self._steps_made += 1
             self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):

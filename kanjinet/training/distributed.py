@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process's place among those that train together.
+    """Represents this process's place among those that train together.
 
     Attributes:
         rank: 0 for the one that writes files and prints.
@@ -30,7 +30,7 @@ class ProcessGroup:
         return self.rank == 0
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over all processes, which must all call it."""
+        """Returns the sum over all processes, which must all call it."""
         if self.size == 1:
             return values
         total = values.detach().clone()
@@ -38,24 +38,24 @@ class ProcessGroup:
         return total
 
     def any(self, is_so: bool, device: torch.device) -> bool:
-        """Whether it is so in any process; all must call it."""
+        """Returns whether it is so in any process; all must call it."""
         return bool(self.sum(torch.tensor(float(is_so), device=device)).item()) if self.size > 1 else is_so
 
-    def share(self, value: Value) -> Value:
-        """The first process's value, for all of them."""
+    def broadcast(self, value: Value) -> Value:
+        """Returns the first process's value in all of them."""
         if self.size == 1:
             return value
         values = [value]
         dist.broadcast_object_list(values)
         return values[0]
 
-    def send(self, values: torch.Tensor, owner: int) -> None:
-        """Overwrite `values` with those of the process of rank `owner`; all must call it."""
+    def broadcast_tensor(self, values: torch.Tensor, source: int) -> None:
+        """Overwrites `values` with those of the process of rank `source`; all must call it."""
         if self.size > 1:
-            dist.broadcast(values, owner)
+            dist.broadcast(values, source)
 
     def wait(self) -> None:
-        """Go on when all processes are here."""
+        """Waits for all processes."""
         if self.size > 1:
             dist.barrier()
 
@@ -65,7 +65,7 @@ ALONE = ProcessGroup()
 
 @contextlib.contextmanager
 def join_process_group(device: torch.device) -> Iterator[ProcessGroup]:
-    """The group that torchrun's environment names (nccl for GPUs, gloo for CPUs), or without torchrun this process."""
+    """Joins the group that torchrun's environment names (nccl for GPUs, gloo for CPUs), if any."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield ALONE
         return
@@ -79,7 +79,7 @@ def join_process_group(device: torch.device) -> Iterator[ProcessGroup]:
 
 
 def choose_device() -> torch.device:
-    """The CUDA device of this process, the first one where it is alone, or the CPU where there is none."""
+    """Returns this process's CUDA device, the first one where it is alone, or the CPU where there is none."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

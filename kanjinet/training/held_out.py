@@ -1,34 +1,52 @@
-"""The images that a trained network's own training held back."""
+"""The parts of a dataset as a trained network's own training divided it."""
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from kanjinet.data.dataset import DatasetInfo, read_images, read_labels
 from kanjinet.data.splits import split_as_trained
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.checkpoint import Checkpoint
-from kanjinet.training.trainer import Samples
+from kanjinet.training.samples import Samples
 
 
-def load_held_out(info: DatasetInfo, checkpoint: Checkpoint) -> dict[str, Samples]:
-    """The "validation" and "test" samples of a network's training; of another dataset, parts divided in the same way.
+def read_part(
+    info: DatasetInfo, checkpoint: Checkpoint, part: str, max_images: int | None = None
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Reads one part of a network's training; of another dataset, a part divided in the same way.
+
+    Args:
+        info: the dataset.
+        checkpoint: the network.
+        part: "train", "validation" or "test".
+        max_images: where the part has more, so many of them are chosen at random, always the same ones.
+
+    Returns:
+        Images (n, S, S) and labels (n,).
+    """
+    labels = read_labels(info.folder, info.chunks)
+    indices = split_as_trained(labels, info.sha256, checkpoint.training)[part]
+    if max_images is not None:
+        chosen = np.random.default_rng(0).choice(indices, min(max_images, len(indices)), replace=False)
+        indices = np.sort(chosen)
+    return read_images(info, indices), labels.classes[indices].astype(np.int64)
+
+
+def load_held_out(info: DatasetInfo, checkpoint: Checkpoint) -> tuple[Samples, Samples]:
+    """Loads the validation and the test samples of a network's training.
 
     Raises:
         KanjinetError: the dataset's images are of another size or preprocessing.
     """
-    wanted = checkpoint.config.image_size, checkpoint.preprocessing
-    if (info.image_size, info.preprocessing) != wanted:
+    size, preprocessing = checkpoint.config.image_size, checkpoint.preprocessing
+    if (info.image_size, info.preprocessing) != (size, preprocessing):
         raise KanjinetError(
             f"{info.folder}: images of {info.image_size} pixels, preprocessing {info.preprocessing}, the network "
-            f"needs {wanted[0]} pixels, {wanted[1]}",
+            f"needs {size} pixels, {preprocessing}",
             "name another dataset with --data-dir",
         )
-    labels = read_labels(info.folder, info.chunks)
-    parts = split_as_trained(labels, info.sha256, checkpoint.training)
-    return {
-        name: Samples(
-            torch.from_numpy(read_images(info, parts[name])),
-            torch.from_numpy(labels.classes[parts[name]].astype(np.int64)),
-        )
-        for name in ("validation", "test")
-    }
+    validation, test = (
+        Samples(*map(torch.from_numpy, read_part(info, checkpoint, part))) for part in ("validation", "test")
+    )
+    return validation, test

@@ -2,31 +2,32 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kanjinet.errors import KanjinetError, brief
-from kanjinet.storage.files import read_json, write_json
+from kanjinet.storage.files import make_folder, read_json, write_json
 
-PROGRESS_NAME = "training_progress.json"
+HISTORY_NAME = "training_progress.json"
 _CHECKSUM = "content_sha256"
 _CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
-def write_progress(path: Path, options: dict[str, Any], epochs: list[dict[str, Any]], *, synthetic: bool) -> None:
-    """Write the history of a training with its options, whole or not at all, and with a checksum."""
+def write_history(path: Path, options: dict[str, Any], epochs: list[dict[str, Any]], *, synthetic: bool) -> None:
+    """Writes the history of a training with its options, whole or not at all, and with a checksum."""
     content = {"options": options, "synthetic": synthetic, "epochs": epochs}
     write_json(path, {**content, _CHECKSUM: _hash(content)})
 
 
 def _hash(content: dict[str, Any]) -> str:
-    """SHA-256, in hex, of a JSON object's entries but _CHECKSUM, however they are laid out."""
+    """Computes the SHA-256, in hex, of a JSON object's entries but _CHECKSUM, however they are laid out."""
     entries = {name: value for name, value in content.items() if name != _CHECKSUM}
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode("ascii")).hexdigest()
 
 
-def read_training_epochs(model_path: Path, training: dict[str, Any]) -> list[dict[str, float]]:
-    """The epochs of a model's training: "epoch", and loss and accuracy (a share, 0-1) on both parts.
+def read_history(model_path: Path, training: dict[str, Any]) -> list[dict[str, float]]:
+    """Reads the epochs of a model's training: "epoch", and loss and accuracy, 0-1, on both parts.
 
     Args:
         model_path: the model's file; the history stands beside it.
@@ -38,7 +39,7 @@ def read_training_epochs(model_path: Path, training: dict[str, Any]) -> list[dic
     Raises:
         KanjinetError: the file is damaged.
     """
-    path = model_path.parent / PROGRESS_NAME
+    path = model_path.parent / HISTORY_NAME
     if not path.is_file():
         return []
     remedy = "remove it, or train again"
@@ -54,3 +55,24 @@ def read_training_epochs(model_path: Path, training: dict[str, Any]) -> list[dic
         ]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise KanjinetError(f"{path}: not the history of a training ({brief(error)})", remedy) from error
+
+
+def open_tensorboard(folder: Path) -> Callable[[dict[str, Any]], None]:
+    """Returns what writes an epoch's entry of the history into TensorBoard's files in a folder.
+
+    Raises:
+        KanjinetError: TensorBoard is missing.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise KanjinetError("--tensorboard: TensorBoard is missing", "python -m pip install tensorboard") from error
+    board = SummaryWriter(str(make_folder(folder)))
+
+    def write(entry: dict[str, Any]) -> None:
+        for name, value in entry.items():
+            if name != "epoch":
+                board.add_scalar(name, value, entry["epoch"])
+        board.flush()
+
+    return write

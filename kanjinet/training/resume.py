@@ -1,30 +1,32 @@
-"""What an unfinished run leaves behind, so that it can go on as if nothing had happened."""
+"""The state of an unfinished run, from which it is resumed with the same results."""
 
 import contextlib
 import itertools
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.checkpoint import load_tensors, write_tensors
+from kanjinet.training.options import TrainingOptions
 from kanjinet.training.trainer import Trainer
 
 STATE_NAME = "training_state.pth"
-STATE_FORMAT = "kanjinet-training-state-5"
-STATES_KEPT = 3
+STATE_FORMAT = "kanjinet-training-state-6"
+MAX_STATES = 3
 SAVE_EVERY_S = 120
+_REMEDY = "delete it and train without --resume"
 
 
 @dataclass
-class Run:
-    """What a run remembers from epoch to epoch: the history and the best validation accuracy so far."""
+class RunRecord:
+    """Holds the history of a run and the best validation accuracy so far."""
 
     history: list[dict[str, Any]]
-    best_accuracy: float = -1.0  # so that the first epoch is kept even when it reads nothing
+    best_accuracy: float = -1.0  # so that the first epoch is kept even when nothing is recognized
     best_epoch: int = 0
 
     @property
@@ -32,34 +34,48 @@ class Run:
         """Epochs in the history."""
         return len(self.history)
 
-    def is_stuck(self, patience: int) -> bool:
-        """Whether the last `patience` epochs brought no better validation accuracy."""
-        return self.epochs_done - self.best_epoch >= patience
 
-
-class SavedAndInterrupted(KeyboardInterrupt):
-    """The user ended the run, and its state is saved."""
+class Interrupted(KeyboardInterrupt):
+    """Raised when the user stopped the run; its state is saved."""
 
 
 class StateFile:
-    """The state of an unfinished run, saved now and then; the last few are kept, should the last one be damaged.
+    """Saves the state of an unfinished run now and then; the last few are kept, should the last one be damaged."""
 
-    Ctrl-C and SIGTERM, from `watch` on, end the run between two steps, after a save; a second one ends it at once.
-    """
-
-    def __init__(self, folder: Path, options: dict[str, Any], trainer: Trainer, run: Run) -> None:
-        """Keep what `trainer.state()`, `vars(run)` and `options` say, in `folder`."""
-        self.folder, self.options, self.trainer, self.run = folder, options, trainer, run
-        self.is_first_save = not run.history and trainer.position is None
+    def __init__(self, folder: Path, trainer: Trainer, record: RunRecord) -> None:
+        self.folder, self.trainer, self.record = folder, trainer, record
+        self.is_first_save = True
         self.saved_at = time.monotonic()
-        self.is_interrupted = False
+        self.is_stop_requested = False
+
+    def load(self) -> Path | None:
+        """Continues the run whose newest whole state is in the folder.
+
+        Returns:
+            The state's file; None where there is none at all.
+        """
+        group, options = self.trainer.group, self.trainer.options
+        found = group.broadcast(load_newest_state(self.folder, options) if group.is_first else None)
+        if found is None:
+            return None
+        state, path = found
+        self.trainer.load_state(state["trainer"])
+        # The file of --init-from may be gone by now: a run may replace it by its own weights.
+        self.trainer.options = replace(options, init_from_sha256=state["options"].get("init_from_sha256"))
+        vars(self.record).update(state["run"])
+        self.is_first_save = False
+        return path
 
     def save(self) -> None:
-        """Write the state, whole or not at all; the one before gets another name.
+        """Writes the state, whole or not at all; the one before gets another name.
 
         All processes of the trainer's group must call it; the first one writes.
         """
-        content = {"options": self.options, "trainer": self.trainer.state(), "run": vars(self.run)}
+        content = {
+            "options": self.trainer.options.to_dict(),
+            "trainer": self.trainer.state(),
+            "run": vars(self.record),
+        }
         self.saved_at = time.monotonic()
         if self.trainer.group.is_first:
             self._write(content)
@@ -76,28 +92,28 @@ class StateFile:
                     newer.replace(older)
         write_tensors(paths[0], {"format": STATE_FORMAT, **content})
 
-    def between_steps(self) -> None:
-        """Save where it is time to, or where the user wants the run to end.
+    def save_when_due(self) -> None:
+        """Saves the state where the last one is old, or where a stop is requested.
 
         Raises:
-            SavedAndInterrupted: in the second case.
+            Interrupted: in the second case.
         """
         group, device = self.trainer.group, self.trainer.device
-        is_interrupted = group.any(self.is_interrupted, device)
-        if group.any(is_interrupted or time.monotonic() - self.saved_at > SAVE_EVERY_S, device):
+        is_stop_requested = group.any(self.is_stop_requested, device)
+        if group.any(is_stop_requested or time.monotonic() - self.saved_at > SAVE_EVERY_S, device):
             self.save()
-        if is_interrupted:
-            raise SavedAndInterrupted
+        if is_stop_requested:
+            raise Interrupted
 
     @contextlib.contextmanager
-    def watch(self) -> Iterator[None]:
-        """Turn Ctrl-C and SIGTERM into a wish that `between_steps` grants."""
+    def handle_signals(self) -> Iterator[None]:
+        """Requests a stop at the next step on SIGINT or SIGTERM; a second one ends the process at once."""
 
-        def take_note(number: int, _frame: object) -> None:
-            self.is_interrupted = True
+        def request_stop(number: int, _frame: object) -> None:
+            self.is_stop_requested = True
             signal.signal(number, before[signal.Signals(number)])
 
-        before = {number: signal.signal(number, take_note) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
@@ -106,13 +122,13 @@ class StateFile:
 
 
 def list_state_paths(folder: Path) -> list[Path]:
-    """The files of the last few states, the newest first."""
+    """Lists the files of the last few states, the newest first."""
     stem, suffix = STATE_NAME.split(".")
-    return [folder / STATE_NAME, *(folder / f"{stem}_previous_{age}.{suffix}" for age in range(1, STATES_KEPT))]
+    return [folder / STATE_NAME, *(folder / f"{stem}_previous_{age}.{suffix}" for age in range(1, MAX_STATES))]
 
 
-def load_newest_state(folder: Path, options: dict[str, Any]) -> tuple[dict[str, Any], Path] | None:
-    """The newest state that is whole, and its file; None where there is none at all.
+def load_newest_state(folder: Path, options: TrainingOptions) -> tuple[dict[str, Any], Path] | None:
+    """Loads the newest state that is whole; returns it and its file, or None where there is none at all.
 
     Raises:
         KanjinetError: all are damaged, or the newest whole one is of a run with other options than `options`.
@@ -133,29 +149,27 @@ def load_newest_state(folder: Path, options: dict[str, Any]) -> tuple[dict[str, 
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Read one state.
+    """Reads one state.
 
     Raises:
         KanjinetError: another kind of file, or a damaged one.
     """
-    state = load_tensors(path, "delete it and train without --resume")
+    state = load_tensors(path, _REMEDY)
     if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
-        raise KanjinetError(
-            f"{path}: not the state of a training run of this version", "delete it and train without --resume"
-        )
+        raise KanjinetError(f"{path}: not the state of a training run of this version", _REMEDY)
     if not all(isinstance(state.get(name), dict) for name in ("options", "trainer", "run")):
-        raise KanjinetError(f"{path}: incomplete state of a training run", "delete it and train without --resume")
+        raise KanjinetError(f"{path}: incomplete state of a training run", _REMEDY)
     return state
 
 
-def check_options(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Refuse the state of a run with other options.
+def check_options(path: Path, found: dict[str, Any], options: TrainingOptions) -> None:
+    """Checks that a state is of a run with these options, that of --init-from apart.
 
     Raises:
         KanjinetError: naming the first that differs.
     """
-    for name, value in wanted.items():
-        if found.get(name) != value:
+    for name, value in options.to_dict().items():
+        if name != "init_from_sha256" and found.get(name) != value:
             raise KanjinetError(
                 f"{path}: the run was started with {name} = {found.get(name)}, now it is {value}",
                 "give the same options, or train without --resume",

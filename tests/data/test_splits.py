@@ -12,13 +12,13 @@ def make_labels(num_classes: int = 40, data_sets: int = 8) -> Labels:
     return Labels(classes, sets, np.ones(len(classes), dtype=np.uint8))
 
 
-@pytest.mark.parametrize(("limit", "fewest", "most"), [(200, 5, 5), (198, 4, 5), (17, 0, 1), (320, 8, 8)])
-def test_limited_samples_are_even_over_the_classes(limit: int, fewest: int, most: int) -> None:
+@pytest.mark.parametrize(("limit", "minimum", "maximum"), [(200, 5, 5), (198, 4, 5), (17, 0, 1), (320, 8, 8)])
+def test_limited_samples_are_even_over_the_classes(limit: int, minimum: int, maximum: int) -> None:
     classes = make_labels().classes
     chosen = choose_samples(classes, limit, seed=3)
     counts = np.bincount(classes[chosen], minlength=40)
     assert len(set(chosen.tolist())) == limit == counts.sum()
-    assert (counts.min(), counts.max()) == (fewest, most)
+    assert (counts.min(), counts.max()) == (minimum, maximum)
 
 
 def test_uneven_classes_give_what_they_have() -> None:
@@ -52,11 +52,11 @@ def test_parts_are_disjoint_and_complete(split: str) -> None:
 def test_random_split_is_70_15_15_in_all_and_near_it_in_each_class(per_class: int) -> None:
     labels = make_labels(data_sets=per_class)
     parts = split_samples(labels, np.arange(len(labels)), "random", 7)
-    shares = {"train": 0.70, "validation": 0.15, "test": 0.15}
-    for name, share in shares.items():
-        assert len(parts[name]) == pytest.approx(share * len(labels), abs=2)
+    fractions = {"train": 0.70, "validation": 0.15, "test": 0.15}
+    for name, fraction in fractions.items():
+        assert len(parts[name]) == pytest.approx(fraction * len(labels), abs=2)
         per = np.bincount(labels.classes[parts[name]], minlength=40)
-        assert np.abs(per - share * per_class).max() <= 1.0
+        assert np.abs(per - fraction * per_class).max() <= 1.0
 
 
 def test_writers_split_keeps_whole_data_sets_together() -> None:

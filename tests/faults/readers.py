@@ -18,7 +18,7 @@ from kanjinet.data.dataset import check_chunk, read_chunk, read_dataset_info
 from kanjinet.evaluation.recognizer import load_recognizer
 from kanjinet.storage.checkpoint import Checkpoint, load_checkpoint
 from kanjinet.storage.safetensors_file import load_safetensors
-from kanjinet.training.history import read_training_epochs
+from kanjinet.training.history import read_history
 from kanjinet.training.resume import read_state
 from prepare_etl9g_dataset import verify_dataset
 from tests.faults.campaign import Row
@@ -68,8 +68,8 @@ def read_onnx(inputs: Path) -> Any:
     return {**vars(recognizer), "run": None, "path": None, "logits": logits.tolist()}
 
 
-def read_history(inputs: Path) -> Any:
-    return read_training_epochs(inputs / "best_kanji_model.pth", load_history_options(inputs))
+def read_epochs(inputs: Path) -> Any:
+    return read_history(inputs / "best_kanji_model.pth", load_history_options(inputs))
 
 
 def load_history_options(inputs: Path) -> dict[str, Any]:
@@ -94,7 +94,7 @@ READERS = {
         ("model.safetensors",),
     ),
     "ONNX": Reader("model.onnx", read_onnx, ("model.onnx",)),
-    "training_progress.json": Reader("training_progress.json", read_history, ("training_progress.json",)),
+    "training_progress.json": Reader("training_progress.json", read_epochs, ("training_progress.json",)),
 }
 
 

@@ -19,7 +19,7 @@ from kanjinet.evaluation.recognizer import load_recognizer
 from kanjinet.storage.checkpoint import find_git_revision, hash_tensors, load_checkpoint, save_checkpoint
 from kanjinet.storage.onnx_file import check_seal, seal
 from kanjinet.storage.safetensors_file import load_safetensors, serialize_checkpoint
-from kanjinet.training.history import PROGRESS_NAME, read_training_epochs, write_progress
+from kanjinet.training.history import HISTORY_NAME, read_history, write_history
 from tests.conftest import require
 from tests.random_checkpoint import make_checkpoint
 
@@ -115,18 +115,18 @@ def test_a_state_with_a_changed_number_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_history_with_a_changed_number_is_noticed(tmp_path: Path) -> None:
-    path = tmp_path / PROGRESS_NAME
+    path = tmp_path / HISTORY_NAME
     epoch = {"epoch": 1, "train_loss": 6.5, "train_accuracy": 0.5, "validation_loss": 6, "validation_accuracy": 0.25}
-    write_progress(path, {"seed": 1}, [epoch], synthetic=True)
-    assert read_training_epochs(tmp_path / "m.pth", {"seed": 1}) == [epoch]
+    write_history(path, {"seed": 1}, [epoch], synthetic=True)
+    assert read_history(tmp_path / "m.pth", {"seed": 1}) == [epoch]
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("6.5", "6.4"), encoding="utf-8")
     with pytest.raises(KanjinetError, match=r"training_progress\.json: damaged, its content_sha256 .*: remove it"):
-        read_training_epochs(tmp_path / "m.pth", {"seed": 1})
+        read_history(tmp_path / "m.pth", {"seed": 1})
     content = json.loads(text)
     del content["content_sha256"]
     path.write_text(json.dumps(content), encoding="utf-8")
-    assert read_training_epochs(tmp_path / "m.pth", {"seed": 1}) == [epoch]
+    assert read_history(tmp_path / "m.pth", {"seed": 1}) == [epoch]
 
 
 def make_onnx() -> bytes:

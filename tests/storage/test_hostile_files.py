@@ -33,7 +33,7 @@ from kanjinet.storage.checkpoint import load_checkpoint
 from kanjinet.storage.files import MAX_JSON_BYTES, read_json, replace_on_success, write_json
 from kanjinet.storage.locks import LOCK_NAME, lock_folder
 from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES
-from kanjinet.training.history import PROGRESS_NAME, read_training_epochs
+from kanjinet.training.history import HISTORY_NAME, read_history
 from tests.conftest import ROOT, run_script
 from tests.data.test_image_files import png_of_nothing
 from tests.random_checkpoint import TRAINING, make_checkpoint, write_checkpoint
@@ -201,9 +201,9 @@ def test_numbers_without_end_in_a_description_are_refused(tmp_path: Path) -> Non
     (tmp_path / "metadata.json").write_text(f'{{"image_size": 1e999, {fields}}}')
     with pytest.raises(KanjinetError, match=r"metadata\.json"):
         read_dataset_info(tmp_path)
-    (tmp_path / PROGRESS_NAME).write_text('{"options": {}, "epochs": [{"epoch": 1e999}]}')
-    with pytest.raises(KanjinetError, match=PROGRESS_NAME):
-        read_training_epochs(tmp_path / "m.pth", {})
+    (tmp_path / HISTORY_NAME).write_text('{"options": {}, "epochs": [{"epoch": 1e999}]}')
+    with pytest.raises(KanjinetError, match=HISTORY_NAME):
+        read_history(tmp_path / "m.pth", {})
 
 
 @pytest.mark.parametrize(

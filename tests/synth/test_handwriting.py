@@ -20,7 +20,7 @@ from kanjinet.synth.glyph_table import (
 from kanjinet.synth.handwriting import write_sheet, write_strokes
 from kanjinet.synth.kanjivg import read_glyph
 from kanjinet.synth.rasterizer import MARGIN, fill_outlines, trace_outlines
-from kanjinet.synth.sheets import make_contact_sheet
+from kanjinet.synth.sheets import Sample, make_contact_sheet
 from kanjinet.synth.writers import sample_writer
 
 
@@ -258,7 +258,7 @@ def test_a_stranger_to_the_cell_is_a_fragment_and_a_part_of_the_character_is_not
 
 
 def test_contact_sheet(glyph_table):
-    image = make_contact_sheet(glyph_table, 0, 0.5)
+    image = make_contact_sheet(glyph_table, Sample(1, seed=0, difficulty=0.5))
     assert image.dtype == np.uint8 and image.shape[1] == 16 * 128 and image.shape[0] % 127 == 0
     assert (image < 128).mean() > 0.01
 

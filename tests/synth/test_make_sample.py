@@ -122,7 +122,7 @@ def test_finished_files_are_kept_and_those_of_other_options_are_not(sample, tmp_
     assert b"Seed:       1" in (tmp_path / "ETL9G" / "ETL9INFO").read_bytes()
 
 
-def test_sheets_are_of_different_hands(sample):
+def test_sheets_are_by_different_writers(sample):
     records = read(sample[0] / "ETL9G" / "ETL9G_01")
     images = collections.defaultdict(set)
     for record in records:
@@ -132,11 +132,12 @@ def test_sheets_are_of_different_hands(sample):
 
 def test_seed_and_difficulty_change_the_bytes():
     from kanjinet.synth.glyph_table import read_glyph_table
-    from kanjinet.synth.sheets import make_sheet_records
+    from kanjinet.synth.sheets import Sample, make_sheet_records
 
     glyph_table = read_glyph_table(0, 400)  # more than the first two sheets need
-    jobs = [(1, 1, 0, 0.5), (1, 1, 1, 0.5), (1, 1, 0, 0.6), (2, 1, 0, 0.5), (1, 2, 0, 0.5), (1, 1, 0, 0.5)]
-    digests = [hashlib.sha256(make_sheet_records(glyph_table, *job).tobytes()).digest() for job in jobs]
+    jobs = [(0, 0.5, (1, 1)), (1, 0.5, (1, 1)), (0, 0.6, (1, 1)), (0, 0.5, (2, 1)), (0, 0.5, (1, 2)), (0, 0.5, (1, 1))]
+    records = [make_sheet_records(glyph_table, Sample(4, *options), *place) for *options, place in jobs]
+    digests = [hashlib.sha256(sheet.tobytes()).digest() for sheet in records]
     assert len(set(digests)) == 5 and digests[0] == digests[-1]
 
 

@@ -1,4 +1,4 @@
-"""Probabilities are as sure as the network is right, and no answer changes for it."""
+"""Calibrated probabilities match accuracy, and no prediction changes for it."""
 
 from pathlib import Path
 
@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from kanjinet.model import LightweightKanjiNet, ModelConfig
-from kanjinet.training.calibration import LEAST, MOST, calibrate, fit_temperature
-from kanjinet.training.trainer import Samples, compute_logits
+from kanjinet.training.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE, calibrate, fit_temperature
+from kanjinet.training.samples import Samples
+from kanjinet.training.validation import predict_logits
 from tests.conftest import run_script
 
 
 def draw_samples(count: int, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores, and classes drawn from the probabilities that the logits mean at a temperature."""
+    """Logits, and labels drawn from the probabilities that they mean at a temperature."""
     rng = np.random.default_rng(0)
     logits = torch.from_numpy(rng.normal(0, 3, (count, 100)))
     return logits, torch.multinomial((logits / temperature).softmax(1), 1, generator=torch.manual_seed(0))[:, 0]
@@ -27,9 +28,9 @@ def test_the_temperature_of_drawn_answers_is_found(temperature: float) -> None:
 def test_images_that_are_all_read_do_not_make_a_network_certain() -> None:
     logits = torch.full((2000, 100), 0.0)
     logits[:, 7] = 10
-    classes = torch.full((2000,), 7)
-    few, many = fit_temperature(logits[:20], classes[:20]), fit_temperature(logits, classes)
-    assert LEAST < many < few < MOST
+    labels = torch.full((2000,), 7)
+    few, many = fit_temperature(logits[:20], labels[:20]), fit_temperature(logits, labels)
+    assert MIN_TEMPERATURE < many < few < MAX_TEMPERATURE
     for count, found in ((20, few), (2000, many)):  # as sure as that: (n + 1) / (n + 2), less what doubt gives the rest
         confidence = (logits[0] / found).softmax(0)[7].item()
         assert confidence == pytest.approx(1 - 0.99 / (count + 2), abs=1e-4)
@@ -38,7 +39,7 @@ def test_images_that_are_all_read_do_not_make_a_network_certain() -> None:
 def test_a_network_that_reads_nothing_claims_nothing() -> None:
     logits = torch.zeros(100, 100)
     logits[:, 7] = 10
-    assert fit_temperature(logits, torch.full((100,), 8)) == pytest.approx(MOST, rel=1e-3)
+    assert fit_temperature(logits, torch.full((100,), 8)) == pytest.approx(MAX_TEMPERATURE, rel=1e-3)
 
 
 @pytest.mark.parametrize("version", ["1.0", "3.0"])
@@ -47,15 +48,15 @@ def test_the_last_layer_takes_it_and_the_errors_are_those_of_the_test(version: s
     model = LightweightKanjiNet(ModelConfig.preset(version, 32)).eval()
     model.classifier[-1].weight.data *= 30  # sure of what it does not know
     images = torch.randint(0, 256, (40, 32, 32), dtype=torch.uint8)
-    before = compute_logits(model, images)
-    classes = before.argmax(1)
-    classes[:10] = 0  # three quarters are right
-    found = calibrate(model, Samples(images, classes), Samples(images, classes))
-    after = compute_logits(model, images)
+    before = predict_logits(model, images)
+    labels = before.argmax(1)
+    labels[:10] = 0  # three quarters are right
+    found = calibrate(model, Samples(images, labels), Samples(images, labels))
+    after = predict_logits(model, images)
     assert found["samples"] == 40
     torch.testing.assert_close(after * found["value"], before, rtol=1e-4, atol=1e-4)
     for logits, when in ((before, "before"), (after, "after")):
-        confidence, right = logits.softmax(1).max(1).values.double(), (logits.argmax(1) == classes).double()
+        confidence, right = logits.softmax(1).max(1).values.double(), (logits.argmax(1) == labels).double()
         bins = (confidence * 15).ceil()
         gaps = [(confidence - right)[bins == each].sum().abs().item() / 40 for each in bins.unique()]
         assert found[f"test_calibration_error_{when}"] == pytest.approx(sum(gaps), abs=1e-6)

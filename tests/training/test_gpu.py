@@ -6,10 +6,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
-from kanjinet.training.augmentation import Augmentation
+from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet
 from kanjinet.training.cuda_graph import RecordedStep
-from kanjinet.training.trainer import EpochResult, Samples, Trainer, evaluate
+from kanjinet.training.options import TrainingOptions
+from kanjinet.training.samples import TrainingSamples
+from kanjinet.training.trainer import Trainer, TrainingMetrics
+from kanjinet.training.validation import compute_metrics
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no NVIDIA GPU")
 
@@ -27,27 +29,22 @@ def same_kernels() -> Iterator[None]:
 def make_trainer(version: str = "3.0", *, is_recorded: bool = True, compiles: bool = False) -> Trainer:
     torch.manual_seed(0)
     count = 16 * STEPS
-    samples = Samples(
+    samples = TrainingSamples(
         torch.randint(0, 256, (count, 64, 64), dtype=torch.uint8, device="cuda"), torch.arange(count, device="cuda")
     )
-    trainer = Trainer(
-        model=LightweightKanjiNet(ModelConfig.preset(version)).cuda(),
-        samples=samples,
-        batch_size=16,
-        epochs=EPOCHS,
-        peak_rate=1e-3,
-        seed=0,
-        augmentation=Augmentation(),
-        compiles=compiles,
+    options = TrainingOptions(
+        epochs=EPOCHS, batch_size=16, learning_rate=0.0005, model_version=version, compile=compiles
     )
-    assert isinstance(trainer._step, RecordedStep)
+    trainer = Trainer(LightweightKanjiNet(options.config).cuda(), samples, options)
+    assert isinstance(trainer.step._run, RecordedStep)
     if not is_recorded:
-        trainer._step = trainer._train_step
+        trainer.step.is_recorded = False
+        trainer.step.start_recording()
     return trainer
 
 
-def train(trainer: Trainer, first: int = 0) -> list[EpochResult]:
-    return [trainer.train_epoch(epoch, lambda *_: None) for epoch in range(first, EPOCHS)]
+def train(trainer: Trainer, first: int = 0) -> list[TrainingMetrics]:
+    return [trainer.train_epoch(epoch) for epoch in range(first, EPOCHS)]
 
 
 def assert_same_weights(one: Trainer, other: Trainer) -> None:
@@ -77,7 +74,7 @@ def test_a_saved_state_continues_to_the_same_weights() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         for epoch in range(EPOCHS):
-            stopped.train_epoch(epoch, lambda *_: None, stop)
+            stopped.train_epoch(epoch, between_steps=stop)
     resumed = make_trainer()
     resumed.load_state(stopped.state())
     assert resumed.position and resumed.position["epoch"] == 1
@@ -89,10 +86,10 @@ def test_no_step_waits_for_the_device() -> None:
     trainer = make_trainer(is_recorded=False)
     picked = torch.arange(16, device="cuda")
     trainer.model.train()
-    trainer._train_step(picked)
+    trainer.step.make(picked)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        trainer._train_step(picked)
+        trainer.step.make(picked)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -101,5 +98,5 @@ def test_compiled_steps_are_recorded_and_learn() -> None:
     trainer = make_trainer(compiles=True)
     first, last = train(trainer)
     assert last.loss < first.loss
-    assert trainer._step._graph is not None  # type: ignore[attr-defined]
-    assert evaluate(trainer.model, trainer.samples).samples == 16 * STEPS
+    assert trainer.step._run._graph is not None  # type: ignore[attr-defined]
+    assert compute_metrics(trainer.model, trainer.samples).samples == 16 * STEPS

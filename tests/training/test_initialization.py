@@ -13,7 +13,8 @@ from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.writers import sample_writer
 from kanjinet.training.augmentation import Augmentation
 from kanjinet.training.initialization import discriminate, factorize, fit_classifier
-from kanjinet.training.trainer import Samples, evaluate
+from kanjinet.training.samples import Samples
+from kanjinet.training.validation import compute_metrics
 
 
 def test_edge_filters_answer_to_edges_of_their_direction_alone() -> None:
@@ -95,6 +96,6 @@ def test_an_untrained_network_reads_other_writers_after_fitting() -> None:
     unseen = Samples(sheets[3], torch.from_numpy(classes))
     torch.manual_seed(0)
     model = LightweightKanjiNet(ModelConfig.preset("3.0"))
-    assert evaluate(model, unseen).top[1] < 0.1
+    assert compute_metrics(model, unseen).top[1] < 0.1
     fit_classifier(model, seen, Augmentation())
-    assert evaluate(model, unseen).top[1] > 0.6
+    assert compute_metrics(model, unseen).top[1] > 0.6

@@ -1,6 +1,7 @@
 """Training through the real script: what it writes, what it refuses, and that it loses nothing."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -18,19 +19,16 @@ from PIL import Image
 from torch import nn
 
 import train_etl9g_model
+from kanjinet import cli
 from kanjinet.errors import KanjinetError
 from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
 from kanjinet.storage.locks import lock_folder
-from kanjinet.training.augmentation import Augmentation
+from kanjinet.training.options import TrainingOptions
+from kanjinet.training.recipe import peak_learning_rate, schedule_factor
 from kanjinet.training.resume import STATE_FORMAT
-from kanjinet.training.trainer import (
-    Samples,
-    Trainer,
-    compile_network,
-    peak_learning_rate,
-    repeat_hiragana,
-    schedule_factor,
-)
+from kanjinet.training.samples import TrainingSamples, repeat_hiragana
+from kanjinet.training.step import compile_network
+from kanjinet.training.trainer import Trainer
 from tests.conftest import ROOT, require, run_on_full_disk, run_script
 
 QUICK = ["train_etl9g_model.py", "--sample-limit", "300", "--batch-size", "32", "--model-version", "1.0"]
@@ -41,8 +39,27 @@ def load(path: Path) -> dict:
 
 
 def train(workplace: Path, output_dir: Path, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs the script in this process: to import PyTorch takes longer than such a training."""
     command = [*QUICK, "--data-dir", str(workplace / "dataset"), "--output-dir", str(output_dir), *options]
-    return run_script(command, workplace, check=check)
+    return run_here(command, workplace, check=check)
+
+
+def run_here(command: list[str], folder: Path, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+    stdout, stderr, status, before = io.StringIO(), io.StringIO(), 0, (sys.argv, Path.cwd())
+    try:
+        sys.argv = [str(word) for word in command]
+        os.chdir(folder)
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            cli.run_script(train_etl9g_model.main)
+    except SystemExit as error:
+        assert isinstance(error.code, int)
+        status = error.code
+    finally:
+        sys.argv = before[0]
+        os.chdir(before[1])
+    result = subprocess.CompletedProcess(command, status, stdout.getvalue(), stderr.getvalue())
+    assert not check or status == 0, f"{result.stdout}\n{result.stderr}"
+    return result
 
 
 def same_weights(first: Path, second: Path) -> bool:
@@ -168,16 +185,20 @@ from dataclasses import fields
 from kanjinet.training.augmentation import Augmentation
 from kanjinet.model import LightweightKanjiNet, ModelConfig
 from kanjinet.training.distributed import join_process_group
-from kanjinet.training.trainer import Samples, Trainer, evaluate
+from kanjinet.training.options import TrainingOptions
+from kanjinet.training.samples import TrainingSamples
+from kanjinet.training.trainer import Trainer
+from kanjinet.training.validation import compute_metrics
 torch.manual_seed(0)
 still = Augmentation(**{field.name: 0 for field in fields(Augmentation) if field.name != "elastic_points"})
 model = LightweightKanjiNet(ModelConfig.preset("3.0", 32)).eval()
 model.train = lambda mode=True: model
-samples = Samples(torch.randint(0, 256, (40, 32, 32), dtype=torch.uint8), torch.randint(0, 3036, (40,)))
+samples = TrainingSamples(torch.randint(0, 256, (40, 32, 32), dtype=torch.uint8), torch.randint(0, 3036, (40,)))
 with join_process_group(torch.device("cpu")) as group:
-    trainer = Trainer(model, samples, 8, 2, 0.001, 3, still, group)
-    results = [trainer.train_epoch(epoch, lambda *_: None) for epoch in range(2)]
-    found = evaluate(model, samples, group, batch_size=6)
+    options = TrainingOptions(epochs=2, batch_size=8, learning_rate=0.0007, seed=3)  # at most 0.001
+    trainer = Trainer(model, samples, options, still, group)
+    results = [trainer.train_epoch(epoch) for epoch in range(2)]
+    found = compute_metrics(model, samples, group, batch_size=6)
     if group.is_first:
         torch.save({"weights": model.state_dict(), "loss": results[1].loss, "judged": found.loss}, sys.argv[1])
 """
@@ -309,8 +330,8 @@ def test_a_start_that_does_not_fit_is_refused(workplace: Path, tmp_path: Path) -
     assert not (tmp_path / "a").exists()
 
     run_script(["prepare_etl9g_dataset.py", "--preprocess", "plain", "--output-dir", tmp_path / "plain"], workplace)
-    command = ["train_etl9g_model.py", "--sample-limit", "300", "--epochs", "1", "--init-from", start]
-    result = run_script([*command, "--data-dir", tmp_path / "plain"], tmp_path, check=False)
+    command = ["train_etl9g_model.py", "--sample-limit", "300", "--epochs", "1", "--init-from", str(start)]
+    result = run_here([*command, "--data-dir", str(tmp_path / "plain")], tmp_path, check=False)
     assert result.returncode == 1
     assert "trained on images preprocessed by even-lines-2" in result.stderr
 
@@ -388,7 +409,7 @@ def test_damaged_datasets_are_refused_by_name(workplace: Path, tmp_path: Path, d
         (dataset / "metadata.json").unlink()
     else:
         np.savez(chunk, X=np.zeros((3, 64, 64), np.uint8), y=np.zeros(3, np.int64))
-    result = run_script([*QUICK, "--data-dir", str(dataset), "--output-dir", str(tmp_path)], tmp_path, check=False)
+    result = run_here([*QUICK, "--data-dir", str(dataset), "--output-dir", str(tmp_path)], tmp_path, check=False)
     assert result.returncode == 1
     assert ("metadata.json" if damage == "no metadata" else "etl9g_dataset_chunk_01.npz") in result.stderr
     assert "prepare_etl9g_dataset.py" in result.stderr
@@ -413,7 +434,7 @@ def test_peak_rate_grows_with_the_root_of_the_batch() -> None:
 def test_only_a_fitted_classifier_learns_more_slowly() -> None:
     for version in MODEL_VERSIONS:
         trainer = make_trainer(version)
-        trainer.train_epoch(0, lambda *_: None)
+        trainer.train_epoch(0)
         network, groups = trainer.model, trainer.optimizer.param_groups
         rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
         of_classifier = {rates[id(parameter)] for parameter in network.classifier.parameters()}
@@ -460,8 +481,9 @@ def test_an_impossible_image_size_in_the_metadata_is_refused(workplace: Path, tm
 
 
 def test_a_second_run_in_the_same_folder_is_refused(workplace: Path, tmp_path: Path) -> None:
+    command = [*QUICK, "--epochs", "1", "--data-dir", workplace / "dataset", "--output-dir", tmp_path]
     with lock_folder(tmp_path, "test"):
-        result = train(workplace, tmp_path, "--epochs", "1", check=False)
+        result = run_script(command, workplace, check=False)
     assert result.returncode == 1
     assert "another train_etl9g_model.py is at work in this folder" in result.stderr
 
@@ -521,9 +543,9 @@ def test_two_networks_are_averaged_and_the_average_is_measured(workplace: Path, 
 
 def make_trainer(version: str) -> Trainer:
     torch.manual_seed(0)
-    samples = Samples(torch.randint(0, 256, (16, 64, 64), dtype=torch.uint8), torch.arange(16))
-    model = LightweightKanjiNet(ModelConfig.preset(version))
-    return Trainer(model, samples, batch_size=8, epochs=1, peak_rate=1e-3, seed=0, augmentation=Augmentation())
+    samples = TrainingSamples(torch.randint(0, 256, (16, 64, 64), dtype=torch.uint8), torch.arange(16))
+    options = TrainingOptions(epochs=1, batch_size=8, learning_rate=0.0007, model_version=version)
+    return Trainer(LightweightKanjiNet(options.config), samples, options)
 
 
 @pytest.mark.parametrize("version", MODEL_VERSIONS)
@@ -543,7 +565,7 @@ def test_maps_and_their_gradients_are_laid_out_channels_last(version: str) -> No
     for convolution in convolutions:
         convolution.register_forward_hook(lambda _module, _inputs, output: note_both(output))
     trainer.model.pool.register_forward_pre_hook(lambda _module, inputs: note_both(inputs[0]))
-    trainer.train_epoch(0, lambda *_: None)
+    trainer.train_epoch(0)
     assert len(laid_out) >= 2 * 2 * len(convolutions)  # two steps; a first map of one channel is not noted
     assert all(laid_out)
 
@@ -552,9 +574,9 @@ def test_maps_and_their_gradients_are_laid_out_channels_last(version: str) -> No
 def test_gradients_are_clipped_to_their_limit_and_else_kept(limit: float, monkeypatch: pytest.MonkeyPatch) -> None:
     norms = []
     for most in (float("inf"), limit):
-        monkeypatch.setattr("kanjinet.training.trainer.MAX_GRADIENT_NORM", most)
+        monkeypatch.setattr("kanjinet.training.step.MAX_GRADIENT_NORM", most)
         trainer = make_trainer("1.0")
-        trainer.train_epoch(0, lambda *_: None)
+        trainer.train_epoch(0)
         gradients = [parameter.grad for parameter in trainer.model.parameters() if parameter.grad is not None]
         norms.append(nn.utils.get_total_norm(gradients).item())
     whole, clipped = norms
@@ -581,7 +603,8 @@ def test_compiled_network_computes_the_same() -> None:
 
 def test_compiling_is_asked_for_by_its_option(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")  # PyTorch's own switch: the network stays as it is
-    train(workplace, tmp_path, "--epochs", "1", "--compile")
+    command = [*QUICK, "--epochs", "1", "--compile", "--data-dir", workplace / "dataset", "--output-dir", tmp_path]
+    run_script(command, workplace)
     assert load(tmp_path / "best_kanji_model.pth")["training"]["compile"] is True
 
 

@@ -61,7 +61,7 @@ def test_the_files_are_answered_with_their_types(port: int) -> None:
         assert int(fields["Content-Length"]) == len(body)
 
 
-def test_every_answer_carries_the_security_headers(port: int) -> None:
+def test_every_response_carries_the_security_headers(port: int) -> None:
     for target, method in (("/", "GET"), ("/main.js", "HEAD"), ("/none", "GET"), ("/", "POST")):
         _, fields, _ = get(port, target, method=method)
         policy = dict(part.split(" ", 1) for part in fields["Content-Security-Policy"].split("; "))
@@ -80,6 +80,8 @@ def test_a_file_that_the_browser_has_is_not_sent_again(port: int) -> None:
     assert (status, body) == (304, b"")
     status, fields, body = get(port, "/main.js", method="HEAD")
     assert (status, body, fields["Content-Length"]) == (200, b"", str(len(FILES["main.js"])))
+    status, _, body = get(port, "/none", method="HEAD")
+    assert (status, body) == (404, b"")
 
 
 @pytest.mark.parametrize(
@@ -128,13 +130,16 @@ def test_nothing_else_is_reached(port: int, target: str) -> None:
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 5\r\n\r\nabcde", 405),
         (b"PUT / HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 37\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nno field\r\nContent-Length: 37\r\n\r\nGET / HTTP/1.1\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\n\nContent-Length: 37\r\n\r\nGET / HTTP/1.1\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 101 + b"\r\n", 431),
         (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431),
     ],
 )
 def test_odd_requests_are_refused(port: int, request_bytes: bytes, status: int) -> None:
-    answer = talk_and_close(port, request_bytes)
-    assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:80]
-    assert answer.count(b"HTTP/1.1 ") == 1  # what follows a refused request is no request
+    response = talk_and_close(port, request_bytes)
+    assert response.startswith(b"HTTP/1.1 %d " % status), response[:80]
+    assert response.count(b"HTTP/1.1 ") == 1  # what follows a refused request is no request
 
 
 def talk_and_close(port: int, request: bytes) -> bytes:
@@ -171,7 +176,7 @@ def count_handles(process: psutil.Process) -> int:
 
 
 def test_slow_clients_keep_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More connections than there are places begin a request, or do not take their answer, and stay."""
+    """More connections than there are places begin a request, or do not take the response, and stay."""
     monkeypatch.setattr(server, "PATIENCE_S", 600.0)  # it is not this that makes room
     with serve_page(FILES) as port, contextlib.ExitStack() as held:
         for number in range(server.MAX_CONNECTIONS + 50):

@@ -1,0 +1,51 @@
+"""The recipe of a training: its constants, the learning rate's schedule, and the optimizer."""
+
+import math
+
+import torch
+from torch import nn
+
+from kanjinet.model import LightweightKanjiNet
+
+LABEL_SMOOTHING = 0.1  # of the targets' probability, spread evenly over all classes
+WEIGHT_DECAY = 0.05  # of matrices and kernels; biases and normalization have none
+BETAS = (0.9, 0.99)  # AdamW's decay rates a step of the gradient's mean and mean square
+MAX_GRADIENT_NORM = 5.0  # longer gradients are scaled down to it: a single bad batch undoes little
+PEAK_LR_FACTOR = 4.0  # the schedule's highest learning rate / --learning-rate, at the reference batch size
+REFERENCE_BATCH_SIZE = 64  # images
+WARM_UP_FRACTION = 0.15  # of all steps
+FINAL_LR_FRACTION = 1e-3  # the last learning rate / the highest
+FITTED_CLASSIFIER_LR_SCALE = 0.3  # of the learning rate: a classifier fitted to images has less far to go
+
+
+def peak_learning_rate(learning_rate: float, batch_size: int) -> float:
+    """Returns the schedule's highest rate: 4 x the given one at batch size 64, times sqrt(batch / 64) at others."""
+    return PEAK_LR_FACTOR * learning_rate * math.sqrt(batch_size / REFERENCE_BATCH_SIZE)
+
+
+def schedule_factor(step: int, total_steps: int) -> float:
+    """Returns a step's fraction of the highest rate: linear warm-up, then half a cosine to FINAL_LR_FRACTION."""
+    warm_up_steps = max(1, round(total_steps * WARM_UP_FRACTION))
+    if step < warm_up_steps:
+        return (step + 1) / warm_up_steps
+    done = min(1.0, (step - warm_up_steps) / max(1, total_steps - warm_up_steps))
+    return FINAL_LR_FRACTION + (1 - FINAL_LR_FRACTION) * (1 + math.cos(math.pi * done)) / 2
+
+
+def make_optimizer(model: LightweightKanjiNet, peak_rate: float) -> torch.optim.AdamW:
+    """Makes AdamW with parameter groups by weight decay and by `lr_scale`, a group's factor on the schedule's rate."""
+    classifier_scale = 1.0 if model.config.hidden_features else FITTED_CLASSIFIER_LR_SCALE
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        decay = WEIGHT_DECAY if parameter.ndim > 1 else 0.0
+        scale = classifier_scale if name.startswith("classifier.") else 1.0
+        groups.setdefault((decay, scale), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "weight_decay": decay, "lr_scale": scale}
+            for (decay, scale), parameters in groups.items()
+        ],
+        lr=peak_rate,
+        betas=BETAS,
+        fused=True,
+    )

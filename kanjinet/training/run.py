@@ -1,0 +1,186 @@
+"""A run of training: epochs with validation, the best weights kept, and its files up to date after each."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kanjinet.data.dataset import DatasetInfo
+from kanjinet.errors import KanjinetError
+from kanjinet.model import LightweightKanjiNet, count_parameters
+from kanjinet.storage.checkpoint import CHECKPOINT_NAME, Checkpoint, hash_tensors, load_checkpoint, save_checkpoint
+from kanjinet.storage.files import replace_on_success, write_json
+from kanjinet.training.calibration import calibrate
+from kanjinet.training.curves import CURVES_NAME, draw_curves
+from kanjinet.training.distributed import ProcessGroup
+from kanjinet.training.history import HISTORY_NAME, write_history
+from kanjinet.training.resume import STATE_NAME, Interrupted, RunRecord, StateFile, list_state_paths
+from kanjinet.training.samples import Parts
+from kanjinet.training.trainer import Progress, Trainer
+from kanjinet.training.validation import HeldOutMetrics, compute_metrics
+
+__all__ = ["OUTPUT_NAMES", "PREVIOUS_NAME", "STATE_NAME", "EpochResult", "Interrupted", "TrainingRun"]
+
+INFO_NAME = "best_model_info.json"
+PREVIOUS_NAME = "best_kanji_model_previous.pth"
+OUTPUT_NAMES = (CHECKPOINT_NAME, HISTORY_NAME, CURVES_NAME, INFO_NAME, STATE_NAME)
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """Describes an epoch that is over.
+
+    Attributes:
+        entry: in the history; accuracies are fractions, 0-1.
+        images_per_s: trained on.
+        is_best: whether its validation accuracy is the best so far.
+        kept_previous: whether an earlier run's best weights got another name for it.
+    """
+
+    entry: dict[str, Any]
+    images_per_s: float
+    is_best: bool
+    kept_previous: bool
+
+
+class TrainingRun:
+    """Runs a training in a folder, to which the first of the processes that train writes.
+
+    Attributes:
+        trainer: what trains.
+        folder: of the files.
+        record: the history, and the best epoch.
+    """
+
+    def __init__(self, trainer: Trainer, parts: Parts, info: DatasetInfo, folder: Path) -> None:
+        self.trainer, self.record = trainer, RunRecord(history=[])
+        self.folder, self._parts, self._info = folder, parts, info
+        self._state_file = StateFile(folder, trainer, self.record)
+
+    @staticmethod
+    def can_resume(folder: Path, group: ProcessGroup) -> bool:
+        """Returns whether a folder has an interrupted run's state, as the first process sees it."""
+        return group.broadcast(any(path.is_file() for path in list_state_paths(folder)))
+
+    def resume(self) -> Path | None:
+        """Continues the interrupted run of the folder; returns its state's file, None where there is none.
+
+        Raises:
+            KanjinetError: it is damaged, or of other options.
+        """
+        return self._state_file.load()
+
+    def stop_on_signals(self) -> contextlib.AbstractContextManager[None]:
+        """Requests a stop at the next step on SIGINT or SIGTERM, after which `train_epoch` raises `Interrupted`."""
+        return self._state_file.handle_signals()
+
+    def is_over(self, patience: int) -> bool:
+        """Returns whether all epochs are done, or the last `patience` ones brought no better validation accuracy."""
+        record = self.record
+        return record.epochs_done >= self.trainer.options.epochs or record.epochs_done - record.best_epoch >= patience
+
+    def train_epoch(self, report: Callable[[Progress], None]) -> EpochResult:
+        """Trains and validates; keeps the weights if they are the best; writes history, curves and state.
+
+        Raises:
+            KanjinetError: the loss is no longer finite.
+            Interrupted: a stop was requested; the state is saved.
+        """
+        start = time.perf_counter()
+        trainer, record = self.trainer, self.record
+        steps_before = trainer.position["step"] if trainer.position else 0
+        trained = trainer.train_epoch(record.epochs_done, report, self._state_file.save_when_due)
+        images = (trainer.steps_per_epoch - steps_before) * trainer.options.batch_size
+        images_per_s = images / (time.perf_counter() - start)
+        validated = compute_metrics(trainer.model, self._parts.validation, trainer.group)
+        entry: dict[str, Any] = {
+            "epoch": record.epochs_done + 1,
+            "train_loss": trained.loss,
+            "train_accuracy": trained.accuracy,
+            "validation_loss": validated.loss,
+            "validation_accuracy": validated.top[1],
+            "learning_rate": trained.learning_rate,
+            "elapsed_s": round(time.perf_counter() - start, 3),
+        }
+        record.history.append(entry)
+        is_best, kept_previous = validated.top[1] > record.best_accuracy, False
+        if is_best:
+            if record.best_epoch == 0 and trainer.group.is_first:
+                kept_previous = self._keep_previous_model()
+            record.best_accuracy, record.best_epoch = validated.top[1], entry["epoch"]
+        if trainer.group.is_first:
+            self._write_files(validated if is_best else None)
+        self._state_file.save()
+        return EpochResult(entry, images_per_s, is_best, kept_previous)
+
+    def _keep_previous_model(self) -> bool:
+        """Renames an earlier run's best weights before this run's first ones take their name.
+
+        A run that was killed before it could save that they are written finds its own ones, which are no earlier run's.
+        """
+        path = self.folder / CHECKPOINT_NAME
+        if not path.is_file() or _has_weights(path, self.trainer.model):
+            return False
+        path.replace(self.folder / PREVIOUS_NAME)
+        return True
+
+    def _write_files(self, best: HeldOutMetrics | None) -> None:
+        """Writes the weights where they are the best, with their metrics, and the history and its curves."""
+        options, info, history = self.trainer.options.to_dict(), self._info, self.record.history
+        if best:
+            training = {**options, "best_epoch": self.record.best_epoch, "validation": best.to_dict()}
+            save_checkpoint(
+                self.folder / CHECKPOINT_NAME,
+                Checkpoint(self.trainer.model, info.preprocessing, info.synthetic, training, info.sha256),
+            )
+        write_history(self.folder / HISTORY_NAME, options, history, synthetic=info.synthetic)
+        with replace_on_success(self.folder / CURVES_NAME) as file:
+            file.write(draw_curves(history, synthetic=info.synthetic))
+
+    def finish(self) -> tuple[Checkpoint, HeldOutMetrics]:
+        """Calibrates and tests the best weights, read back from their file, and writes the result beside and into it.
+
+        Returns:
+            The best weights, and their metrics on the test.
+        """
+        path = self.folder / CHECKPOINT_NAME
+        checkpoint = load_checkpoint(path)
+        model = checkpoint.model.to(self.trainer.device).to(memory_format=torch.channels_last)
+        if "temperature" not in checkpoint.training:  # else the run had ended before, and is resumed
+            checkpoint.training["temperature"] = calibrate(model, self._parts.validation, self._parts.test)
+        tested = compute_metrics(model, self._parts.test)
+        checkpoint.training["test"] = tested.to_dict()
+        save_checkpoint(path, checkpoint)
+        config = checkpoint.config
+        write_json(
+            self.folder / INFO_NAME,
+            {
+                "model_version": config.version,
+                "parameters": count_parameters(model),
+                "image_size": config.image_size,
+                "pooling_type": config.pooling_type,
+                "num_classes": config.num_classes,
+                "preprocessing": checkpoint.preprocessing,
+                "synthetic": checkpoint.synthetic,
+                "best_epoch": self.record.best_epoch,
+                "validation_accuracy": self.record.best_accuracy,
+                "test": tested.to_dict(),
+                "temperature": checkpoint.training["temperature"],
+                "training": checkpoint.training,
+                "environment": checkpoint.environment,
+            },
+        )
+        return checkpoint, tested
+
+
+def _has_weights(path: Path, model: LightweightKanjiNet) -> bool:
+    """Returns whether a checkpoint holds these very weights."""
+    try:
+        found = load_checkpoint(path).model
+    except KanjinetError:
+        return False
+    return hash_tensors(found.state_dict()) == hash_tensors(model.state_dict())

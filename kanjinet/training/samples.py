@@ -1,0 +1,111 @@
+"""The samples of a training on its device: of the dataset, and generated ones that are new in every epoch."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from kanjinet.classes import NUM_CLASSES, NUM_HIRAGANA
+from kanjinet.data.dataset import DatasetInfo, read_images, read_labels
+from kanjinet.data.splits import choose_samples, split_samples
+from kanjinet.synth.online import SampleGenerator, open_generator
+from kanjinet.training.distributed import ALONE, ProcessGroup
+from kanjinet.training.options import TrainingOptions
+
+
+@dataclass
+class Samples:
+    """Holds images (n, S, S) uint8 and labels (n,) int64 on the device that trains."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass
+class TrainingSamples(Samples):
+    """Holds the samples to train on, the last of which a generator may replace before each epoch.
+
+    Where several processes train together, each generates some of the sets and broadcasts them to the others.
+    """
+
+    generator: SampleGenerator | None = None
+    group: ProcessGroup = ALONE
+    _epoch: int | None = field(default=None, init=False)  # whose samples the last ones are
+
+    @property
+    def num_generated(self) -> int:
+        """How many samples are new in every epoch."""
+        return len(self.generator.labels) if self.generator else 0
+
+    def refresh(self, epoch: int, after_set: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Replaces the generated samples by those of an epoch; where a GPU trains, the next ones are begun.
+
+        Args:
+            epoch: counted from 0.
+            after_set: called with (sets done, sets in all) after every data set; it may raise.
+        """
+        if self.generator is None or self._epoch == epoch:
+            return
+        self._epoch = None
+        generated = self.generator.generate(epoch)
+        sets = self.images[-self.num_generated :].split(NUM_CLASSES)
+        for number, rows in enumerate(sets):
+            owner = number % self.group.size
+            if owner == self.group.rank:
+                rows.copy_(torch.from_numpy(next(generated)))
+            self.group.broadcast_tensor(rows, owner)
+            after_set(number + 1, len(sets))
+        self._epoch = epoch
+        if self.images.is_cuda:  # the cores have nothing else to do
+            self.generator.prefetch(epoch + 1)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Holds the parts that a dataset is split into."""
+
+    train: TrainingSamples
+    validation: Samples
+    test: Samples
+
+
+@contextlib.contextmanager
+def open_parts(
+    info: DatasetInfo, options: TrainingOptions, device: torch.device, group: ProcessGroup
+) -> Iterator[Parts]:
+    """Loads the parts of a dataset to the device; the generator of samples, if there is one, is closed in the end.
+
+    Raises:
+        KanjinetError: a damaged dataset, too few samples, or the package `kanjivg` is missing.
+    """
+    spec = options.make_generation_spec(info.preprocessing)
+    with open_generator(spec, group.rank, group.size) if spec else contextlib.nullcontext() as generator:
+        labels = read_labels(info.folder, info.chunks)
+        chosen = choose_samples(labels.classes, options.sample_limit, options.seed)
+        indices = split_samples(labels, chosen, options.split, options.seed)
+        order = np.concatenate([indices["validation"], indices["test"], indices["train"]])
+        generated = generator.labels if generator else np.empty(0, np.int64)
+        images = np.empty((len(order) + len(generated), info.image_size, info.image_size), np.uint8)
+        read_images(info, order, out=images[: len(order)])
+        sizes = [len(indices["validation"]), len(indices["test"]), len(indices["train"]) + len(generated)]
+        all_labels = torch.from_numpy(np.concatenate([labels.classes[order].astype(np.int64), generated]))
+        validation, test, train = zip(
+            torch.from_numpy(images).to(device).split(sizes), all_labels.to(device).split(sizes), strict=True
+        )
+        yield Parts(TrainingSamples(*train, generator, group), Samples(*validation), Samples(*test))
+
+
+def repeat_hiragana(labels: torch.Tensor, repeats: int) -> torch.Tensor:
+    """Returns the indices of all samples, and of hiragana again until each is there `repeats` times."""
+    indices = torch.arange(len(labels), device=labels.device)
+    return torch.cat([indices, indices[labels < NUM_HIRAGANA].repeat(repeats - 1)])
+
+
+def to_float_images(images: torch.Tensor) -> torch.Tensor:
+    """Converts (B, S, S) uint8 to the network's input, (B, 1, S, S) float32, 0-1."""
+    return images.unsqueeze(1).float().div_(255)

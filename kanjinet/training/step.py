@@ -1,0 +1,100 @@
+"""One step of a training: forward, backward, update."""
+
+import warnings
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from kanjinet.errors import KanjinetError
+from kanjinet.training.cuda_graph import RecordedStep
+from kanjinet.training.recipe import LABEL_SMOOTHING, MAX_GRADIENT_NORM
+from kanjinet.training.samples import Samples, to_float_images
+
+
+class TrainingStep:
+    """Makes optimizer steps with batches of samples.
+
+    Attributes:
+        sums: (2,) of losses and of correct predictions since they were last set to zero, on the samples' device.
+        label_smoothing: of the loss.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        samples: Samples,
+        augment: Callable[[torch.Tensor], torch.Tensor],
+        *,
+        is_recorded: bool,
+    ) -> None:
+        """Prepares steps; with `is_recorded`, a CUDA graph repeats them where their arithmetic allows it."""
+        self.network, self.optimizer, self.samples, self.augment = network, optimizer, samples, augment
+        self.label_smoothing = LABEL_SMOOTHING
+        self.device = samples.labels.device
+        self.dtype = torch.bfloat16
+        if self.device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+            self.dtype = torch.float16
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        self.sums = torch.zeros(2, device=self.device)
+        self.is_recorded = is_recorded and not self.scaler.is_enabled()
+        self.start_recording()
+
+    def start_recording(self) -> None:
+        """Forgets what was recorded, as when the optimizer's state was replaced."""
+        self._run = RecordedStep(self.make, self.optimizer) if self.is_recorded else self.make
+
+    def __call__(self, indices: torch.Tensor, learning_rate: float) -> None:
+        """Makes one step with the samples of these indices, (B,), at the schedule's learning rate."""
+        for group in self.optimizer.param_groups:
+            scaled = learning_rate * group["lr_scale"]
+            if self.is_recorded:
+                group["lr"].fill_(scaled)
+            else:
+                group["lr"] = scaled
+        self._run(indices)
+
+    def make(self, indices: torch.Tensor) -> None:
+        """Makes one step at the optimizer's learning rates, without a recording."""
+        labels = self.samples.labels[indices]
+        images = self.augment(to_float_images(self.samples.images[indices]))
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.device.type == "cuda"):
+            logits = self.network(images.contiguous(memory_format=torch.channels_last))
+            loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        self._clip_gradient()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        with torch.no_grad():
+            self.sums += torch.stack([loss * len(indices), (logits.argmax(1) == labels).sum()])
+
+    def _clip_gradient(self) -> None:
+        parameters = list(self.network.parameters())
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        # To scale by 1 would cost a CPU a pass over all of them; to look at the norm first would make a GPU wait.
+        if self.device.type != "cpu" or norm > MAX_GRADIENT_NORM:
+            nn.utils.clip_grads_with_norm_(parameters, MAX_GRADIENT_NORM, norm)
+
+
+def compile_network(network: nn.Module) -> nn.Module:
+    """Returns the same network, to be compiled when it is first used.
+
+    Raises:
+        KanjinetError: nothing can be compiled on this machine.
+    """
+    try:
+        torch.compile(lambda x: x + 1)(torch.ones(2, device=next(network.parameters()).device))
+    except (RuntimeError, ImportError) as error:  # TorchDynamo, Inductor and Triton derive theirs from these
+        reason = str(error).strip().partition("\n")[0]
+        raise KanjinetError(
+            f"--compile: PyTorch cannot compile here ({reason})",
+            "leave it out, or install a C++ compiler (for a GPU, Triton)",
+        ) from error
+    # What is multiplied in full precision are the few products of the augmentation.
+    warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
+    return cast(nn.Module, torch.compile(network))
