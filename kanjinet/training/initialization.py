@@ -41,11 +41,10 @@ def load_initial_network(path: Path, config: ModelConfig, info: DatasetInfo) -> 
         KanjinetError: it is of another configuration or preprocessing than this training.
     """
     checkpoint = load_trained_network(path)
-    expected = config.to_dict()
-    for name, found in checkpoint.config.to_dict().items():
-        if found != expected[name]:
+    for (name, found), expected in zip(checkpoint.config.to_dict().items(), config.to_dict().values(), strict=True):
+        if found != expected:
             raise KanjinetError(
-                f"{path}: --init-from: a network with {name} {found}, this training is of one with {expected[name]}",
+                f"{path}: --init-from: a network with {name} {found}, this training is of one with {expected}",
                 "give the options that it was trained with, or another file",
             )
     if checkpoint.preprocessing != info.preprocessing:

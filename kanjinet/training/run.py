@@ -32,19 +32,12 @@ OUTPUT_NAMES = (CHECKPOINT_NAME, HISTORY_NAME, CURVES_NAME, INFO_NAME, STATE_NAM
 
 @dataclass(frozen=True)
 class EpochResult:
-    """Describes an epoch that is over.
-
-    Attributes:
-        entry: in the history; accuracies are fractions, 0-1.
-        images_per_s: trained on.
-        is_best: whether its validation accuracy is the best so far.
-        kept_previous: whether an earlier run's best weights got another name for it.
-    """
+    """Describes an epoch that is over; accuracies in its entry of the history are 0-1."""
 
     entry: dict[str, Any]
     images_per_s: float
-    is_best: bool
-    kept_previous: bool
+    is_best: bool  # of the validation accuracies so far
+    kept_previous: bool  # an earlier run's best weights, under another name
 
 
 class TrainingRun:

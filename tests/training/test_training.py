@@ -31,6 +31,7 @@ from kanjinet.training.step import compile_network
 from kanjinet.training.trainer import Trainer
 from tests.conftest import ROOT, require, run_on_full_disk, run_script
 
+THREE_EPOCHS = ("--epochs", "3", "--patience", "9")
 QUICK = ["train_etl9g_model.py", "--sample-limit", "300", "--batch-size", "32", "--model-version", "1.0"]
 
 
@@ -62,6 +63,27 @@ def run_here(command: list[str], folder: Path, *, check: bool = True) -> subproc
     return result
 
 
+@pytest.fixture(scope="module")
+def first_run(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a run of one epoch, and what it printed."""
+    folder = tmp_path_factory.mktemp("first run")
+    return folder, train(workplace, folder, "--epochs", "1").stdout
+
+
+@pytest.fixture
+def second_folder(first_run: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of it, in which another run can follow."""
+    return shutil.copytree(first_run[0], tmp_path / "second run")
+
+
+@pytest.fixture(scope="module")
+def whole_run(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of three epochs that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole run")
+    train(workplace, folder, *THREE_EPOCHS)
+    return folder
+
+
 def same_weights(first: Path, second: Path) -> bool:
     a, b = load(first)["state_dict"], load(second)["state_dict"]
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
@@ -88,17 +110,20 @@ def test_outputs_describe_the_run(workplace: Path) -> None:
     assert content["class_table"][2080] == "田"
 
 
-def test_accuracy_of_a_sample_is_called_synthetic_and_zero_is_kept(workplace: Path, tmp_path: Path) -> None:
-    result = train(workplace, tmp_path, "--epochs", "1")
-    assert (tmp_path / "best_kanji_model.pth").is_file()
-    test_line = next(line for line in result.stdout.splitlines() if line.startswith("test"))
+def test_accuracy_of_a_sample_is_called_synthetic_and_zero_is_kept(first_run: tuple[Path, str]) -> None:
+    folder, output = first_run
+    assert (folder / "best_kanji_model.pth").is_file()
+    test_line = next(line for line in output.splitlines() if line.startswith("test"))
     assert "synthetic sample" in test_line
 
 
-def test_same_seed_same_weights_other_seed_other_weights(workplace: Path, tmp_path: Path) -> None:
-    for name, seed in (("a", "5"), ("b", "5"), ("c", "6")):
+def test_same_seed_same_weights_other_seed_other_weights(
+    first_run: tuple[Path, str], workplace: Path, tmp_path: Path
+) -> None:
+    for name, seed in (("again", "0"), ("other", "6")):
         train(workplace, tmp_path / name, "--epochs", "1", "--seed", seed)
-    first, second, third = (tmp_path / name / "best_kanji_model.pth" for name in "abc")
+    folders = (first_run[0], tmp_path / "again", tmp_path / "other")
+    first, second, third = (folder / "best_kanji_model.pth" for folder in folders)
     assert same_weights(first, second)
     assert not same_weights(first, third)
 
@@ -145,11 +170,14 @@ def read_history(folder: Path) -> list[dict[str, float]]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is a POSIX signal")
 @pytest.mark.parametrize("ending", ["SIGKILL", "SIGINT", "damaged", "with fresh sets"])
-def test_a_run_ended_within_an_epoch_resumes_to_the_same_weights(workplace: Path, tmp_path: Path, ending: str) -> None:
-    options = ("--epochs", "3", "--patience", "9")
+def test_a_run_ended_within_an_epoch_resumes_to_the_same_weights(
+    workplace: Path, tmp_path: Path, whole_run: Path, ending: str
+) -> None:
+    options = THREE_EPOCHS
     if ending == "with fresh sets":
         options += ("--fresh-sets", "1", "--batch-size", "96")
-    train(workplace, tmp_path / "whole", *options)
+        whole_run = tmp_path / "whole"
+        train(workplace, whole_run, *options)
 
     ended = tmp_path / "ended"
     process = start_slowly(workplace, ended, *options)
@@ -168,12 +196,10 @@ def test_a_run_ended_within_an_epoch_resumes_to_the_same_weights(workplace: Path
     assert ("training_state_previous_1.pth, because training_state.pth is missing or damaged" in result.stdout) == (
         ending == "damaged"
     )
-    assert same_weights(tmp_path / "whole" / "best_kanji_model.pth", ended / "best_kanji_model.pth")
-    whole_end, resumed_end = (
-        load(folder / "training_state.pth")["trainer"]["model"] for folder in (tmp_path / "whole", ended)
-    )
+    assert same_weights(whole_run / "best_kanji_model.pth", ended / "best_kanji_model.pth")
+    whole_end, resumed_end = (load(folder / "training_state.pth")["trainer"]["model"] for folder in (whole_run, ended))
     assert all(torch.equal(whole_end[name], resumed_end[name]) for name in whole_end)  # best: epoch 1
-    assert read_history(tmp_path / "whole") == read_history(ended)
+    assert read_history(whole_run) == read_history(ended)
 
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -271,25 +297,23 @@ def test_states_of_an_earlier_run_are_not_taken_for_this_one(workplace: Path, tm
     assert [path.name for path in tmp_path.glob("training_state*.pth")] == ["training_state.pth"]
 
 
-def test_resume_with_other_options_is_refused(workplace: Path, tmp_path: Path) -> None:
-    train(workplace, tmp_path, "--epochs", "1")
-    result = train(workplace, tmp_path, "--epochs", "2", "--resume", check=False)
+def test_resume_with_other_options_is_refused(workplace: Path, second_folder: Path) -> None:
+    result = train(workplace, second_folder, "--epochs", "2", "--resume", check=False)
     assert result.returncode == 1
     assert "the run was started with epochs = 1, now it is 2" in result.stderr
 
 
-def test_an_earlier_model_is_kept(workplace: Path, tmp_path: Path) -> None:
-    train(workplace, tmp_path, "--epochs", "1", "--seed", "1")
-    before = (tmp_path / "best_kanji_model.pth").read_bytes()
-    train(workplace, tmp_path, "--epochs", "1", "--seed", "2")
-    assert (tmp_path / "best_kanji_model_previous.pth").read_bytes() == before
+def test_an_earlier_model_is_kept(workplace: Path, second_folder: Path) -> None:
+    before = (second_folder / "best_kanji_model.pth").read_bytes()
+    result = train(workplace, second_folder, "--epochs", "1", "--seed", "2")
+    assert "kept       the earlier best_kanji_model.pth as best_kanji_model_previous.pth" in result.stdout
+    assert (second_folder / "best_kanji_model_previous.pth").read_bytes() == before
 
 
-def test_training_starts_from_a_trained_network(workplace: Path, tmp_path: Path) -> None:
-    train(workplace, tmp_path / "first", "--epochs", "1")
-    checkpoint = tmp_path / "first" / "best_kanji_model.pth"
+def test_training_starts_from_a_trained_network(workplace: Path, tmp_path: Path, second_folder: Path) -> None:
+    checkpoint = second_folder / "best_kanji_model.pth"
     run_script(["convert_to_safetensors.py", "--model-path", checkpoint], tmp_path)
-    tensors = next((tmp_path / "first").glob("*.safetensors"))
+    tensors = next(second_folder.glob("*.safetensors"))
     for name, start in (("pth", checkpoint), ("tensors", tensors)):
         still = ("--epochs", "1", "--learning-rate", "1e-12", "--init-from", str(start))
         result = train(workplace, tmp_path / name, *still)
@@ -305,17 +329,16 @@ def test_training_starts_from_a_trained_network(workplace: Path, tmp_path: Path)
     assert before["training"]["init_from_sha256"] is None
 
 
-def test_a_run_that_replaced_its_own_start_resumes(workplace: Path, tmp_path: Path) -> None:
-    train(workplace, tmp_path, "--epochs", "1")
-    start = ("--init-from", str(tmp_path / "best_kanji_model.pth"), "--seed", "3", "--epochs", "2")
-    result = train(workplace, tmp_path, *start)
+def test_a_run_that_replaced_its_own_start_resumes(workplace: Path, second_folder: Path) -> None:
+    start = ("--init-from", str(second_folder / "best_kanji_model.pth"), "--seed", "3", "--epochs", "2")
+    result = train(workplace, second_folder, *start)
     assert "may be among those that" in result.stdout  # same dataset, other seed: the test images are no longer new
-    first = load(tmp_path / "best_kanji_model.pth")
-    assert "resumed    after epoch 2" in train(workplace, tmp_path, *start, "--resume").stdout
-    again = load(tmp_path / "best_kanji_model.pth")
+    first = load(second_folder / "best_kanji_model.pth")
+    assert "resumed    after epoch 2" in train(workplace, second_folder, *start, "--resume").stdout
+    again = load(second_folder / "best_kanji_model.pth")
     assert again["training"] == first["training"]
     assert all(torch.equal(again["state_dict"][name], first["state_dict"][name]) for name in first["state_dict"])
-    sha256 = load(tmp_path / "training_state.pth")["options"]["init_from_sha256"]
+    sha256 = load(second_folder / "training_state.pth")["options"]["init_from_sha256"]
     assert sha256 == first["training"]["init_from_sha256"] is not None
 
 
@@ -350,12 +373,11 @@ def test_patience_stops_a_run_that_does_not_get_better(workplace: Path, tmp_path
     assert len(json.loads((tmp_path / "training_progress.json").read_text())["epochs"]) < 8
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_earlier_run(workplace: Path, tmp_path: Path) -> None:
-    train(workplace, tmp_path, "--epochs", "1")
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    result = train(workplace, tmp_path, "--epochs", "3", "--learning-rate", "1e30", check=False)
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_earlier_run(workplace: Path, second_folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in second_folder.iterdir()}
+    result = train(workplace, second_folder, "--epochs", "3", "--learning-rate", "1e30", check=False)
     assert result.returncode == 1
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in second_folder.iterdir()} == before
     assert re.search("the loss is (nan|inf)", result.stderr)
     assert "use a smaller --learning-rate" in result.stderr
 
