@@ -213,7 +213,7 @@ def print_plan(trainer: Trainer, parts: Parts, info: DatasetInfo, init_from: Pat
     print(
         f"network    version {config.version}, {count_parameters(trainer.model):,} parameters, "
         f"{config.image_size} x {config.image_size}, {config.pooling_type}"
-        f"{f', started from {show_path(init_from)}' if init_from else ''}"
+        f"{f', initialized with {show_path(init_from)}' if init_from else ''}"
     )
     lr_scale = min(group["lr_scale"] for group in trainer.optimizer.param_groups)
     classifier = f" ({lr_scale * trainer.peak_rate:.2e} for the classifier)" if lr_scale < 1 else ""

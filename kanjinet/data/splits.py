@@ -27,7 +27,7 @@ _VALIDATION_SLOTS, _TEST_SLOTS = (3, 10, 16), (6, 13, 19)
 Indices = npt.NDArray[np.int64]
 
 
-def choose_samples(classes: npt.NDArray[np.uint16], limit: int | None, seed: int) -> Indices:
+def choose_samples(labels: npt.NDArray[np.uint16], limit: int | None, seed: int) -> Indices:
     """Chooses samples: all, or `limit` of them, as evenly over the classes as the number allows.
 
     Returns:
@@ -37,19 +37,19 @@ def choose_samples(classes: npt.NDArray[np.uint16], limit: int | None, seed: int
         KanjinetError: more samples are asked for than there are.
     """
     if limit is None:
-        return np.arange(len(classes))
-    if limit > len(classes):
+        return np.arange(len(labels))
+    if limit > len(labels):
         raise KanjinetError(
-            f"--sample-limit {limit:,}: the dataset has {len(classes):,} samples", "choose fewer, or all"
+            f"--sample-limit {limit:,}: the dataset has {len(labels):,} samples", "choose fewer, or all"
         )
-    shuffled = np.random.default_rng(seed).permutation(len(classes))
-    by_class = shuffled[np.argsort(classes[shuffled], kind="stable")]
-    sorted_classes = classes[by_class]
-    starts = np.flatnonzero(np.r_[True, sorted_classes[1:] != sorted_classes[:-1]])
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    sorted_labels = labels[by_class]
+    starts = np.flatnonzero(np.r_[True, sorted_labels[1:] != sorted_labels[:-1]])
     rank_in_class = np.arange(len(by_class)) - np.repeat(starts, np.diff(np.r_[starts, len(by_class)]))
     # Each class's first sample, then each one's second, ...; classes in random order within a round.
-    class_order = np.random.default_rng([seed, 1]).permutation(int(classes.max()) + 1)
-    rounds = np.lexsort((class_order[sorted_classes], rank_in_class))
+    class_order = np.random.default_rng([seed, 1]).permutation(int(labels.max()) + 1)
+    rounds = np.lexsort((class_order[sorted_labels], rank_in_class))
     return np.sort(by_class[rounds[:limit]])
 
 

@@ -317,7 +317,7 @@ def test_training_starts_from_a_trained_network(workplace: Path, tmp_path: Path,
     for name, start in (("pth", checkpoint), ("tensors", tensors)):
         still = ("--epochs", "1", "--learning-rate", "1e-12", "--init-from", str(start))
         result = train(workplace, tmp_path / name, *still)
-        assert "started from" in result.stdout
+        assert "initialized with" in result.stdout
     before, after = load(checkpoint), load(tmp_path / "pth" / "best_kanji_model.pth")
     last = f"{list(before['state_dict'])[-1].rpartition('.')[0]}."
     for key, weights in before["state_dict"].items():
