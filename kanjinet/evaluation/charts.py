@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from kanjinet.evaluation.results import ModelMetrics
 from kanjinet.training.accuracy import Accuracy
@@ -42,7 +41,7 @@ class Chart:
     """Represents a chart: what it shows, for those who do not see it, and what its SVG element holds."""
 
     title: str
-    content: Markup
+    content: str
 
 
 def draw_history(history: Sequence[dict[str, Any]], metric: str, series: int) -> Chart:
@@ -96,8 +95,8 @@ def _plot_accuracies(axes: Any, accuracies: Mapping[float, Accuracy], series: in
 
 def _draw(title: str, series: int, plot: Callable[[Any], None]) -> Chart:
     import matplotlib as mpl
-    from cycler import cycler
     from matplotlib.figure import Figure
+    from matplotlib.rcsetup import cycler
 
     salt = f"{title} {series}"  # of the markers' ids, so that no two charts of a page share one
     cycle = cycler(color=[_COLORS[f"s{index}"] for index in range(SERIES)])
@@ -111,4 +110,4 @@ def _draw(title: str, series: int, plot: Callable[[Any], None]) -> Chart:
     svg = _NOT_IN_PAGE.sub("", svg).replace("xlink:href", "href")
     for name, color in _COLORS.items():
         svg = svg.replace(color, f"var(--{name})")
-    return Chart(title, Markup(svg))
+    return Chart(title, svg)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.evaluation.charts import MARKS, SERIES, Chart, draw_groups, draw_history, draw_reliability
@@ -114,8 +113,9 @@ def render_report(evaluations: Sequence[ModelEvaluation]) -> str:
 
 
 def replace_not_in_xml(value: Any) -> Any:
-    """Replaces the characters of a string, such as a file's name, that XML does not allow."""
-    return _NOT_IN_XML.sub("\ufffd", value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    """Replaces the characters of text, such as a file's name, that XML does not allow; markup stays as it is."""
+    is_text = isinstance(value, str) and not hasattr(value, "__html__")
+    return _NOT_IN_XML.sub("\ufffd", value) if is_text else value
 
 
 def _find_trainings(evaluations: Sequence[ModelEvaluation]) -> list[Training]:

@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 
 from kanjinet.evaluation.metrics import NO_CLASS, Predictions
 from kanjinet.evaluation.results import FolderSource, ModelMetrics
@@ -32,6 +35,30 @@ def test_interval_ends_are_where_the_score_test_just_accepts() -> None:
             assert distance == pytest.approx(1.959964, abs=1e-5)
     assert Accuracy(5, 5).interval[1] == 1
     assert Accuracy(0, 5).interval[0] == 0
+
+
+def test_scipy_and_scikit_learn_find_the_same() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 80, 500)
+    logits = rng.normal(size=(500, 80)) + 3 * np.eye(80)[labels]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    predictions = Predictions(labels, np.argsort(-logits, axis=1)[:, :5], probabilities.max(axis=1))
+
+    accuracy = predictions.top_k_accuracy()
+    for k, found in accuracy.items():
+        assert found.value == top_k_accuracy_score(labels, logits, k=k, labels=range(80))
+        assert found.interval == pytest.approx(
+            binomtest(found.hits, found.samples).proportion_ci(0.95, method="wilson"), abs=1e-12
+        )
+    matrix = confusion_matrix(labels, predictions.ranked[:, 0], labels=range(80))
+    np.fill_diagonal(matrix, 0)
+    confusions = predictions.count_confusions()
+    assert len(confusions) == np.count_nonzero(matrix) > 50
+    assert all(matrix[label, predicted] == count for label, predicted, count in confusions)
+    bins = bin_by_confidence(predictions.confidence, predictions.is_correct)
+    accuracies, confidences = calibration_curve(predictions.is_correct, predictions.confidence, n_bins=15)
+    assert [each.accuracy.value for each in bins] == pytest.approx(accuracies.tolist())
+    assert [each.confidence for each in bins] == pytest.approx(confidences.tolist())
 
 
 @pytest.mark.parametrize(("hits", "samples"), [(0, 0), (3, 2), (-1, 2)])
