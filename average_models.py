@@ -11,19 +11,19 @@ Run:    python average_models.py start.safetensors best_kanji_model.pth --data-d
 
 import argparse
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 from kanjinet.cli import make_parser, run_script, share, show_path
 from kanjinet.data.dataset import read_dataset_info
 from kanjinet.data.etl9g import SAMPLE_NOTE
-from kanjinet.data.splits import check_split_rule
 from kanjinet.errors import KanjinetError
 from kanjinet.model import LightweightKanjiNet
 from kanjinet.storage.checkpoint import Checkpoint, save_checkpoint
 from kanjinet.storage.files import make_folder, sha256_of_file
-from kanjinet.storage.model_card import check_export_path
+from kanjinet.storage.model_card import Averaging, check_export_path, merge_sources
 from kanjinet.storage.safetensors_file import load_trained_network
-from kanjinet.training.calibration import calibrate, describe_temperature
+from kanjinet.training.calibration import calibrate, describe_calibration
 from kanjinet.training.held_out import load_held_out
 from kanjinet.training.validation import compute_metrics
 
@@ -44,34 +44,32 @@ def main() -> None:
     check_export_path(args.output, ".pth", "--output")
     first, second = (load_trained_network(path) for path in args.models)
     check_fit(args.models, first, second)
-    check_split_rule(second.training, args.models[1])
     info = read_dataset_info(args.data_dir)
-    if info.sha256 != second.dataset_sha256:
+    if info.sha256 != second.card.options.dataset_sha256:
         raise KanjinetError(
             f"{info.folder}: {args.models[1]} was trained on another dataset", "name that with --data-dir"
         )
     averaged = average(first.model, second.model, args.weight)
     validation, test = load_held_out(info, second)
-    training = {
-        **second.training,
-        "averaged_from_sha256": [sha256_of_file(path) for path in args.models],
-        "averaged_by_weights": [1 - args.weight, args.weight],
-        "temperature": calibrate(averaged, validation, test),
-        "validation": compute_metrics(averaged, validation).to_dict(),
-        "test": compute_metrics(averaged, test).to_dict(),
-    }
+    calibration = calibrate(averaged, validation, test)
+    card = replace(
+        second.card,
+        sources=merge_sources(first.card.sources, second.card.sources),
+        averaging=Averaging(tuple(sha256_of_file(path) for path in args.models), (1 - args.weight, args.weight)),
+        calibration=calibration,
+        metrics={"validation": compute_metrics(averaged, validation), "test": compute_metrics(averaged, test)},
+    )
     make_folder(args.output.parent)
-    result = Checkpoint(averaged, second.preprocessing, second.synthetic or first.synthetic, training, info.sha256)
-    save_checkpoint(args.output, result)
-    note = f" ({SAMPLE_NOTE})" if result.synthetic else ""
-    print(f"test       top-1 {training['test']['top1']:.2%} of {training['test']['samples']:,} images{note}")
-    print(f"calibrated {describe_temperature(training['temperature'])}")
+    save_checkpoint(args.output, Checkpoint(averaged, card))
+    tested, note = card.metrics["test"], f" ({SAMPLE_NOTE})" if info.synthetic else ""
+    print(f"test       top-1 {tested.top1:.2%} of {tested.samples:,} images{note}")
+    print(f"calibrated {describe_calibration(calibration)}")
     print(f"written    {show_path(args.output)}")
 
 
 def check_fit(paths: list[Path], first: Checkpoint, second: Checkpoint) -> None:
     """Refuses networks of different kinds."""
-    if (first.config, first.preprocessing) != (second.config, second.preprocessing):
+    if (first.config, first.card.preprocessing) != (second.config, second.card.preprocessing):
         raise KanjinetError(
             f"{paths[1]}: another configuration or preprocessing than {paths[0]}",
             "give one that was trained from it with --init-from",

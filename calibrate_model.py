@@ -9,17 +9,17 @@ Run:    python calibrate_model.py --model-path best_kanji_model.pth --data-dir d
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from kanjinet.cli import make_parser, run_script, show_path
 from kanjinet.data.dataset import read_dataset_info
 from kanjinet.data.etl9g import SAMPLE_NOTE
-from kanjinet.data.splits import check_split_rule
 from kanjinet.storage.checkpoint import CHECKPOINT_NAME, save_checkpoint
 from kanjinet.storage.files import make_folder
 from kanjinet.storage.model_card import check_export_path
 from kanjinet.storage.safetensors_file import load_trained_network
-from kanjinet.training.calibration import calibrate, describe_temperature
+from kanjinet.training.calibration import calibrate, describe_calibration
 from kanjinet.training.held_out import load_held_out
 
 
@@ -37,14 +37,13 @@ def main() -> None:
     args = parse_args()
     check_export_path(args.output, ".pth", "--output")
     checkpoint = load_trained_network(args.model_path)
-    check_split_rule(checkpoint.training, args.model_path)
     info = read_dataset_info(args.data_dir)
-    earlier = checkpoint.training.get("temperature", {"value": 1.0})
+    earlier = checkpoint.card.calibration.value if checkpoint.card.calibration else 1.0
     found = calibrate(checkpoint.model, *load_held_out(info, checkpoint))
-    checkpoint.training["temperature"] = {**found, "value": earlier["value"] * found["value"]}
+    checkpoint.card = replace(checkpoint.card, calibration=replace(found, value=earlier * found.value))
     make_folder(args.output.parent)
     save_checkpoint(args.output, checkpoint)
-    print(f"calibrated {describe_temperature(found)}{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")
+    print(f"calibrated {describe_calibration(found)}{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")
     print(f"written    {show_path(args.output)}")
 
 

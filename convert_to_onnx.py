@@ -23,6 +23,7 @@ from kanjinet.cli import make_parser, run_script, show_path
 from kanjinet.contract import IMAGE_SIZES
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError
+from kanjinet.export.mapping import build_mapping
 from kanjinet.export.onnx_export import BACKENDS, SPECS, Export, add_metadata, export_network, pooling_of_backend
 from kanjinet.export.quantization import (
     QUANTIZED_OPSET,
@@ -55,8 +56,7 @@ from kanjinet.model import (
 )
 from kanjinet.storage.checkpoint import CHECKPOINT_NAME, Checkpoint
 from kanjinet.storage.files import make_folder, replace_on_success, write_json
-from kanjinet.storage.mapping import build_mapping
-from kanjinet.storage.model_card import check_export_path, default_export_path, describe_model
+from kanjinet.storage.model_card import check_export_path, default_export_path
 from kanjinet.storage.onnx_file import seal
 from kanjinet.storage.safetensors_file import load_trained_network
 
@@ -112,7 +112,7 @@ def main() -> None:
 
     pooling_type = pooling_of_backend(args.pooling_type or config.pooling_type, backend)
     network = change_pooling(checkpoint.model, pooling_type)
-    images = load_sample_inputs(args.data_dir, config.image_size, checkpoint.preprocessing)
+    images = load_sample_inputs(args.data_dir, config.image_size, checkpoint.card.preprocessing)
     pooling = measure_pooling(checkpoint.model, network, images)
     print_network(checkpoint, args.model_path, pooling)
 
@@ -123,7 +123,7 @@ def main() -> None:
         accuracy = measure_loss(model.SerializeToString(), network, args.data_dir, checkpoint)
     check_structure(model, spec, config.image_size, config.num_classes)
     properties = {
-        **describe_model(replace(checkpoint, model=network), args.model_path),
+        **Checkpoint(network, checkpoint.card).to_metadata(),
         "trained_pooling_type": config.pooling_type,
         "pooling_change": pooling.sentence,
         **({"accuracy": "{}"} if pooling.remedy else {}),  # the checkpoint's accuracy is not this network's
@@ -271,7 +271,7 @@ def describe_file(name: str, content: bytes, spec: ExportSpec, properties: dict[
 
 def print_network(checkpoint: Checkpoint, model_path: Path, pooling: PoolingChange) -> None:
     config = checkpoint.config
-    note = f" ({SAMPLE_NOTE})" if checkpoint.synthetic else ""
+    note = f" ({SAMPLE_NOTE})" if checkpoint.card.synthetic else ""
     print(
         f"network      {config.version}, {config.image_size} x {config.image_size}, "
         f"{count_parameters(checkpoint.model):,} parameters, of {show_path(model_path)}{note}"

@@ -39,14 +39,14 @@ def main() -> None:
     checkpoint = load_checkpoint(args.model_path)
     path = args.output_path or default_export_path(args.model_path, checkpoint.config.image_size, ".safetensors")
     check_export_path(path, ".safetensors", "--output-path")
-    content = serialize_checkpoint(checkpoint, args.model_path)
+    content = serialize_checkpoint(checkpoint)
     make_folder(path.parent)
     with replace_on_success(path) as file:
         file.write(content)
         file.flush()
         verdict = verify(checkpoint, Path(file.name)) if args.verify else "no (add --verify)"
     config = checkpoint.config
-    note = f" ({SAMPLE_NOTE})" if checkpoint.synthetic else ""
+    note = f" ({SAMPLE_NOTE})" if checkpoint.card.synthetic else ""
     print(
         f"network      {config.version}, {config.image_size} x {config.image_size}, {config.pooling_type}, "
         f"{count_parameters(checkpoint.model):,} parameters{note}"

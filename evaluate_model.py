@@ -21,7 +21,7 @@ from kanjinet.cli import make_parser, positive_int, run_script, show_path
 from kanjinet.data.dataset import DatasetInfo, Labels, read_dataset_info, read_images, read_labels
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.image_files import list_labeled_images, read_image, to_network_input
-from kanjinet.data.splits import PARTS, Indices, check_split_rule, split_as_trained
+from kanjinet.data.splits import PARTS, Indices, split_as_trained
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.image_grid import draw_image_grid
 from kanjinet.evaluation.metrics import NO_CLASS, TOP_K, Predictions
@@ -138,7 +138,6 @@ def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> Eva
     info = read_dataset_info(folder)
     for recognizer in recognizers:
         check_fit(recognizer, info)
-        check_split_rule(recognizer.training, recognizer.path)
     labels = read_labels(info.folder, info.chunks)
     indices = choose_part(recognizers[0], info, labels, part)
     if part != "train":
@@ -147,7 +146,7 @@ def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> Eva
     data_sets, sheets = labels.data_sets[indices], labels.sheets[indices]
     return EvaluationSet(
         source=DatasetSource(
-            str(info.folder), info.sha256, info.synthetic, part, split_rule=recognizers[0].training["split"]
+            str(info.folder), info.sha256, info.synthetic, part, split_rule=recognizers[0].card.options.split
         ),
         labels=labels.classes[indices].astype(np.int64),
         data_sets=data_sets,
@@ -164,7 +163,7 @@ def check_fit(recognizer: Recognizer, info: DatasetInfo) -> None:
     Raises:
         KanjinetError: with the remedy.
     """
-    size, version = recognizer.image_size, recognizer.preprocessing
+    size, version = recognizer.image_size, recognizer.card.preprocessing
     if (info.image_size, info.preprocessing) != (size, version):
         raise KanjinetError(
             f"{info.folder}: images of {info.image_size} pixels, preprocessing {info.preprocessing}; "
@@ -177,16 +176,16 @@ def choose_part(recognizer: Recognizer, info: DatasetInfo, labels: Labels, part:
     """Return the indices of a part: those of the model's own training where it was trained on this dataset."""
     if part == "all":
         return np.arange(len(labels))
-    if recognizer.training["dataset_sha256"] != info.sha256:
+    if recognizer.card.options.dataset_sha256 != info.sha256:
         print(f"note       {show_path(recognizer.path)} was trained on another dataset; the split is made again here")
-    return split_as_trained(labels, info.sha256, recognizer.training)[part]
+    return split_as_trained(labels, info.sha256, recognizer.card.options)[part]
 
 
 def warn_of_training_images(recognizer: Recognizer, info: DatasetInfo, labels: Labels, indices: Indices) -> None:
     """Print how many of the images a model was trained on, as one of another split may be."""
-    if recognizer.training["dataset_sha256"] != info.sha256:
+    if recognizer.card.options.dataset_sha256 != info.sha256:
         return
-    trained_on = split_as_trained(labels, info.sha256, recognizer.training)["train"]
+    trained_on = split_as_trained(labels, info.sha256, recognizer.card.options)["train"]
     if known := len(np.intersect1d(trained_on, indices)):
         print(f"note       {show_path(recognizer.path)} was trained on {known:,} of these {len(indices):,} images")
 
@@ -196,7 +195,7 @@ def read_folder(folder: Path, recognizers: Sequence[Recognizer]) -> EvaluationSe
     found = list_labeled_images(folder)
     for name in found.skipped_folders:
         print(f"note       {folder / name}: left out: its name is none of the 3,036 characters, nor the code of one")
-    forms = sorted({(recognizer.image_size, recognizer.preprocessing) for recognizer in recognizers})
+    forms = sorted({(recognizer.image_size, recognizer.card.preprocessing) for recognizer in recognizers})
     inputs: dict[tuple[int, str], list[npt.NDArray[np.uint8]]] = {form: [] for form in forms}
     read: list[int] = []
     has_character: list[bool] = []
@@ -229,7 +228,7 @@ def read_folder(folder: Path, recognizers: Sequence[Recognizer]) -> EvaluationSe
 
 def evaluate(recognizer: Recognizer, images: EvaluationSet) -> ModelEvaluation:
     """Measure a model's predictions for all images."""
-    inputs = images.inputs[recognizer.image_size, recognizer.preprocessing]
+    inputs = images.inputs[recognizer.image_size, recognizer.card.preprocessing]
     start = time.perf_counter()
     predictions = predict(recognizer, inputs, images)
     images_per_s = len(inputs) / (time.perf_counter() - start)
@@ -237,7 +236,7 @@ def evaluate(recognizer: Recognizer, images: EvaluationSet) -> ModelEvaluation:
     metrics = ModelMetrics(
         model=recognizer.path.name,
         size_bytes=recognizer.path.stat().st_size,
-        trained_on_synthetic_sample=recognizer.synthetic,
+        trained_on_synthetic_sample=recognizer.card.synthetic,
         source=images.source,
         without_character=int(np.count_nonzero(~images.has_character)),
         not_read=images.not_read,
@@ -252,7 +251,7 @@ def evaluate(recognizer: Recognizer, images: EvaluationSet) -> ModelEvaluation:
         images_per_s=images_per_s,
         comparison={},
     )
-    epochs = read_history(recognizer.path, recognizer.training)
+    epochs = read_history(recognizer.path, recognizer.card.options)
     return ModelEvaluation(metrics, predictions, inputs, epochs, images.name_image)
 
 

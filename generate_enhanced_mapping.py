@@ -10,8 +10,8 @@ from pathlib import Path
 
 from kanjinet.classes import CLASS_OF_CHARACTER
 from kanjinet.cli import make_parser, run_script, show_path
+from kanjinet.export.mapping import ENHANCED_MAPPING_NAME, build_mapping
 from kanjinet.storage.files import make_folder, write_json
-from kanjinet.storage.mapping import ENHANCED_MAPPING_NAME, build_mapping
 
 
 def parse_args() -> argparse.Namespace:

@@ -139,7 +139,7 @@ def prepare(recognizer: Recognizer, name: str) -> ImageArray | None:
 
 def write_table(file: TextIO, predictions: Iterable[Prediction], recognizer: Recognizer) -> None:
     """For people: a line a candidate."""
-    note = f" (trained on a {SAMPLE_NOTE})" if recognizer.synthetic else ""
+    note = f" (trained on a {SAMPLE_NOTE})" if recognizer.card.synthetic else ""
     print(f"model      {recognizer.path.name}{note}", file=file)
     for each in predictions:
         print(each.image if each.problem is None else f"{each.image}\n    {each.problem}", file=file)
@@ -164,7 +164,7 @@ def write_json(file: TextIO, predictions: Iterable[Prediction], recognizer: Reco
     """One object; `problem` is null for an image with candidates."""
     content = {
         "model": recognizer.path.name,
-        "trained_on_synthetic_sample": recognizer.synthetic,
+        "trained_on_synthetic_sample": recognizer.card.synthetic,
         "images": [asdict(each) for each in predictions],
     }
     print(json.dumps(content, ensure_ascii=False, indent=2), file=file)

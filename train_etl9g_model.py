@@ -27,14 +27,15 @@ from kanjinet.cli import make_parser, positive_float, positive_int, run_script, 
 from kanjinet.contract import IMAGE_SIZES
 from kanjinet.data.dataset import DatasetInfo, read_dataset_info
 from kanjinet.data.etl9g import SAMPLE_NOTE
-from kanjinet.data.splits import SPLITS
 from kanjinet.errors import KanjinetError
 from kanjinet.model import MODEL_VERSIONS, POOLING_TYPES, LightweightKanjiNet, count_parameters
+from kanjinet.storage.checkpoint import Checkpoint
 from kanjinet.storage.files import make_folder, sha256_of_file
 from kanjinet.storage.locks import lock_folder
+from kanjinet.storage.model_card import SPLITS, merge_sources
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY
 from kanjinet.training.allocator import keep_freed_memory
-from kanjinet.training.calibration import describe_temperature
+from kanjinet.training.calibration import describe_calibration
 from kanjinet.training.distributed import ProcessGroup, choose_device, join_process_group
 from kanjinet.training.history import open_tensorboard
 from kanjinet.training.initialization import initialize_network, load_initial_network
@@ -138,9 +139,10 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
     options = collect_options(args, info)
     is_resumed = args.resume and TrainingRun.can_resume(args.output_dir, group)
     init_from = None if is_resumed else args.init_from  # an interrupted run's weights are in its state
-    model = LightweightKanjiNet(options.config) if is_resumed else None
+    model, sources = LightweightKanjiNet(options.config) if is_resumed else None, info.sources
     if init_from:
-        model = load_model(init_from, options, info)
+        checkpoint = load_checkpoint_to_train(init_from, options, info)
+        model, sources = checkpoint.model, merge_sources(sources, checkpoint.card.sources)
         options = replace(options, init_from_sha256=sha256_of_file(init_from))
     with open_parts(info, options, device, group) as parts:
         if args.batch_size > len(parts.train):
@@ -151,7 +153,7 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
         print_plan(trainer, parts, info, init_from)
         print(f"ready      after {time.perf_counter() - started:.1f} s, {measure_memory_gib():.1f} GiB", flush=True)
         with lock_folder(folder, "train_etl9g_model.py") if group.is_first else contextlib.nullcontext():
-            run = TrainingRun(trainer, parts, info, folder)
+            run = TrainingRun(trainer, parts, info, folder, sources)
             if args.resume:
                 resume(run)
             train_epochs(run, args)
@@ -189,17 +191,18 @@ def collect_options(args: argparse.Namespace, info: DatasetInfo) -> TrainingOpti
     return TrainingOptions.collect(vars(args), info)
 
 
-def load_model(path: Path, options: TrainingOptions, info: DatasetInfo) -> LightweightKanjiNet:
+def load_checkpoint_to_train(path: Path, options: TrainingOptions, info: DatasetInfo) -> Checkpoint:
     """Loads the network of --init-from, and says where its training may have seen this one's test images."""
     checkpoint = load_initial_network(path, options.config, info)
-    if checkpoint.dataset_sha256 == info.sha256 and any(
-        checkpoint.training.get(name) != getattr(options, name) for name in ("split", "seed", "sample_limit")
+    trained = checkpoint.card.options
+    if trained.dataset_sha256 == info.sha256 and any(
+        getattr(trained, name) != getattr(options, name) for name in ("split", "seed", "sample_limit")
     ):
         print(
             f"note       images of this run's test may be among those that {show_path(path)} was trained on: same "
             "dataset, other split, seed or sample limit"
         )
-    return checkpoint.model
+    return checkpoint
 
 
 def print_plan(trainer: Trainer, parts: Parts, info: DatasetInfo, init_from: Path | None) -> None:
@@ -280,11 +283,12 @@ def print_epoch(result: EpochResult, run: TrainingRun) -> None:
 def finish(run: TrainingRun) -> None:
     """Calibrates and tests the best weights, and prints the result."""
     checkpoint, tested = run.finish()
-    note = f" ({SAMPLE_NOTE})" if checkpoint.synthetic else ""
-    accuracies = "  ".join(f"top-{k} {accuracy:.2%}" for k, accuracy in tested.top.items())
+    note = f" ({SAMPLE_NOTE})" if checkpoint.card.synthetic else ""
+    accuracies = f"top-1 {tested.top1:.2%}  top-3 {tested.top3:.2%}  top-5 {tested.top5:.2%}"
     path = show_path(run.folder / OUTPUT_NAMES[0])
     print(f"test       {accuracies}  of {tested.samples:,} images, weights of epoch {run.record.best_epoch}{note}")
-    print(f"calibrated {describe_temperature(checkpoint.training['temperature'])}")
+    assert checkpoint.card.calibration is not None
+    print(f"calibrated {describe_calibration(checkpoint.card.calibration)}")
     print(f"written    {path}, {', '.join(OUTPUT_NAMES[1:])}")
     print(f"next       python convert_to_onnx.py --model-path {path}")
 

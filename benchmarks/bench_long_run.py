@@ -146,7 +146,7 @@ def measure_recognitions(args: argparse.Namespace) -> tuple[str, list[Sample]]:
             for number in tqdm(range(args.recognitions), unit="image", leave=False, disable=None):
                 path = paths[number % len(paths)]
                 ink = read_image(path, path.name)
-                seen = to_network_input(ink, recognizer.image_size, recognizer.preprocessing)
+                seen = to_network_input(ink, recognizer.image_size, recognizer.card.preprocessing)
                 assert seen is not None
                 recognizer.find_best(seen[None], 5)
                 if number % max(1, args.recognitions // 500) == 0:

@@ -140,7 +140,7 @@ def print_comparison(name: str, each: Comparison) -> None:
 
 def list_cases(checkpoint: Checkpoint, cells: np.ndarray, data_dir: Path) -> Iterator[Case]:
     """Each backend in float32; then one of them with fewer bits."""
-    size, version = checkpoint.config.image_size, checkpoint.preprocessing
+    size, version = checkpoint.config.image_size, checkpoint.card.preprocessing
     inputs = np.concatenate(
         [to_model_input(preprocess(cells, size, version, cells=True)), make_random_inputs(NOISE, size)]
     )

@@ -121,7 +121,7 @@ def list_tests(args: argparse.Namespace) -> Iterator[tuple[str, Drawings]]:
 
 def predict(recognizer: Recognizer, images: Drawings, other_views: int) -> Predictions:
     """Return the predictions for labeled images, averaged over as many other views of each."""
-    inputs = preprocess(images.ink, recognizer.image_size, recognizer.preprocessing, cells=False)
+    inputs = preprocess(images.ink, recognizer.image_size, recognizer.card.preprocessing, cells=False)
     probabilities = compute_probabilities(recognizer, inputs)
     torch.manual_seed(SEED)
     for _ in range(other_views):

@@ -12,16 +12,15 @@ from torch import nn
 from kanjinet.export.sample_inputs import load_sample_inputs
 from kanjinet.model import LightweightKanjiNet, ModelConfig, SqueezeExcite
 from kanjinet.storage.checkpoint import Checkpoint, save_checkpoint
+from kanjinet.storage.model_card import SYNTHETIC, Environment, Metrics, ModelCard, TrainingOptions
 
-TRAINING = {
-    "epochs": 2,
-    "sample_limit": None,
-    "split": "random",
-    "seed": 0,
-    "dataset_sha256": "ab" * 32,
-    "validation": {"samples": 8, "top1": 0.5},
-    "test": {"samples": 8, "top1": 0.5, "top3": 0.625, "top5": 0.75},
-}
+CARD = ModelCard(
+    preprocessing="even-lines-2",
+    sources=(SYNTHETIC,),
+    options=TrainingOptions(split="random", seed=0, dataset_sha256="ab" * 32, epochs=2),
+    metrics={"validation": Metrics(2.5, 0.5, 0.625, 0.75, 8), "test": Metrics(2.5, 0.5, 0.625, 0.75, 8)},
+    environment=Environment(kanjinet="1.0.0", python="3.11.7", torch="2.14.1", git_revision="unknown"),
+)
 
 
 @lru_cache
@@ -41,7 +40,7 @@ def make_network(
     for name, parameter in model.named_parameters():
         if name.startswith("stages") and parameter.ndim > 1:
             nn.init.kaiming_normal_(parameter)
-    if model.config.learns_pooling:
+    if model.config.learned_pooling:
         nn.init.normal_(model.cell_weights, 1, 0.5)
     for norm in norms:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
@@ -78,14 +77,7 @@ def _rescale(linear: nn.Linear, model: nn.Module, images: torch.Tensor, spread: 
 def make_checkpoint(
     version: str = "3.0", image_size: int = 64, pooling_type: str = "adaptive_avg", seed: int = 0
 ) -> Checkpoint:
-    return Checkpoint(
-        model=copy.deepcopy(make_network(version, image_size, pooling_type, seed)),
-        preprocessing="even-lines-2",
-        synthetic=True,
-        training=TRAINING,
-        dataset_sha256="ab" * 32,
-        environment={"kanjinet": "1.0.0", "python": "3.11.7", "torch": "2.14.1", "git_revision": "unknown"},
-    )
+    return Checkpoint(copy.deepcopy(make_network(version, image_size, pooling_type, seed)), CARD)
 
 
 def write_checkpoint(path: Path, *args: Any, **options: Any) -> Path:

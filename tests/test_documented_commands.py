@@ -101,7 +101,7 @@ def test_readme_python_examples_score_a_image_as_the_toolkit_does(
     run_script(["convert_to_onnx.py"], workplace)
     trained = load_checkpoint(workplace / "best_kanji_model.pth")
     tensors = workplace / "kanji_model_etl9g_64x64_3036classes.safetensors"
-    tensors.write_bytes(serialize_checkpoint(trained, tensors))
+    tensors.write_bytes(serialize_checkpoint(trained))
     images = np.load(workplace / "dataset" / "etl9g_dataset_chunk_01.npz")["X"][:1]
     expected = predict_logits(trained.model, torch.from_numpy(images)).numpy()
 

@@ -5,17 +5,14 @@ a library's would change, and because `StratifiedShuffleSplit` refuses classes o
 --sample-limit 15000 leaves them.
 """
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from kanjinet.data.dataset import Labels
 from kanjinet.data.etl9g import NUM_DATA_SETS
 from kanjinet.errors import KanjinetError
+from kanjinet.storage.model_card import TrainingOptions
 
-SPLITS = ("random", "writers", "etl9")
 PARTS = ("train", "validation", "test")
 VALIDATION_FRACTION, TEST_FRACTION = 0.15, 0.15  # the rest is for training
 
@@ -87,40 +84,16 @@ def split_samples(labels: Labels, chosen: Indices, split: str, seed: int) -> dic
     return parts
 
 
-def check_split_rule(training: dict[str, Any], where: Path) -> None:
-    """Refuses a model that does not say how its images were split.
-
-    Args:
-        training: options of its training, as the model's file has them.
-        where: the file, for the message.
-
-    Raises:
-        KanjinetError: an option is missing, or none that a training has.
-    """
-    limit, seed = training.get("sample_limit"), training.get("seed")
-    if (
-        training.get("split") not in SPLITS
-        or not isinstance(training.get("dataset_sha256"), str)
-        or not (type(seed) is int and 0 <= seed < 1 << 32)
-        or not (limit is None or (type(limit) is int and limit > 0))
-    ):
-        raise KanjinetError(
-            f"{where}: does not say how the images of its training were divided",
-            "use a file that this toolkit wrote, or evaluate it with --images",
-        )
-
-
-def split_as_trained(labels: Labels, dataset_sha256: str, training: dict[str, Any]) -> dict[str, Indices]:
+def split_as_trained(labels: Labels, dataset_sha256: str, options: TrainingOptions) -> dict[str, Indices]:
     """Splits a dataset as a network's training did; one that it was not trained on, with all samples.
 
     Args:
         labels: of the whole dataset.
         dataset_sha256: of the dataset.
-        training: options of the training, as a checkpoint has them.
+        options: of the network's training.
     """
-    is_same = training["dataset_sha256"] == dataset_sha256
-    chosen = choose_samples(labels.classes, training["sample_limit"] if is_same else None, training["seed"])
-    return split_samples(labels, chosen, training["split"], training["seed"])
+    limit = options.sample_limit if options.dataset_sha256 == dataset_sha256 else None
+    return split_samples(labels, choose_samples(labels.classes, limit, options.seed), options.split, options.seed)
 
 
 def _slots_of_data_sets(data_sets: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -1,7 +1,6 @@
 """Recognition with a trained network, whichever file it comes from: .pth, .safetensors or .onnx."""
 
 import functools
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, JIS_CODES, NUM_CLASSES
-from kanjinet.contract import IMAGE_SIZES, check_preprocessing
+from kanjinet.contract import IMAGE_SIZES
 from kanjinet.data.image_files import ImageArray, ImageSource, read_image, to_network_input
 from kanjinet.data.preprocessing import to_model_input
-from kanjinet.errors import KanjinetError, brief
+from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import read_json
+from kanjinet.storage.model_card import ModelCard
 from kanjinet.storage.onnx_file import DEVICES, open_session, read_self_contained
 
 MODEL_SUFFIXES = (".pth", ".safetensors", ".onnx")
@@ -64,18 +64,14 @@ class Recognizer:
         run: (n, 1, S, S) float32, 0-1 -> (n, 3036) float32 logits.
         max_batch: images that `run` takes at a time.
         image_size: S, pixels.
-        preprocessing: version of the preprocessing that its images must go through.
-        synthetic: whether it was trained on synthetic sample writers.
-        training: options and results of its training.
+        card: what its file says of its origin, and which preprocessing its images must go through.
     """
 
     path: Path
     run: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] = field(repr=False)
     max_batch: int
     image_size: int
-    preprocessing: str
-    synthetic: bool
-    training: dict[str, Any] = field(repr=False)
+    card: ModelCard
 
     @overload
     def read(self, images: ImageSource, top: int = 5) -> list[Candidate]: ...
@@ -114,7 +110,7 @@ class Recognizer:
         Raises:
             KanjinetError: it cannot be read; `name` is what the message calls it, by default its path.
         """
-        return to_network_input(read_image(image, name), self.image_size, self.preprocessing)
+        return to_network_input(read_image(image, name), self.image_size, self.card.preprocessing)
 
     def list_candidates(self, inputs: list[ImageArray | None], top: int) -> list[list[Candidate]]:
         """Returns the candidates, best first, for each image that `prepare` returned."""
@@ -211,9 +207,7 @@ def _load_torch(path: Path, device: str) -> Recognizer:
         run=run,
         max_batch=_BATCH,
         image_size=checkpoint.config.image_size,
-        preprocessing=checkpoint.preprocessing,
-        synthetic=checkpoint.synthetic,
-        training=checkpoint.training,
+        card=checkpoint.card,
     )
 
 
@@ -262,18 +256,15 @@ def _load_onnx(path: Path, device: str) -> Recognizer:
     try:
         if properties["class_table_sha256"] != CLASS_TABLE_SHA256:
             raise KanjinetError(f"{path}: another class table", remedy)
-        check_preprocessing(properties["preprocessing"], str(path))
         recognizer = Recognizer(
             path=path,
             run=run,
             max_batch=source.shape[0] if isinstance(source.shape[0], int) else _BATCH,
             image_size=int(properties["image_size"]),
-            preprocessing=properties["preprocessing"],
-            synthetic=bool(json.loads(properties["synthetic"])),
-            training=dict(json.loads(properties["training"])),
+            card=ModelCard.from_strings(properties, path),
         )
     except (KeyError, IndexError, ValueError, TypeError, RecursionError) as error:
-        raise KanjinetError(f"{path}: not a model of this toolkit ({brief(error)})", remedy) from error
+        raise KanjinetError(f"{path}: not a model of this toolkit ({_first_line(error)})", remedy) from error
     if recognizer.image_size not in IMAGE_SIZES or recognizer.max_batch < 1:
         raise KanjinetError(
             f"{path}: takes {recognizer.max_batch} images of {recognizer.image_size} pixels a side", remedy

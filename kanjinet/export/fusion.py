@@ -113,7 +113,7 @@ def make_inference_form(model: LightweightKanjiNet, *, fixed_pooling: bool) -> I
             gain = attention.gain
             del stage[-1]
     pool = copied.pool
-    if copied.config.learns_pooling:
+    if copied.config.learned_pooling:
         pool = _make_weighted_pooling(copied.cell_weights.detach() * gain, pool)
     else:
         assert gain == 1, "without learned weights there is nothing to take the gain"

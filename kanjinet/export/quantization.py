@@ -62,14 +62,14 @@ def has_matching_dataset(data_dir: Path, checkpoint: Checkpoint) -> bool:
     if not (data_dir / METADATA_NAME).is_file():
         return False
     info = read_dataset_info(data_dir)
-    return (info.image_size, info.preprocessing) == (checkpoint.config.image_size, checkpoint.preprocessing)
+    return (info.image_size, info.preprocessing) == (checkpoint.config.image_size, checkpoint.card.preprocessing)
 
 
 def _read_matching_info(data_dir: Path, checkpoint: Checkpoint) -> DatasetInfo:
     if not has_matching_dataset(data_dir, checkpoint):
         raise KanjinetError(
             f"{data_dir}: no prepared dataset with images of {checkpoint.config.image_size} pixels and preprocessing "
-            f"{checkpoint.preprocessing}, on which --quantize int8 measures activations",
+            f"{checkpoint.card.preprocessing}, on which --quantize int8 measures activations",
             "name the one that the network was trained on with --data-dir",
         )
     return read_dataset_info(data_dir)

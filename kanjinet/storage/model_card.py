@@ -1,69 +1,299 @@
-"""What every exported model file has in common: its name, and what it says about itself."""
+"""What a model's file says about its origin: one dataclass, whichever kind of file holds it."""
 
 import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
-from kanjinet.contract import CONTRACTS, check_preprocessing
-from kanjinet.errors import KanjinetError
-from kanjinet.model import count_parameters
-from kanjinet.storage.checkpoint import Checkpoint
+from kanjinet import __version__
+from kanjinet.classes import NUM_CLASSES
+from kanjinet.contract import check_preprocessing
+from kanjinet.errors import KanjinetError, brief
 
-LICENSE_SYNTHETIC = "MIT (toolkit); trained on synthetic characters drawn from KanjiVG, CC BY-SA 3.0"
-LICENSE_ETL9G = "MIT (toolkit); trained on the ETL Character Database (ETL9G, AIST), whose terms of use apply"
-LICENSE_BOTH = f"{LICENSE_ETL9G}, and on synthetic characters drawn from KanjiVG, CC BY-SA 3.0"
-ACCURACIES = ("validation", "test")  # of what a checkpoint remembers of its training
+REAL, SYNTHETIC = "ETL9G", "KanjiVG"  # sources of data
+LICENSE_OF_SOURCE = {
+    REAL: "the ETL Character Database (ETL9G, AIST), whose terms of use apply",
+    SYNTHETIC: "synthetic characters drawn from KanjiVG, CC BY-SA 3.0",
+}
+SPLITS = ("random", "writers", "etl9")  # how a dataset's images were divided
+PARTS_MEASURED = ("validation", "test")  # of a dataset
+MAX_TEXT, MAX_ENTRIES = 1000, 100  # characters of a text, entries of a list or an object
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Says what determines a training's weights; stored with them, and compared when a run is resumed.
+
+    Attributes are named as in the files, and most as the command line's options.
+
+    Attributes:
+        image_size: side of the dataset's images, pixels.
+        fresh_sets: data sets of generated samples in an epoch.
+        fresh_difficulty: of their writers, 0-1.
+        fresh_writers: version of their generator.
+        dataset_sha256: checksum of the dataset.
+        init_from_sha256: checksum of the file of --init-from.
+    """
+
+    epochs: int = 30
+    batch_size: int = 64
+    learning_rate: float = 0.001
+    sample_limit: int | None = None
+    model_version: str = "3.0"
+    image_size: int = 64
+    pooling_type: str = "adaptive_avg"
+    split: str = "random"
+    seed: int = 0
+    hiragana_repeats: int = 1
+    fresh_sets: int | None = None
+    fresh_difficulty: float | None = None
+    fresh_writers: str | None = None
+    compile: bool = False
+    dataset_sha256: str = ""
+    init_from_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if (
+            self.split not in SPLITS
+            or not 0 <= self.seed < 1 << 32
+            or self.sample_limit is not None
+            and self.sample_limit < 1
+        ):
+            raise ValueError(f"split {brief(self.split)}, seed {self.seed}, sample_limit {self.sample_limit}")
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Mean cross-entropy and top-k accuracies, 0-1, on a number of held-out images."""
+
+    loss: float
+    top1: float
+    top3: float
+    top5: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The temperature that was folded into the last layer, and what it did to the calibration error, 0-1."""
+
+    value: float
+    samples: int
+    test_calibration_error_before: float
+    test_calibration_error_after: float
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """The files whose weights were averaged, and by which weights."""
+
+    averaged_from_sha256: tuple[str, ...]
+    averaged_by_weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Versions of the software that trained a network, and the toolkit's git revision where it is known."""
+
+    kanjinet: str
+    python: str
+    torch: str
+    git_revision: str
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Says where a network comes from and how well it reads.
+
+    Attributes:
+        preprocessing: version of the preprocessing that its training images went through.
+        sources: REAL, SYNTHETIC or both: what its weights were learned from, by way of its start and averages too.
+        options: of its training.
+        best_epoch: the epoch whose weights they are.
+        metrics: by the names of PARTS_MEASURED, as far as they were measured.
+        calibration: after the training, if there was one.
+        averaging: where the weights are a mean of two networks'.
+        environment: that trained it.
+    """
+
+    preprocessing: str
+    sources: tuple[str, ...]
+    options: TrainingOptions
+    best_epoch: int | None = None
+    metrics: Mapping[str, Metrics] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    averaging: Averaging | None = None
+    environment: Environment | None = None
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether it never saw a real character."""
+        return REAL not in self.sources
+
+    @property
+    def license(self) -> str:
+        """What whoever publishes the weights must keep to."""
+        return f"MIT (toolkit); trained on {', and on '.join(LICENSE_OF_SOURCE[source] for source in self.sources)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the card as JSON knows it; `from_dict` reads it."""
+        calibration = {"temperature": asdict(self.calibration)} if self.calibration else {}
+        best_epoch = {} if self.best_epoch is None else {"best_epoch": self.best_epoch}
+        return {
+            "preprocessing": self.preprocessing,
+            "synthetic": self.synthetic,
+            "sources": list(self.sources),
+            "training": {
+                **asdict(self.options),
+                **best_epoch,
+                **{part: asdict(metrics) for part, metrics in self.metrics.items()},
+                **calibration,
+                **({name: list(value) for name, value in asdict(self.averaging).items()} if self.averaging else {}),
+            },
+            "dataset_sha256": self.options.dataset_sha256,
+            "environment": asdict(self.environment) if self.environment else {},
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "ModelCard":
+        """Builds a card from what a file says, which may come from anyone.
+
+        Raises:
+            ValueError: something is missing, or of another kind or size than a card has.
+        """
+        if missing := [name for name in ("preprocessing", "training", "synthetic") if name not in content]:
+            raise ValueError(f"it does not say its {missing[0]}")
+        training = content["training"]
+        if not isinstance(training, dict):
+            raise ValueError(f"training is {brief(training)}, expected an object")
+        if missing := [name for name in ("split", "seed", "sample_limit", "dataset_sha256") if name not in training]:
+            raise ValueError(f"it does not say the {missing[0]} by which the images of its training were divided")
+        names = {each.name for each in fields(TrainingOptions)}
+        averaged = {each.name for each in fields(Averaging)}
+        unknown = training.keys() - names - averaged - {*PARTS_MEASURED, "best_epoch", "temperature"}
+        if unknown:
+            raise ValueError(f"training has {brief(min(map(str, unknown)))}, which this version does not know")
+        options = build(TrainingOptions, {name: value for name, value in training.items() if name in names})
+        if content.get("dataset_sha256", options.dataset_sha256) != options.dataset_sha256:
+            raise ValueError(f"dataset_sha256 is {brief(content['dataset_sha256'])}, and another one in training")
+        if not isinstance(content["synthetic"], bool):
+            raise ValueError(f"synthetic is {brief(content['synthetic'])}, expected true or false")
+        older = [SYNTHETIC] if content["synthetic"] else [REAL, SYNTHETIC] if options.fresh_sets else [REAL]
+        card = cls(
+            preprocessing=content["preprocessing"],
+            sources=tuple(content.get("sources", older)),
+            options=options,
+            best_epoch=training.get("best_epoch"),
+            metrics={part: build(Metrics, training[part]) for part in PARTS_MEASURED if part in training},
+            calibration=build(Calibration, training["temperature"]) if "temperature" in training else None,
+            averaging=build(Averaging, {name: training[name] for name in averaged & training.keys()})
+            if averaged & training.keys()
+            else None,
+            environment=build(Environment, content["environment"]) if content.get("environment") else None,
+        )
+        if not isinstance(card.preprocessing, str) or not (card.best_epoch is None or type(card.best_epoch) is int):
+            raise ValueError(f"preprocessing {brief(card.preprocessing)}, best_epoch {brief(card.best_epoch)}")
+        if card.sources not in ((REAL,), (SYNTHETIC,), (REAL, SYNTHETIC)):
+            raise ValueError(f"sources are {brief(card.sources)}, expected {REAL}, {SYNTHETIC} or both")
+        return card
+
+    def to_strings(self) -> dict[str, str]:
+        """Returns the card as metadata of a file that holds text only: structures as JSON."""
+        return {
+            name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for name, value in self.to_dict().items()
+        }
+
+    @classmethod
+    def from_strings(cls, properties: Mapping[str, str], where: Path) -> "ModelCard":
+        """Builds a card from a file's metadata.
+
+        Raises:
+            ValueError: as `from_dict`, or text that is no JSON.
+            KanjinetError: with `where`, an unknown preprocessing.
+        """
+        names = ("synthetic", "sources", "training", "environment")
+        content = {name: json.loads(properties[name]) for name in names if name in properties}
+        card = cls.from_dict({**content, "preprocessing": properties.get("preprocessing")})
+        check_preprocessing(card.preprocessing, str(where))
+        return card
+
+
+def merge_sources(*sources: Iterable[str]) -> tuple[str, ...]:
+    """Returns the union of sources of data, in the order that a card has them."""
+    found = set().union(*sources)
+    return tuple(source for source in (REAL, SYNTHETIC) if source in found)
+
+
+def build(kind: type[_T], values: object) -> _T:
+    """Builds a dataclass from a file's values, each of which must be of the type that the dataclass names.
+
+    Raises:
+        ValueError: a value that is missing, unknown, of another type, too large or no finite number.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{kind.__name__} is {brief(values)}, expected an object")
+    hints = get_type_hints(kind)
+    for name, value in values.items():
+        if name not in hints or not _fits(value, hints[name]):
+            raise ValueError(f"{brief(name)} is {brief(value)}")
+    try:
+        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    except TypeError as error:  # a field is missing
+        raise ValueError(str(error)) from error
+
+
+def _fits(value: object, hint: Any) -> bool:
+    if get_origin(hint) is tuple:
+        is_list = isinstance(value, (list, tuple)) and len(value) <= MAX_ENTRIES
+        return is_list and all(_fits(each, get_args(hint)[0]) for each in value)  # type: ignore[attr-defined]
+    if choices := get_args(hint):
+        return any(_fits(value, choice) for choice in choices)
+    if hint is float:
+        return isinstance(value, (int, float)) and math.isfinite(value) and abs(value) < 1 << 63
+    if hint is int:
+        return type(value) is int and abs(value) < 1 << 63
+    return type(value) is hint and (not isinstance(value, str) or len(value) <= MAX_TEXT)
+
+
+def describe_environment() -> Environment:
+    """Returns the versions that a training depends on."""
+    import torch
+
+    return Environment(
+        kanjinet=__version__,
+        python=sys.version.split()[0],
+        torch=str(torch.__version__),  # TorchVersion is a class that a safe load refuses
+        git_revision=find_git_revision(Path(__file__).parent),
+    )
+
+
+def find_git_revision(folder: Path) -> str:
+    """Returns the commit that a folder is at, with "-dirty" where files differ from it, or "unknown"."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=True)
+        return result.stdout.strip()
+    except (FileNotFoundError, subprocess.CalledProcessError):  # no git, or a copy that is no repository
+        return "unknown"
 
 
 def default_export_path(model_path: Path, image_size: int, ending: str) -> Path:
-    """Beside the checkpoint: kanji_model_etl9g_64x64_3036classes_tract.onnx for the ending "_tract.onnx"."""
+    """Names an export beside its checkpoint: kanji_model_etl9g_64x64_3036classes_tract.onnx for "_tract.onnx"."""
     return model_path.with_name(f"kanji_model_etl9g_{image_size}x{image_size}_{NUM_CLASSES}classes{ending}")
 
 
 def check_export_path(path: Path, suffix: str, option: str) -> None:
-    """Refuse an output name that another kind of file would have, such as the checkpoint's own.
+    """Refuses an output name that another kind of file would have, such as the checkpoint's own.
 
     Raises:
         KanjinetError: `path` does not end in `suffix`.
     """
     if path.suffix.lower() != suffix:
         raise KanjinetError(f"{option} {path}", f"choose a name that ends in {suffix}")
-
-
-def describe_model(checkpoint: Checkpoint, where: Path) -> dict[str, str]:
-    """What a file with a checkpoint's network says about it: text only, structures as JSON.
-
-    Raises:
-        KanjinetError: with `where`, when the checkpoint names a preprocessing that is not known.
-    """
-    check_preprocessing(checkpoint.preprocessing, str(where))
-    config = checkpoint.config
-    return {
-        "model_version": config.version,
-        "config": _to_json(config.to_dict()),
-        "image_size": str(config.image_size),
-        "pooling_type": config.pooling_type,
-        "parameters": str(count_parameters(checkpoint.model)),
-        "num_classes": str(NUM_CLASSES),
-        "class_table": CHARACTERS,
-        "class_table_sha256": CLASS_TABLE_SHA256,
-        "preprocessing": checkpoint.preprocessing,
-        "preprocessing_contract": CONTRACTS[checkpoint.preprocessing],
-        "accuracy": _to_json({name: checkpoint.training[name] for name in ACCURACIES if name in checkpoint.training}),
-        "training": _to_json(checkpoint.training),
-        "synthetic": _to_json(checkpoint.synthetic),
-        "dataset_sha256": checkpoint.dataset_sha256,
-        "environment": _to_json(checkpoint.environment),
-        "license": _name_license(checkpoint),
-    }
-
-
-def _name_license(checkpoint: Checkpoint) -> str:
-    if checkpoint.synthetic:
-        return LICENSE_SYNTHETIC
-    return LICENSE_BOTH if checkpoint.training.get("fresh_sets") else LICENSE_ETL9G
-
-
-def _to_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -10,12 +10,11 @@ from pathlib import Path
 import torch
 
 from kanjinet.classes import CHARACTERS
-from kanjinet.contract import check_preprocessing
 from kanjinet.errors import KanjinetError, brief
 from kanjinet.model import LightweightKanjiNet
 from kanjinet.storage.checkpoint import Checkpoint, hash_tensors, load_checkpoint, rebuild_model
 from kanjinet.storage.files import read_bounded
-from kanjinet.storage.model_card import describe_model
+from kanjinet.storage.model_card import ModelCard
 from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES
 
 SAFETENSORS_FORMAT = "kanjinet-safetensors-1"
@@ -24,15 +23,11 @@ INSTALL_REMEDY = "python -m pip install safetensors"
 _REMEDY = "use a .safetensors file that convert_to_safetensors.py wrote, or convert the checkpoint again"
 
 
-def serialize_checkpoint(checkpoint: Checkpoint, where: Path) -> bytes:
-    """The bytes of a SafeTensors file: every tensor of the state dictionary, and a header of strings.
-
-    Args:
-        checkpoint: the network and its provenance.
-        where: the checkpoint's file, for messages.
+def serialize_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """Serializes a network as a SafeTensors file: every tensor of the state dictionary, and a header of strings.
 
     Raises:
-        KanjinetError: the package safetensors is missing, or the checkpoint's preprocessing is not known.
+        KanjinetError: the package safetensors is missing.
     """
     try:
         from safetensors.torch import save
@@ -45,14 +40,14 @@ def serialize_checkpoint(checkpoint: Checkpoint, where: Path) -> bytes:
     header = {
         "format": "pt",
         "kanjinet_format": SAFETENSORS_FORMAT,
-        **describe_model(checkpoint, where),
+        **checkpoint.to_metadata(),
         WEIGHTS_CHECKSUM: hash_tensors(tensors),
     }
     return _sort_header(bytes(save(tensors, metadata={**header, HEADER_CHECKSUM: _hash_header(header)})))
 
 
 def _sort_header(content: bytes) -> bytes:
-    """The same file with its header's entries in order: the package leaves those of the metadata in a random one."""
+    """Sorts the entries of a file's header: the package leaves those of the metadata in a random one."""
     length = int.from_bytes(content[:8], "little")
     entries = json.loads(content[8 : 8 + length])
     header = json.dumps(entries, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8")
@@ -61,13 +56,13 @@ def _sort_header(content: bytes) -> bytes:
 
 
 def _hash_header(header: dict[str, str]) -> str:
-    """SHA-256, in hex, of a header's entries but HEADER_CHECKSUM, by name, as JSON with ASCII alone."""
+    """Computes the SHA-256, in hex, of a header's entries but HEADER_CHECKSUM, by name, as JSON with ASCII alone."""
     entries = {name: value for name, value in header.items() if name != HEADER_CHECKSUM}
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode("ascii")).hexdigest()
 
 
 def load_safetensors(path: Path) -> Checkpoint:
-    """Rebuild a trained network from a SafeTensors file alone.
+    """Rebuilds a trained network from a SafeTensors file alone.
 
     Raises:
         KanjinetError: no such file, a damaged one, or one of another format, network or class table.
@@ -85,15 +80,8 @@ def load_safetensors(path: Path) -> Checkpoint:
         if name in header and header[name] != compute():  # older files have none
             raise KanjinetError(f"{path}: damaged, its {name} is not that of its content", _REMEDY)
     try:
-        check_preprocessing(header["preprocessing"], str(path))
-        return Checkpoint(
-            model=rebuild_model(json.loads(header["config"]), tensors),
-            preprocessing=header["preprocessing"],
-            synthetic=bool(json.loads(header["synthetic"])),
-            training=dict(json.loads(header["training"])),
-            dataset_sha256=header["dataset_sha256"],
-            environment=dict(json.loads(header["environment"])),
-        )
+        card = ModelCard.from_strings(header, path)
+        return Checkpoint(rebuild_model(json.loads(header["config"]), tensors), card)
     except KeyError as error:
         raise KanjinetError(f"{path}: no {error} in its header", _REMEDY) from error
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -102,20 +90,18 @@ def load_safetensors(path: Path) -> Checkpoint:
 
 
 def load_trained_network(path: Path) -> Checkpoint:
-    """Rebuild a trained network from a .safetensors file or, with any other name, a checkpoint.
+    """Rebuilds a trained network from a .safetensors file or, with any other name, a checkpoint.
 
     Raises:
         KanjinetError: no such file, a damaged one, or one of another format, network, preprocessing or class table.
     """
     if path.suffix.lower() == ".safetensors":
         return load_safetensors(path)
-    checkpoint = load_checkpoint(path)
-    check_preprocessing(checkpoint.preprocessing, str(path))
-    return checkpoint
+    return load_checkpoint(path)
 
 
 def compare_tensors(before: LightweightKanjiNet, after: LightweightKanjiNet) -> int:
-    """Compare every tensor of two networks bit by bit.
+    """Compares every tensor of two networks bit by bit.
 
     Returns:
         How many tensors were compared.

@@ -8,13 +8,12 @@ Sources: C. Guo and others, "On calibration of modern neural networks", 2017, se
 all recognized do not make a network certain.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import nn
 
 from kanjinet.model import LightweightKanjiNet
+from kanjinet.storage.model_card import Calibration
 from kanjinet.training.accuracy import bin_by_confidence, calibration_error
 from kanjinet.training.samples import Samples
 from kanjinet.training.validation import predict_logits
@@ -24,14 +23,10 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 0.1, 10.0
 _HALVINGS = 16
 
 
-def calibrate(model: LightweightKanjiNet, validation: Samples, test: Samples) -> dict[str, Any]:
+def calibrate(model: LightweightKanjiNet, validation: Samples, test: Samples) -> Calibration:
     """Fits the temperature to validation images and folds it into the network, which is put in evaluation mode.
 
     The images are taken as they are: augmented ones, which are harder, leave a good network underconfident.
-
-    Returns:
-        The temperature, the number of images it was fitted to, and the expected calibration error on the test
-        images before and after, 0-1.
     """
     fitted_to, tested = _thin_out(validation), _thin_out(test)
     temperature = fit_temperature(predict_logits(model, fitted_to.images), fitted_to.labels)
@@ -41,18 +36,20 @@ def calibrate(model: LightweightKanjiNet, validation: Samples, test: Samples) ->
     with torch.no_grad():
         last.weight.div_(temperature)
         last.bias.div_(temperature)
-    return {
-        "value": temperature,
-        "samples": len(fitted_to),
-        "test_calibration_error_before": _compute_calibration_error(logits, tested.labels),
-        "test_calibration_error_after": _compute_calibration_error(logits / temperature, tested.labels),
-    }
+    return Calibration(
+        value=temperature,
+        samples=len(fitted_to),
+        test_calibration_error_before=_compute_calibration_error(logits, tested.labels),
+        test_calibration_error_after=_compute_calibration_error(logits / temperature, tested.labels),
+    )
 
 
-def describe_temperature(found: dict[str, Any]) -> str:
+def describe_calibration(calibration: Calibration) -> str:
     """Describes the result of `calibrate` for people."""
-    before, after = (found[f"test_calibration_error_{when}"] for when in ("before", "after"))
-    return f"temperature {found['value']:.3f}, calibration error on the test {before:.2%} before, {after:.2%} after"
+    return (
+        f"temperature {calibration.value:.3f}, calibration error on the test "
+        f"{calibration.test_calibration_error_before:.2%} before, {calibration.test_calibration_error_after:.2%} after"
+    )
 
 
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:

@@ -26,7 +26,7 @@ def read_part(
         Images (n, S, S) and labels (n,).
     """
     labels = read_labels(info.folder, info.chunks)
-    indices = split_as_trained(labels, info.sha256, checkpoint.training)[part]
+    indices = split_as_trained(labels, info.sha256, checkpoint.card.options)[part]
     if max_images is not None:
         chosen = np.random.default_rng(0).choice(indices, min(max_images, len(indices)), replace=False)
         indices = np.sort(chosen)
@@ -39,7 +39,7 @@ def load_held_out(info: DatasetInfo, checkpoint: Checkpoint) -> tuple[Samples, S
     Raises:
         KanjinetError: the dataset's images are of another size or preprocessing.
     """
-    size, preprocessing = checkpoint.config.image_size, checkpoint.preprocessing
+    size, preprocessing = checkpoint.config.image_size, checkpoint.card.preprocessing
     if (info.image_size, info.preprocessing) != (size, preprocessing):
         raise KanjinetError(
             f"{info.folder}: images of {info.image_size} pixels, preprocessing {info.preprocessing}, the network "

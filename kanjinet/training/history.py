@@ -8,6 +8,7 @@ from typing import Any
 
 from kanjinet.errors import KanjinetError, brief
 from kanjinet.storage.files import make_folder, read_json, write_json
+from kanjinet.storage.model_card import TrainingOptions
 
 HISTORY_NAME = "training_progress.json"
 _CHECKSUM = "content_sha256"
@@ -26,12 +27,12 @@ def _hash(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode("ascii")).hexdigest()
 
 
-def read_history(model_path: Path, training: dict[str, Any]) -> list[dict[str, float]]:
+def read_history(model_path: Path, options: TrainingOptions) -> list[dict[str, float]]:
     """Reads the epochs of a model's training: "epoch", and loss and accuracy, 0-1, on both parts.
 
     Args:
         model_path: the model's file; the history stands beside it.
-        training: the options of its training, as the file has them.
+        options: of its training, as the file has them.
 
     Returns:
         None at all where there is no history, or one of another training.
@@ -47,7 +48,7 @@ def read_history(model_path: Path, training: dict[str, Any]) -> list[dict[str, f
     try:
         if content.get(_CHECKSUM, "") not in ("", _hash(content)):  # older files have none
             raise KanjinetError(f"{path}: damaged, its {_CHECKSUM} is not that of its content", remedy)
-        if any(training.get(name) != value for name, value in content["options"].items()):
+        if any(getattr(options, name, None) != value for name, value in content["options"].items()):
             return []
         return [
             {"epoch": int(entry["epoch"]), **{name: float(entry[name]) for name in _CURVES}}

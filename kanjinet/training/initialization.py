@@ -47,10 +47,10 @@ def load_initial_network(path: Path, config: ModelConfig, info: DatasetInfo) -> 
                 f"{path}: --init-from: a network with {name} {found}, this training is of one with {expected}",
                 "give the options that it was trained with, or another file",
             )
-    if checkpoint.preprocessing != info.preprocessing:
+    if checkpoint.card.preprocessing != info.preprocessing:
         raise KanjinetError(
-            f"{path}: --init-from: trained on images preprocessed by {checkpoint.preprocessing}, {info.folder} holds "
-            f"those of {info.preprocessing}",
+            f"{path}: --init-from: trained on images preprocessed by {checkpoint.card.preprocessing}, "
+            f"{info.folder} holds those of {info.preprocessing}",
             "prepare the dataset with the same --preprocess",
         )
     return checkpoint

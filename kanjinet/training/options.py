@@ -1,48 +1,20 @@
 """What determines a training's weights."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from kanjinet.data.dataset import DatasetInfo
-from kanjinet.model import DEFAULT_VERSION, ModelConfig
+from kanjinet.model import ModelConfig
+from kanjinet.storage import model_card
 from kanjinet.synth.handwriting import GENERATOR_VERSION
 from kanjinet.synth.online import GenerationSpec
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY
 from kanjinet.training.recipe import peak_learning_rate
 
 
-@dataclass(frozen=True)
-class TrainingOptions:
-    """Says what determines a training's weights; stored with them, and compared when a run is resumed.
-
-    Attributes are named as in the files, and most as the command line's options.
-
-    Attributes:
-        image_size: side of the dataset's images, pixels.
-        fresh_sets: data sets of generated samples in an epoch.
-        fresh_difficulty: of their writers, 0-1.
-        fresh_writers: version of their generator.
-        dataset_sha256: checksum of the dataset.
-        init_from_sha256: checksum of the file of --init-from.
-    """
-
-    epochs: int = 30
-    batch_size: int = 64
-    learning_rate: float = 0.001
-    sample_limit: int | None = None
-    model_version: str = DEFAULT_VERSION
-    image_size: int = 64
-    pooling_type: str = "adaptive_avg"
-    split: str = "random"
-    seed: int = 0
-    hiragana_repeats: int = 1
-    fresh_sets: int | None = None
-    fresh_difficulty: float | None = None
-    fresh_writers: str | None = None
-    compile: bool = False
-    dataset_sha256: str = ""
-    init_from_sha256: str | None = None
+class TrainingOptions(model_card.TrainingOptions):
+    """Adds to the stored options what a training derives from them."""
 
     @classmethod
     def collect(cls, arguments: Mapping[str, Any], info: DatasetInfo) -> "TrainingOptions":
@@ -54,10 +26,6 @@ class TrainingOptions:
             if chosen["fresh_difficulty"] is None:
                 chosen["fresh_difficulty"] = DEFAULT_DIFFICULTY
         return cls(**chosen)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the options as the files hold them."""
-        return asdict(self)
 
     @property
     def config(self) -> ModelConfig:

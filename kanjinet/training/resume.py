@@ -5,7 +5,7 @@ import itertools
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class RunRecord:
     history: list[dict[str, Any]]
     best_accuracy: float = -1.0  # so that the first epoch is kept even when nothing is recognized
     best_epoch: int = 0
+    sources: tuple[str, ...] = ()  # of data, as the model card names them
 
     @property
     def epochs_done(self) -> int:
@@ -72,7 +73,7 @@ class StateFile:
         All processes of the trainer's group must call it; the first one writes.
         """
         content = {
-            "options": self.trainer.options.to_dict(),
+            "options": asdict(self.trainer.options),
             "trainer": self.trainer.state(),
             "run": vars(self.record),
         }
@@ -168,7 +169,7 @@ def check_options(path: Path, found: dict[str, Any], options: TrainingOptions) -
     Raises:
         KanjinetError: naming the first that differs.
     """
-    for name, value in options.to_dict().items():
+    for name, value in asdict(options).items():
         if name != "init_from_sha256" and found.get(name) != value:
             raise KanjinetError(
                 f"{path}: the run was started with {name} = {found.get(name)}, now it is {value}",

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from kanjinet.errors import KanjinetError
 from kanjinet.model import LightweightKanjiNet, count_parameters
 from kanjinet.storage.checkpoint import CHECKPOINT_NAME, Checkpoint, hash_tensors, load_checkpoint, save_checkpoint
 from kanjinet.storage.files import replace_on_success, write_json
+from kanjinet.storage.model_card import SYNTHETIC, Metrics, ModelCard, describe_environment, merge_sources
 from kanjinet.training.calibration import calibrate
 from kanjinet.training.curves import CURVES_NAME, draw_curves
 from kanjinet.training.distributed import ProcessGroup
@@ -21,7 +22,7 @@ from kanjinet.training.history import HISTORY_NAME, write_history
 from kanjinet.training.resume import STATE_NAME, Interrupted, RunRecord, StateFile, list_state_paths
 from kanjinet.training.samples import Parts
 from kanjinet.training.trainer import Progress, Trainer
-from kanjinet.training.validation import HeldOutMetrics, compute_metrics
+from kanjinet.training.validation import compute_metrics
 
 __all__ = ["OUTPUT_NAMES", "PREVIOUS_NAME", "STATE_NAME", "EpochResult", "Interrupted", "TrainingRun"]
 
@@ -49,8 +50,11 @@ class TrainingRun:
         record: the history, and the best epoch.
     """
 
-    def __init__(self, trainer: Trainer, parts: Parts, info: DatasetInfo, folder: Path) -> None:
+    def __init__(
+        self, trainer: Trainer, parts: Parts, info: DatasetInfo, folder: Path, sources: tuple[str, ...]
+    ) -> None:
         self.trainer, self.record = trainer, RunRecord(history=[])
+        self.record.sources = merge_sources(sources, [SYNTHETIC] if trainer.options.fresh_sets else [])
         self.folder, self._parts, self._info = folder, parts, info
         self._state_file = StateFile(folder, trainer, self.record)
 
@@ -95,16 +99,16 @@ class TrainingRun:
             "train_loss": trained.loss,
             "train_accuracy": trained.accuracy,
             "validation_loss": validated.loss,
-            "validation_accuracy": validated.top[1],
+            "validation_accuracy": validated.top1,
             "learning_rate": trained.learning_rate,
             "elapsed_s": round(time.perf_counter() - start, 3),
         }
         record.history.append(entry)
-        is_best, kept_previous = validated.top[1] > record.best_accuracy, False
+        is_best, kept_previous = validated.top1 > record.best_accuracy, False
         if is_best:
             if record.best_epoch == 0 and trainer.group.is_first:
                 kept_previous = self._keep_previous_model()
-            record.best_accuracy, record.best_epoch = validated.top[1], entry["epoch"]
+            record.best_accuracy, record.best_epoch = validated.top1, entry["epoch"]
         if trainer.group.is_first:
             self._write_files(validated if is_best else None)
         self._state_file.save()
@@ -121,20 +125,24 @@ class TrainingRun:
         path.replace(self.folder / PREVIOUS_NAME)
         return True
 
-    def _write_files(self, best: HeldOutMetrics | None) -> None:
+    def _write_files(self, best: Metrics | None) -> None:
         """Writes the weights where they are the best, with their metrics, and the history and its curves."""
-        options, info, history = self.trainer.options.to_dict(), self._info, self.record.history
+        options, info, history = asdict(self.trainer.options), self._info, self.record.history
         if best:
-            training = {**options, "best_epoch": self.record.best_epoch, "validation": best.to_dict()}
-            save_checkpoint(
-                self.folder / CHECKPOINT_NAME,
-                Checkpoint(self.trainer.model, info.preprocessing, info.synthetic, training, info.sha256),
+            card = ModelCard(
+                preprocessing=info.preprocessing,
+                sources=self.record.sources,
+                options=self.trainer.options,
+                best_epoch=self.record.best_epoch,
+                metrics={"validation": best},
+                environment=describe_environment(),
             )
+            save_checkpoint(self.folder / CHECKPOINT_NAME, Checkpoint(self.trainer.model, card))
         write_history(self.folder / HISTORY_NAME, options, history, synthetic=info.synthetic)
         with replace_on_success(self.folder / CURVES_NAME) as file:
             file.write(draw_curves(history, synthetic=info.synthetic))
 
-    def finish(self) -> tuple[Checkpoint, HeldOutMetrics]:
+    def finish(self) -> tuple[Checkpoint, Metrics]:
         """Calibrates and tests the best weights, read back from their file, and writes the result beside and into it.
 
         Returns:
@@ -143,12 +151,13 @@ class TrainingRun:
         path = self.folder / CHECKPOINT_NAME
         checkpoint = load_checkpoint(path)
         model = checkpoint.model.to(self.trainer.device).to(memory_format=torch.channels_last)
-        if "temperature" not in checkpoint.training:  # else the run had ended before, and is resumed
-            checkpoint.training["temperature"] = calibrate(model, self._parts.validation, self._parts.test)
+        card = checkpoint.card
+        if card.calibration is None:  # else the run had ended before, and is resumed
+            card = replace(card, calibration=calibrate(model, self._parts.validation, self._parts.test))
         tested = compute_metrics(model, self._parts.test)
-        checkpoint.training["test"] = tested.to_dict()
+        checkpoint.card = replace(card, metrics={**card.metrics, "test": tested})
         save_checkpoint(path, checkpoint)
-        config = checkpoint.config
+        config, described = checkpoint.config, checkpoint.card.to_dict()
         write_json(
             self.folder / INFO_NAME,
             {
@@ -157,14 +166,11 @@ class TrainingRun:
                 "image_size": config.image_size,
                 "pooling_type": config.pooling_type,
                 "num_classes": config.num_classes,
-                "preprocessing": checkpoint.preprocessing,
-                "synthetic": checkpoint.synthetic,
                 "best_epoch": self.record.best_epoch,
                 "validation_accuracy": self.record.best_accuracy,
-                "test": tested.to_dict(),
-                "temperature": checkpoint.training["temperature"],
-                "training": checkpoint.training,
-                "environment": checkpoint.environment,
+                "test": described["training"]["test"],
+                "temperature": described["training"]["temperature"],
+                **described,
             },
         )
         return checkpoint, tested

@@ -1,28 +1,14 @@
 """A network's loss and accuracy on held-out images."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kanjinet.storage.model_card import Metrics
 from kanjinet.training.distributed import ALONE, ProcessGroup
 from kanjinet.training.samples import Samples, to_float_images
 
 TOP_K = (1, 3, 5)
-
-
-@dataclass(frozen=True)
-class HeldOutMetrics:
-    """Holds the mean cross-entropy, without label smoothing, and the top-k accuracies, 0-1, on `samples` images."""
-
-    loss: float
-    top: dict[int, float]
-    samples: int
-
-    def to_dict(self) -> dict[str, float]:
-        """Returns the metrics as the JSON files name them."""
-        return {"loss": self.loss, **{f"top{k}": accuracy for k, accuracy in self.top.items()}, "samples": self.samples}
 
 
 @torch.inference_mode()
@@ -37,9 +23,7 @@ def predict_logits(model: nn.Module, images: torch.Tensor, batch_size: int = 256
 
 
 @torch.inference_mode()
-def compute_metrics(
-    model: nn.Module, samples: Samples, group: ProcessGroup = ALONE, batch_size: int = 256
-) -> HeldOutMetrics:
+def compute_metrics(model: nn.Module, samples: Samples, group: ProcessGroup = ALONE, batch_size: int = 256) -> Metrics:
     """Computes the metrics of samples; where several processes are in the group, each takes some of the batches."""
     sums = torch.zeros(1 + len(TOP_K), dtype=torch.float64, device=samples.labels.device)  # of losses and of hits
     for first in range(batch_size * group.rank, len(samples), batch_size * group.size):
@@ -48,5 +32,5 @@ def compute_metrics(
         hits = logits.topk(max(TOP_K)).indices == labels[:, None]  # (B, 5)
         loss = F.cross_entropy(logits, labels, reduction="sum")
         sums += torch.stack([loss, *(hits[:, :k].sum() for k in TOP_K)])
-    loss_mean, *accuracies = (group.sum(sums) / len(samples)).tolist()
-    return HeldOutMetrics(loss_mean, dict(zip(TOP_K, accuracies, strict=True)), len(samples))
+    loss_mean, top1, top3, top5 = (group.sum(sums) / len(samples)).tolist()
+    return Metrics(loss_mean, top1, top3, top5, len(samples))

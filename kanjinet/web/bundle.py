@@ -50,9 +50,9 @@ def read_model(model_path: Path) -> tuple[bytes, bytes]:
     if model_path.suffix.lower() != ".onnx":
         raise KanjinetError(f"{model_path}: the page reads .onnx files", "write one with convert_to_onnx.py")
     recognizer = load_recognizer(model_path)
-    if recognizer.preprocessing != NORMALIZE:
+    if recognizer.card.preprocessing != NORMALIZE:
         raise KanjinetError(
-            f"{model_path}: needs images of preprocessing {recognizer.preprocessing}, the page makes {NORMALIZE}",
+            f"{model_path}: needs images of preprocessing {recognizer.card.preprocessing}, the page makes {NORMALIZE}",
             "prepare the dataset with --preprocess normalize and train again",
         )
     mapping_path = model_path.with_name(f"{model_path.stem}_mapping.json")

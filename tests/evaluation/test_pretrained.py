@@ -53,8 +53,8 @@ def test_the_small_file_reads_the_same_in_tract() -> None:
 def test_the_files_know_where_they_come_from() -> None:
     for path in (TENSORS, INT8):
         recognizer = load_recognizer(path)
-        assert recognizer.synthetic
-        assert recognizer.preprocessing == NORMALIZE
+        assert recognizer.card.synthetic
+        assert recognizer.card.preprocessing == NORMALIZE
     mapping = json.loads(INT8.with_name(f"{INT8.stem}_mapping.json").read_text(encoding="utf-8"))
     assert mapping["model_info"]["model_file"] == INT8.name
     assert "KanjiVG" in mapping["model_info"]["license"]

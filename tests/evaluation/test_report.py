@@ -23,7 +23,7 @@ from kanjinet.synth.printed import draw_character
 from kanjinet.training.accuracy import Accuracy
 from tests.conftest import run_script
 from tests.evaluation.test_metrics import make_metrics
-from tests.random_checkpoint import TRAINING, make_checkpoint
+from tests.random_checkpoint import make_checkpoint
 
 # folder -> characters that its images really show, as the model that ships reads all of them rightly in print
 SHOWN = {
@@ -123,7 +123,8 @@ def test_several_models_are_compared_in_one_report(workplace: Path, tmp_path: Pa
     info = read_dataset_info(workplace / "dataset")
     labels = read_labels(info.folder, info.chunks)
     other = make_checkpoint()
-    other.training = {**TRAINING, "sample_limit": 3000, "seed": 9, "dataset_sha256": info.sha256}
+    options = replace(other.card.options, sample_limit=3000, seed=9, dataset_sha256=info.sha256)
+    other.card = replace(other.card, options=options)
     save_checkpoint(tmp_path / "other.pth", other)
     models = ["best_kanji_model.pth", tmp_path / "other.pth"]
     done = run_script(["evaluate_model.py", "--model", *models, "--output-dir", tmp_path], workplace)

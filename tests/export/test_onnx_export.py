@@ -29,7 +29,7 @@ from kanjinet.export.weight_compression import split_large_layers
 from kanjinet.model import POOLING_TYPES, change_pooling
 from kanjinet.storage.safetensors_file import serialize_checkpoint
 from tests.random_checkpoint import (
-    TRAINING,
+    CARD,
     compute_logits,
     draw_images,
     make_checkpoint,
@@ -258,7 +258,7 @@ def test_script_writes_file_mapping_and_metadata(tmp_path: Path) -> None:
     assert (properties["model_version"], properties["image_size"]) == ("3.0", "64")
     assert (properties["pooling_type"], properties["synthetic"]) == ("adaptive_avg", "true")
     assert json.loads(properties["accuracy"])["test"]["top1"] == 0.5
-    assert json.loads(properties["training"]) == TRAINING
+    assert json.loads(properties["training"]) == CARD.to_dict()["training"]
     assert properties["license"]
     assert "torch.export" in properties["exporter"]
     model = onnx.load(path)
@@ -472,8 +472,8 @@ def test_quantized_file_that_reads_otherwise_is_refused(
 
 
 def test_a_safetensors_file_is_exported_as_its_checkpoint_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint = write_checkpoint(tmp_path / "m.pth", "1.0", 32)
-    (tmp_path / "m.safetensors").write_bytes(serialize_checkpoint(make_checkpoint("1.0", 32), checkpoint))
+    write_checkpoint(tmp_path / "m.pth", "1.0", 32)
+    (tmp_path / "m.safetensors").write_bytes(serialize_checkpoint(make_checkpoint("1.0", 32)))
     for name in ("m.pth", "m.safetensors"):
         options = ("--onnx-path", tmp_path / f"{name}.onnx", "--target-backend", "strict", "--data-dir", tmp_path)
         run_main(monkeypatch, "--model-path", tmp_path / name, *options)

@@ -17,6 +17,7 @@ from kanjinet.cli import run_script
 from kanjinet.data.dataset import check_chunk, read_chunk, read_dataset_info
 from kanjinet.evaluation.recognizer import load_recognizer
 from kanjinet.storage.checkpoint import Checkpoint, load_checkpoint
+from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.storage.safetensors_file import load_safetensors
 from kanjinet.training.history import read_history
 from kanjinet.training.resume import read_state
@@ -72,8 +73,8 @@ def read_epochs(inputs: Path) -> Any:
     return read_history(inputs / "best_kanji_model.pth", load_history_options(inputs))
 
 
-def load_history_options(inputs: Path) -> dict[str, Any]:
-    return json.loads((inputs / "options.json").read_text(encoding="utf-8"))
+def load_history_options(inputs: Path) -> TrainingOptions:
+    return TrainingOptions(**json.loads((inputs / "options.json").read_text(encoding="utf-8")))
 
 
 DATASET = ("dataset", "etl9g_dataset_chunk", "json")

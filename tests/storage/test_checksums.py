@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import onnx
@@ -16,12 +17,13 @@ from onnx import helper
 
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import load_recognizer
-from kanjinet.storage.checkpoint import find_git_revision, hash_tensors, load_checkpoint, save_checkpoint
+from kanjinet.storage.checkpoint import hash_tensors, load_checkpoint, save_checkpoint
+from kanjinet.storage.model_card import find_git_revision
 from kanjinet.storage.onnx_file import check_seal, seal
 from kanjinet.storage.safetensors_file import load_safetensors, serialize_checkpoint
 from kanjinet.training.history import HISTORY_NAME, read_history, write_history
 from tests.conftest import require
-from tests.random_checkpoint import make_checkpoint
+from tests.random_checkpoint import CARD, make_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,7 @@ def test_files_from_before_there_were_checksums_load(files: Path, tmp_path: Path
     content = torch.load(files / "m.pth", weights_only=True)
     del content["weights_sha256"]
     torch.save(content, tmp_path / "m.pth")
-    assert load_checkpoint(tmp_path / "m.pth").synthetic
+    assert load_checkpoint(tmp_path / "m.pth").card.synthetic
 
 
 def test_a_state_with_a_changed_number_is_noticed(tmp_path: Path) -> None:
@@ -117,16 +119,16 @@ def test_a_state_with_a_changed_number_is_noticed(tmp_path: Path) -> None:
 def test_a_history_with_a_changed_number_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / HISTORY_NAME
     epoch = {"epoch": 1, "train_loss": 6.5, "train_accuracy": 0.5, "validation_loss": 6, "validation_accuracy": 0.25}
-    write_history(path, {"seed": 1}, [epoch], synthetic=True)
-    assert read_history(tmp_path / "m.pth", {"seed": 1}) == [epoch]
+    write_history(path, asdict(CARD.options), [epoch], synthetic=True)
+    assert read_history(tmp_path / "m.pth", CARD.options) == [epoch]
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("6.5", "6.4"), encoding="utf-8")
     with pytest.raises(KanjinetError, match=r"training_progress\.json: damaged, its content_sha256 .*: remove it"):
-        read_history(tmp_path / "m.pth", {"seed": 1})
+        read_history(tmp_path / "m.pth", CARD.options)
     content = json.loads(text)
     del content["content_sha256"]
     path.write_text(json.dumps(content), encoding="utf-8")
-    assert read_history(tmp_path / "m.pth", {"seed": 1}) == [epoch]
+    assert read_history(tmp_path / "m.pth", CARD.options) == [epoch]
 
 
 def make_onnx() -> bytes:

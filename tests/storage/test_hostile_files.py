@@ -26,17 +26,17 @@ from kanjinet.data import etl9g
 from kanjinet.data.dataset import ChunkInfo, Labels, read_chunk, read_chunk_infos, read_dataset_info, write_chunk
 from kanjinet.data.drawings import read_drawings
 from kanjinet.data.image_files import MAX_SIDE, read_image
-from kanjinet.data.splits import check_split_rule
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import load_recognizer
 from kanjinet.storage.checkpoint import load_checkpoint
 from kanjinet.storage.files import MAX_JSON_BYTES, read_json, replace_on_success, write_json
 from kanjinet.storage.locks import LOCK_NAME, lock_folder
+from kanjinet.storage.model_card import ModelCard
 from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES
 from kanjinet.training.history import HISTORY_NAME, read_history
 from tests.conftest import ROOT, run_script
 from tests.data.test_image_files import png_of_nothing
-from tests.random_checkpoint import TRAINING, make_checkpoint, write_checkpoint
+from tests.random_checkpoint import CARD, make_checkpoint, write_checkpoint
 from tests.sample_files import write_file
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
@@ -203,7 +203,7 @@ def test_numbers_without_end_in_a_description_are_refused(tmp_path: Path) -> Non
         read_dataset_info(tmp_path)
     (tmp_path / HISTORY_NAME).write_text('{"options": {}, "epochs": [{"epoch": 1e999}]}')
     with pytest.raises(KanjinetError, match=HISTORY_NAME):
-        read_history(tmp_path / "m.pth", {})
+        read_history(tmp_path / "m.pth", CARD.options)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_endless_lists_in_checkpoints_are_refused_in_one_line(tmp_path: Path, na
     ids=["list", "int", "key", "tensor"],
 )
 def test_what_json_cannot_say_of_a_training_is_refused(tmp_path: Path, training: dict[Any, Any]) -> None:
-    with pytest.raises(KanjinetError, match=r"m\.pth: training is"):
+    with pytest.raises(KanjinetError, match=r"m\.pth: its parts do not fit together \(training has"):
         load_checkpoint(save_variant(tmp_path / "m.pth", training=training))
 
 
@@ -323,7 +323,7 @@ def test_what_json_cannot_say_of_a_training_is_refused(tmp_path: Path, training:
 )
 def test_absurd_networks_are_refused_without_building_them(tmp_path: Path, change: dict[str, Any]) -> None:
     config = make_checkpoint("1.0", 32).config.to_dict() | change
-    with pytest.raises(KanjinetError, match=r"m\.pth: its weights do not fit") as error:
+    with pytest.raises(KanjinetError, match=r"m\.pth: its parts do not fit") as error:
         load_checkpoint(save_variant(tmp_path / "m.pth", config=config))
     assert_one_line(error)
 
@@ -339,7 +339,7 @@ def test_tensors_that_are_not_what_they_promise_are_refused(tmp_path: Path, kind
         tensors[name] = tensors[name].to("meta")
     else:
         tensors[name] = tensors[name].double()
-    with pytest.raises(KanjinetError, match=r"m\.pth: its weights do not fit .*classifier\.4\.weight"):
+    with pytest.raises(KanjinetError, match=r"m\.pth: its parts do not fit .*classifier\.4\.weight"):
         load_checkpoint(save_variant(tmp_path / "m.pth", state_dict=tensors))
 
 
@@ -356,8 +356,8 @@ def make_onnx(tmp_path: Path, nodes: list[onnx.NodeProto], inputs: int = 1, **pr
     output = helper.make_tensor_value_info("output", TensorProto.FLOAT, None)
     graph = helper.make_graph(nodes, "g", [value][:inputs], [output])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    said = {"class_table_sha256": CLASS_TABLE_SHA256, "preprocessing": "even-lines-2", "image_size": "64"}
-    helper.set_model_props(model, {**said, "synthetic": "true", "training": "{}", **properties})
+    said = {**CARD.to_strings(), "class_table_sha256": CLASS_TABLE_SHA256, "image_size": "64"}
+    helper.set_model_props(model, {**said, **properties})
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     return tmp_path / "m.onnx"
 
@@ -388,16 +388,17 @@ def test_contradictory_onnx_files_are_refused(tmp_path: Path, properties: dict[s
     ids=str,
 )
 def test_models_that_do_not_say_how_their_images_were_divided_are_refused(change: dict[str, Any]) -> None:
-    check_split_rule(TRAINING, Path("m.onnx"))
-    with pytest.raises(KanjinetError, match=r"m\.onnx: does not say how"):
-        check_split_rule(TRAINING | change, Path("m.onnx"))
+    card = CARD.to_dict()
+    assert ModelCard.from_dict(card) == CARD
+    with pytest.raises(ValueError, match=next(iter(change))):
+        ModelCard.from_dict({**card, "training": {**card["training"], **change}})
 
 
 def test_evaluation_refuses_a_model_that_says_nothing_of_its_training(workplace: Path, tmp_path: Path) -> None:
-    path = make_onnx(tmp_path, [IDENTITY])
+    path = make_onnx(tmp_path, [IDENTITY], training="{}")
     done = run_script(["evaluate_model.py", "--model", path, "--output-dir", tmp_path / "out"], workplace, check=False)
     assert done.stderr.startswith("error: ")
-    assert "m.onnx: does not say how the images of its training were divided" in done.stderr
+    assert "m.onnx: not a model of this toolkit" in done.stderr and "'split'" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

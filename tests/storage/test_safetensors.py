@@ -16,7 +16,7 @@ from kanjinet.contract import CONTRACTS
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.checkpoint import load_checkpoint
 from kanjinet.storage.safetensors_file import compare_tensors, load_safetensors, serialize_checkpoint
-from tests.random_checkpoint import TRAINING, compute_logits, draw_images, make_checkpoint, write_checkpoint
+from tests.random_checkpoint import CARD, compute_logits, draw_images, make_checkpoint, write_checkpoint
 
 NUMPY_TYPES = {"F32": np.float32, "I64": np.int64}
 NAME = "kanji_model_etl9g_32x32_3036classes.safetensors"
@@ -50,7 +50,7 @@ def write_by_hand(path: Path, content: bytes, changes: dict[str, str | None]) ->
 
 @pytest.fixture(scope="module")
 def content() -> bytes:
-    return serialize_checkpoint(make_checkpoint("2.1", 32), Path("m.pth"))
+    return serialize_checkpoint(make_checkpoint("2.1", 32))
 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, *options: object) -> None:
@@ -75,7 +75,7 @@ def test_script_writes_every_tensor_and_a_header_of_strings(
     assert (properties["model_version"], properties["pooling_type"]) == ("3.0", "adaptive_avg")
     assert properties["preprocessing_contract"] == CONTRACTS[properties["preprocessing"]]
     assert json.loads(properties["config"])["channels"] == [32, 64, 128, 256, 512]
-    assert json.loads(properties["training"]) == TRAINING
+    assert json.loads(properties["training"]) == CARD.to_dict()["training"]
     assert json.loads(properties["accuracy"])["validation"]["top1"] == 0.5
     assert json.loads(properties["synthetic"]) is True
     assert json.loads(properties["environment"])["torch"] == "2.14.1"
@@ -102,7 +102,7 @@ def test_shared_and_strided_tensors_survive(tmp_path: Path) -> None:
     classifier[1].weight = torch.nn.Parameter(classifier[1].weight.t().contiguous().t())
     classifier[4].bias = torch.nn.Parameter(torch.arange(4000.0)[500:3536])
     checkpoint.model.stages[0][0][1].bias = checkpoint.model.stages[0][0][1].weight  # one tensor, two names
-    (tmp_path / "m.safetensors").write_bytes(serialize_checkpoint(checkpoint, Path("m.pth")))
+    (tmp_path / "m.safetensors").write_bytes(serialize_checkpoint(checkpoint))
     _, tensors = read_by_hand((tmp_path / "m.safetensors").read_bytes())
     for name, tensor in checkpoint.model.state_dict().items():
         np.testing.assert_array_equal(tensors[name], tensor.numpy())
@@ -121,7 +121,7 @@ def test_comparison_sees_one_bit() -> None:
 
 def test_failed_verification_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = write_checkpoint(tmp_path / "m.pth", "1.0", 32)
-    other = serialize_checkpoint(make_checkpoint("1.0", 32, seed=1), checkpoint)
+    other = serialize_checkpoint(make_checkpoint("1.0", 32, seed=1))
     monkeypatch.setattr(convert_to_safetensors, "serialize_checkpoint", lambda *_args: other)
     with pytest.raises(KanjinetError, match="differs after reloading"):
         run_main(monkeypatch, "--model-path", checkpoint, "--verify")

@@ -12,9 +12,6 @@ import torch
 
 from kanjinet.classes import NUM_CLASSES
 from kanjinet.contract import NORMALIZE
-from kanjinet.model import LightweightKanjiNet, ModelConfig
-from kanjinet.storage.checkpoint import Checkpoint
-from kanjinet.storage.model_card import describe_model
 from kanjinet.synth.online import GenerationSpec, SampleGenerator
 from kanjinet.synth.sheets import list_sheet_classes
 from kanjinet.training.samples import TrainingSamples
@@ -85,12 +82,3 @@ def test_a_sheet_that_is_copied_leaves_memory() -> None:
     left: list[int] = []
     samples.refresh(0, lambda *_: left.append(sum(sheet() is not None for sheet in generated)))
     assert left == [40, 20, 0]
-
-
-@pytest.mark.parametrize(("synthetic", "fresh_sets"), [(True, None), (False, None), (False, 3)])
-def test_the_license_names_what_was_learnt_from(synthetic: bool, fresh_sets: int | None) -> None:
-    model = LightweightKanjiNet(ModelConfig.preset("1.0", 32))
-    checkpoint = Checkpoint(model, NORMALIZE, synthetic, {"fresh_sets": fresh_sets}, "0" * 64)
-    text = describe_model(checkpoint, Path("model.pth"))["license"]
-    assert ("KanjiVG" in text) == (synthetic or fresh_sets is not None)
-    assert ("AIST" in text) == (not synthetic)

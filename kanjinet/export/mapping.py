@@ -9,7 +9,7 @@ ENHANCED_MAPPING_NAME = "kanji_etl9g_enhanced_mapping.json"
 
 
 def build_mapping(model: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The content of a mapping file.
+    """Returns the content of a mapping file.
 
     Args:
         model: what `model_info` says about one exported model besides; none in the general mapping.

@@ -1,0 +1,79 @@
+"""Model cards: the same in every kind of file, and what older files say."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kanjinet.errors import KanjinetError
+from kanjinet.model import ModelConfig
+from kanjinet.storage.model_card import REAL, SYNTHETIC, Averaging, Calibration, ModelCard, merge_sources
+from tests.random_checkpoint import CARD
+
+FULL = replace(
+    CARD,
+    sources=(REAL, SYNTHETIC),
+    best_epoch=2,
+    calibration=Calibration(0.5, 8, 0.2, 0.01),
+    averaging=Averaging(("ab" * 32, "cd" * 32), (0.25, 0.75)),
+)
+
+
+@pytest.mark.parametrize("card", [CARD, FULL], ids=["plain", "full"])
+def test_both_forms_of_a_card_come_back_as_they_were(card: ModelCard) -> None:
+    assert ModelCard.from_dict(card.to_dict()) == card
+    assert ModelCard.from_strings(card.to_strings(), Path("m.onnx")) == card
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "fresh_sets", "sources"),
+    [(True, None, (SYNTHETIC,)), (True, 3, (SYNTHETIC,)), (False, None, (REAL,)), (False, 3, (REAL, SYNTHETIC))],
+)
+def test_files_from_before_there_were_sources_name_what_they_learned_from(
+    synthetic: bool, fresh_sets: int | None, sources: tuple[str, ...]
+) -> None:
+    content = CARD.to_dict()
+    del content["sources"]
+    content |= {"synthetic": synthetic, "training": {**content["training"], "fresh_sets": fresh_sets}}
+    card = ModelCard.from_dict(content)
+    assert card.sources == sources
+    assert ("KanjiVG" in card.license, "AIST" in card.license) == (SYNTHETIC in sources, REAL in sources)
+
+
+def test_sources_are_a_union_in_one_order() -> None:
+    assert merge_sources([SYNTHETIC], [REAL, SYNTHETIC]) == (REAL, SYNTHETIC)
+    assert merge_sources([REAL], []) == (REAL,)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sources": []},
+        {"sources": ["elsewhere"]},
+        {"environment": {"python": "3.11"}},
+        {"training": 3},
+        {"training": {**CARD.to_dict()["training"], "learning_rate": [0.1]}},
+        {"training": {**CARD.to_dict()["training"], "temperature": 1}},
+        {"training": {**CARD.to_dict()["training"], "test": {"top1": float("nan")}}},
+        {"training": {**CARD.to_dict()["training"], "unheard_of": 1}},
+    ],
+    ids=str,
+)
+def test_what_no_card_says_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        ModelCard.from_dict(CARD.to_dict() | change)
+
+
+def test_an_unknown_preprocessing_is_refused_with_the_file() -> None:
+    with pytest.raises(KanjinetError, match=r"m\.onnx: preprocessing 'crop-9'"):
+        ModelCard.from_strings(replace(CARD, preprocessing="crop-9").to_strings(), Path("m.onnx"))
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0", "2.1", "3.0"])
+def test_configurations_of_older_files_mean_their_versions_blocks(version: str) -> None:
+    config = ModelConfig.preset(version)
+    older = config.to_dict()
+    for name in ("block", "stem", "learned_pooling", "se_gain"):
+        del older[name]
+    assert ModelConfig.from_dict(older) == ModelConfig.from_dict(config.to_dict()) == config
