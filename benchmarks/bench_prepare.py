@@ -1,4 +1,4 @@
-"""How fast preparation is, where its time goes, and how near it is to reading and deflating alone.
+"""How fast preparation is, and how near it is to reading and deflating alone.
 
 Reads:  ETL9G/ (any number of files; a sample will do)
 Writes: a table; the datasets go to a temporary folder and are removed
@@ -10,7 +10,6 @@ deflates the finished images with nothing between.
 """
 
 import argparse
-import io
 import multiprocessing
 import os
 import platform
@@ -36,20 +35,16 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from kanjinet.cli import make_parser, positive_int, run_script
-from kanjinet.contract import NORMALIZE
 from kanjinet.data import etl9g
-from kanjinet.data.dataset import chunk_name, decode_labels, write_chunk
-from kanjinet.data.preprocessing import INK_SCALE, preprocess
-from kanjinet.storage.files import sha256_of_file
+from kanjinet.data.dataset import chunk_name
 
 RECORD = struct.Struct(">2H8sI4B4H2B34x8128s7x")
 SIZE = 64  # pixels
 SAMPLING_S = 0.02  # of the memory
-BLOCK_RECORDS = 128  # as in prepare_etl9g_dataset.py
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line."""
+    """Parses the command line."""
     parser = make_parser(__doc__, "python benchmarks/bench_prepare.py --etl-dir ETL9G")
     parser.add_argument("--etl-dir", type=Path, default=Path("ETL9G"), help="folder of the ETL9G files")
     parser.add_argument("--workers", type=positive_int, default=os.cpu_count() or 1, help="processes")
@@ -61,7 +56,7 @@ def parse_args() -> argparse.Namespace:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One way of preparing: seconds of wall time, records, and the largest memory of all its processes together."""
+    """Represents one way of preparing: seconds of wall time, records, and the peak memory of all its processes."""
 
     name: str
     elapsed_s: float
@@ -70,7 +65,7 @@ class Measurement:
 
 
 def main() -> None:
-    """Measure all ways on the same files, then each step of ours alone."""
+    """Measures all ways on the same files."""
     args = parse_args()
     files = etl9g.find_etl9g_files(args.etl_dir)
     records = sum(len(etl9g.open_records(file.path, allow_partial=True)) for file in files)
@@ -85,18 +80,17 @@ def main() -> None:
         floor = best_of(args.repeats, lambda: measure_floor(files, chunks, records, args.workers))
         loop = measure_loop(files[: args.loop_files], dataset, args.workers)
         print_table([loop, ours, floor], source_bytes / records, loop)
-    print_steps(files[0])
 
 
 def best_of(repeats: int, measure: Callable[[], Measurement]) -> Measurement:
-    """The fastest of some runs, with the largest memory of them all."""
+    """Returns the fastest of some runs, with the peak memory of them all."""
     runs = [measure() for _ in range(repeats)]
     best = min(runs, key=lambda run: run.elapsed_s)
     return Measurement(best.name, best.elapsed_s, best.records, max(run.peak_bytes for run in runs))
 
 
 def measure_preparation(etl_dir: Path, dataset: Path, records: int, workers: int) -> Measurement:
-    """prepare_etl9g_dataset.py into an empty folder, start-up included."""
+    """Runs prepare_etl9g_dataset.py into an empty folder, start-up included."""
     for path in dataset.iterdir():
         path.unlink()
     command = [sys.executable, str(ROOT / "prepare_etl9g_dataset.py"), "--etl-dir", str(etl_dir), "--allow-partial"]
@@ -112,7 +106,7 @@ def measure_preparation(etl_dir: Path, dataset: Path, records: int, workers: int
 
 
 def measure_loop(files: list[etl9g.Etl9gFile], dataset: Path, workers: int) -> Measurement:
-    """The plain loop, one process a file."""
+    """Runs the plain loop, one process a file."""
     start = time.perf_counter()
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         paths = [file.path for file in files]
@@ -122,7 +116,7 @@ def measure_loop(files: list[etl9g.Etl9gFile], dataset: Path, workers: int) -> M
 
 
 def prepare_record_by_record(path: Path, folder: Path) -> int:
-    """Read, unpack, resize and scale one record at a time; keep everything as floats; compress at the end."""
+    """Reads, unpacks, resizes and scales one record at a time; keeps all as floats; compresses at the end."""
     images, labels = [], []
     with open(path, "rb") as file:
         while content := file.read(RECORD.size):
@@ -138,7 +132,7 @@ def prepare_record_by_record(path: Path, folder: Path) -> int:
 
 
 def measure_floor(files: list[etl9g.Etl9gFile], chunks: list[Path], records: int, workers: int) -> Measurement:
-    """Read the sources and deflate the finished images, nothing else."""
+    """Reads the sources and deflates the finished images, nothing else."""
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         list(pool.map(abs, range(workers)))  # the processes have started
         shapes = [np.load(chunk)["X"] for chunk in chunks[:1]]
@@ -148,7 +142,7 @@ def measure_floor(files: list[etl9g.Etl9gFile], chunks: list[Path], records: int
 
 
 def read_and_deflate(path: Path, images: npt.NDArray[np.uint8]) -> int:
-    """Read a file, and deflate as many images as it has records, taken again and again from some."""
+    """Reads a file, and deflates as many images as it has records, taken again and again from some."""
     with open(path, "rb", buffering=0) as file:
         records = sum(len(block) for block in iter(lambda: file.read(1 << 20), b"")) // etl9g.RECORD_BYTES
     deflate = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 8, zlib.Z_RLE)  # as a chunk's
@@ -160,7 +154,7 @@ def read_and_deflate(path: Path, images: npt.NDArray[np.uint8]) -> int:
 
 @contextmanager
 def watch_memory(pid: int) -> Iterator[list[int]]:
-    """Sample the resident memory of a process and its children; the list's one number is the largest sum, bytes."""
+    """Samples the resident memory of a process and its children; the list's one number is the largest sum, bytes."""
     peak, stop = [0], threading.Event()
 
     def sample() -> None:
@@ -182,7 +176,7 @@ def watch_memory(pid: int) -> Iterator[list[int]]:
 
 
 def print_table(rows: list[Measurement], record_bytes: float, baseline: Measurement) -> None:
-    """One line a way: records and bytes a second, their ratio to the baseline, memory."""
+    """Prints a line for each way: records and bytes a second, their ratio to the baseline, memory."""
     print(f"\n{'':26} {'records/s':>10} {'MB/s':>7} {'ratio':>7} {'time':>8} {'peak memory':>12}")
     base_rate = baseline.records / baseline.elapsed_s
     for row in rows:
@@ -192,36 +186,6 @@ def print_table(rows: list[Measurement], record_bytes: float, baseline: Measurem
             f"{row.name:26} {rate:10,.0f} {rate * record_bytes / 1e6:7,.0f} {rate / base_rate:6.1f}x "
             f"{row.elapsed_s:6.1f} s {memory:>12}"
         )
-
-
-def print_steps(file: etl9g.Etl9gFile) -> None:
-    """Time each step of one file alone, in this process."""
-    cv2.setNumThreads(1)
-    steps: dict[str, float] = {}
-
-    @contextmanager
-    def step(name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        steps[name] = steps.get(name, 0.0) + time.perf_counter() - start
-
-    with step("checksum of the source"):
-        sha256_of_file(file.path)
-    with step("map and check labels"):
-        records = etl9g.open_records(file.path, allow_partial=True)
-        labels = decode_labels(file, records)
-    blocks = []
-    for first in range(0, len(records), BLOCK_RECORDS):
-        with step("unpack the pixels"):
-            cells = etl9g.unpack_pixels(records["pixels"][first : first + BLOCK_RECORDS], INK_SCALE)
-        with step("preprocess"):
-            blocks.append(preprocess(cells, SIZE, NORMALIZE, cells=True))
-    with step("deflate"):
-        write_chunk(io.BytesIO(), labels, SIZE, blocks)
-    total = sum(steps.values())
-    print(f"\nsteps of {file.path.name}, one core: {len(records) / total:,.0f} records/s")
-    for name, elapsed_s in steps.items():
-        print(f"  {name:24} {elapsed_s:6.3f} s {elapsed_s / total:6.1%}")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-"""What each source of variation among the simulated writers is worth: a short training without it.
+"""What each source of variety among the simulated writers is worth: a short training without it.
 
 Reads:  the package kanjivg, and real drawings if there are any
 Writes: a table
 Run:    python benchmarks/bench_writers.py --drawings drawings.npz --seeds 3
 
-Every training sees the same number of characters, by writers who lack habits of one kind, and is judged on the
+Every training sees the same number of characters, by writers who do not vary in one respect, and is judged on the
 characters of complete writers whom it never saw, and on the drawings. The lower a line, the more its source is worth.
 The last lines are of trainings that differ otherwise: in the difficulty of all writers, or in what is shown how often.
 """
 
 import argparse
-from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from short_training import (
@@ -36,41 +36,34 @@ from kanjinet.synth.glyph_table import FORMS, GlyphTable, read_glyph_table
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.rasterizer import Ink
 from kanjinet.synth.sheets import list_sheet_classes
-from kanjinet.synth.writers import DEFAULT_DIFFICULTY, Writer, sample_writer
+from kanjinet.synth.writers import DEFAULT_DIFFICULTY, sample_writer
 from kanjinet.training.options import TrainingOptions
 from kanjinet.training.samples import TrainingSamples
 
 TEST_SETS = 2
-ONLY_MAIN_FORM = np.eye(len(FORMS))[0]
-PLAIN_INK = Ink(level=7.35, grain=0.1, grain_size=0.8, blur=0.55)
 
 
-def keep(writer: Writer) -> Writer:
-    """All habits."""
-    return writer
-
-
-# name -> what the writers of a training lack; what varies from stroke to stroke without being a habit stays
-SOURCES: dict[str, Callable[[Writer], Writer]] = {
-    "nothing": keep,
-    "proportions of parts": lambda w: replace(w, component_shift=0, component_scale=0, component_sizes=np.ones(3)),
-    "place, angle, length of strokes": lambda w: replace(
-        w, stroke_shift=0, stroke_turn=0, stroke_length=0, touch_slide=0, mark_freedom=0
+# name -> what is constant in the writers of a training; what varies from stroke to stroke within a style stays
+SOURCES: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "proportions of parts": {"component_shift": 0, "component_scale": 0, "component_sizes": np.ones(3)},
+    "place, angle, length of strokes": dict.fromkeys(
+        ("stroke_shift", "stroke_turn", "stroke_length", "touch_slide", "mark_freedom"), 0
     ),
-    "shape of strokes": lambda w: replace(w, kanji_reshape=0, kana_reshape=0),
-    "curvature, tremor, corners": lambda w: replace(
-        w, bow=0, bow_across=0, bow_down=0, tremor=0, roundness=0, angularity=0
+    "shape of strokes": {"kanji_reshape": 0, "kana_reshape": 0},
+    "curvature, tremor, corners": dict.fromkeys(
+        ("bow", "bow_across", "bow_down", "tremor", "roundness", "angularity"), 0
     ),
-    "hooks": lambda w: replace(w, hook_length=1),
-    "joined strokes and flicks": lambda w: replace(w, join_rate=0, kana_join_rate=0, flick_rate=0),
-    "order of strokes": lambda w: replace(w, swap_rate=0),
-    "other forms of characters": lambda w: replace(w, form_weights=ONLY_MAIN_FORM),
-    "slant, warp, aspect": lambda w: replace(w, slant=0, rise=0, warp=np.zeros((2, 6)), aspect=0.85, kana_aspect=1),
-    "pens and ink": lambda w: replace(w, pen_width=3.1, pressure=0.3, ink=PLAIN_INK),
-    "neighbors' fragments": keep,
-    "haste and most variety": keep,
-    "augmentation": keep,
-    "repetition": keep,  # as many images, every one of them new
+    "hooks": {"hook_length": 1},
+    "joined strokes and flicks": {"join_rate": 0, "kana_join_rate": 0, "flick_rate": 0},
+    "order of strokes": {"swap_rate": 0},
+    "other forms of characters": {"form_weights": np.eye(len(FORMS))[0]},
+    "slant, warp, aspect": {"slant": 0, "rise": 0, "warp": np.zeros((2, 6)), "aspect": 0.85, "kana_aspect": 1},
+    "pens and ink": {"pen_width": 3.1, "pressure": 0.3, "ink": Ink(level=7.35, grain=0.1, grain_size=0.8, blur=0.55)},
+    "neighbors' fragments": {},
+    "haste and most variety": {},
+    "augmentation": {},
+    "repetition": {},  # as many images, every one of them new
 }
 DIFFICULTIES = {"haste and most variety": 0.0, "(difficulty 0.25)": 0.25, "(difficulty 0.75)": 0.75}
 REPEATS = {"(hiragana shown 6 times)": 6}
@@ -78,7 +71,7 @@ LINES = list(dict.fromkeys([*SOURCES, *DIFFICULTIES, *REPEATS]))
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line."""
+    """Parses the command line."""
     parser = make_parser(__doc__, "python benchmarks/bench_writers.py --drawings drawings.npz --seeds 3")
     parser.add_argument("--lines", nargs="+", choices=LINES, default=LINES, help="lines of the table")
     add_writer_options(parser)
@@ -86,29 +79,27 @@ def parse_args() -> argparse.Namespace:
 
 
 def add_writer_options(parser: argparse.ArgumentParser) -> None:
-    """The options of the comparisons that write their own images."""
+    """Adds the options of the comparisons that write their own images."""
     parser.add_argument("--sets", type=positive_int, default=4, help="data sets of 3,036 characters to train on")
     add_options(parser)
 
 
 def write_samples(table: GlyphTable, number_of_sets: int, seed: int, line: str) -> TrainingSamples:
-    """Data sets by new writers, each of 20 sheets by 20 hands, preprocessed."""
+    """Writes data sets by new writers, 20 sheets by 20 writers each, and preprocesses them."""
     difficulty = DIFFICULTIES.get(line, DEFAULT_DIFFICULTY)
-    change = SOURCES.get(line, keep)
-    with_fragments = line != "neighbors' fragments"
     images, classes = [], []
     for number in range(number_of_sets):
         for sheet, sheet_classes in enumerate(list_sheet_classes()):
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number, sheet)))
-            writer = change(sample_writer(rng, difficulty))
-            cells = write_sheet(table, sheet_classes, writer, rng, with_fragments=with_fragments)
+            writer = replace(sample_writer(rng, difficulty), **SOURCES.get(line, {}))
+            cells = write_sheet(table, sheet_classes, writer, rng, with_fragments=line != "neighbors' fragments")
             images.append(preprocess(cells * np.uint8(INK_SCALE), SIZE, NORMALIZE, cells=True))
             classes.append(sheet_classes)
     return as_samples(np.concatenate(images), np.concatenate(classes))
 
 
 def train_and_judge(line: str, seed: int, args: argparse.Namespace) -> Result:
-    """The training of one line of the table."""
+    """Trains for one line of the table, and judges the result."""
     table = read_glyph_table()
     sets, epochs = (args.sets * args.epochs, 1) if line == "repetition" else (args.sets, args.epochs)
     samples = write_samples(table, sets, 2 * seed, line)
@@ -121,19 +112,19 @@ def train_and_judge(line: str, seed: int, args: argparse.Namespace) -> Result:
 def judge_on_new_writers(
     name: str, seed: int, model: LightweightKanjiNet, table: GlyphTable, args: argparse.Namespace
 ) -> Result:
-    """The accuracies on complete writers whom no training of this seed saw, and on the drawings."""
+    """Judges a network on complete writers whom no training of this seed saw, and on the drawings."""
     drawings = load_drawings(args.drawings, lambda ink: preprocess(ink, SIZE, NORMALIZE, cells=False))
     return judge(name, seed, model, write_samples(table, TEST_SETS, 2 * seed + 1, "nothing"), drawings)
 
 
 def compare_on_new_writers(train_and_judge: TrainAndJudge, names: list[str], args: argparse.Namespace) -> None:
-    """Say what is compared, and compare it."""
+    """Prints what is compared, and compares it."""
     print(f"{args.sets} data sets, {args.epochs} epochs, {args.seeds} seeds; judged on {TEST_SETS} data sets unseen")
     compare(train_and_judge, names, args)
 
 
 def main() -> None:
-    """Train for each line."""
+    """Trains for each line."""
     args = parse_args()
     compare_on_new_writers(train_and_judge, args.lines, args)
 

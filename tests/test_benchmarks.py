@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from kanjinet.synth.writers import sample_writer
 from kanjinet.training.options import TrainingOptions
 from kanjinet.training.samples import TrainingSamples
 from tests.conftest import run_script
@@ -31,33 +32,31 @@ def test_preparation_is_compared_with_a_plain_loop_and_the_floor(workplace: Path
     output = run_script(["benchmarks/bench_prepare.py", "--repeats", "1", "--temporary-dir", "."], workplace).stdout
     for name in ("plain loop over records", "prepare_etl9g_dataset.py", "floor: read and deflate"):
         assert re.search(rf"{name} +[\d,]+ +[\d,]+ +\d+\.\dx", output), output
-    shares = [float(share) for share in re.findall(r"(\d+\.\d)%$", output, re.MULTILINE)]
-    assert sum(shares) == pytest.approx(100, abs=0.5)
 
 
 def test_forms_of_preprocessing_are_compared(workplace: Path, drawings: Path) -> None:
-    command = ["benchmarks/bench_preprocessing.py", "--drawings", drawings, "--forms", "plain", "line density"]
+    command = ["benchmarks/bench_preprocessing.py", "--drawings", drawings, "--forms", "plain", "box"]
     output = run_script([*command, "--sample-limit", "900", "--epochs", "1", "--seeds", "1"], workplace).stdout
-    for name in ("plain", "line density"):
+    for name in ("plain", "box"):
         assert re.search(rf"^{name} +({ACCURACY} +){{3}}{ACCURACY}$", output, re.MULTILINE), output
 
 
 def test_every_form_of_preprocessing_fills_its_image(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
-    from bench_preprocessing import FORM_NAMES, apply_form
+    from bench_preprocessing import FORMS, apply_form
 
     from kanjinet.data import etl9g
 
     packed = etl9g.open_records(workplace / "ETL9G" / "ETL9G_01", allow_partial=True)["pixels"][:40]
     cells = etl9g.unpack_pixels(packed, 17)
-    for name in FORM_NAMES:
+    for name in FORMS:
         images = apply_form(name, cells, cells=True)
         assert images.shape == (40, 64, 64), name
-        assert (images.max(axis=(1, 2)) == 255).all() or name in ("plain", "box, stretched once")
+        assert (images.max(axis=(1, 2)) == 255).all() or name == "plain"
         assert (images.max(axis=(1, 2)) > 60).all(), name
 
 
-def test_sources_of_variation_are_left_out_one_by_one(tmp_path: Path) -> None:
+def test_sources_of_variety_are_left_out_one_by_one(tmp_path: Path) -> None:
     command = [
         "benchmarks/bench_writers.py",
         "--lines",
@@ -115,17 +114,14 @@ def test_every_recipe_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not torch.equal(weights[first], weights[second]), (first, second)
 
 
-def test_every_source_of_variation_is_really_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_source_of_variety_is_really_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
-    from bench_writers import NO_AUGMENTATION, SOURCES, keep
+    from bench_writers import NO_AUGMENTATION, SOURCES
 
-    from kanjinet.synth.writers import sample_writer
-
-    for name, leave_out in SOURCES.items():
-        before = sample_writer(np.random.default_rng(0))
-        after = leave_out(before)
-        same = all(np.array_equal(value, vars(after)[field]) for field, value in vars(before).items())
-        assert same == (leave_out is keep), name
+    writers = [vars(sample_writer(np.random.default_rng(seed))) for seed in range(3)]
+    for name, changes in SOURCES.items():
+        for field, value in changes.items():
+            assert any(not np.array_equal(writer[field], value) for writer in writers), (name, field)
     images = torch.rand(4, 1, 64, 64)
     assert torch.allclose(NO_AUGMENTATION(images), images, atol=1e-4)
 
