@@ -41,13 +41,12 @@ from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import make_folder, read_bytes, replace_on_success
 from kanjinet.storage.locks import lock_folder
 from kanjinet.storage.png import write_few_grays
-from kanjinet.synth.glyph_table import load_glyph_table, save_glyph_table_with
+from kanjinet.synth.glyph_table import read_glyph_table
 from kanjinet.synth.kanjivg import find_kanjivg_folder
 from kanjinet.synth.sheets import CONTACT_CHARACTERS, Plan, Sample, make_contact_sheet, make_sheet_records
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY
 
 SHEETS = range(1, SHEETS_PER_SET + 1)
-TABLE_NAME = ".glyph_table.npz"  # for a run's workers; the next run removes that of a killed one
 SHEETS_AHEAD_PER_WORKER = 4  # sheets made before they can be written; bounds the memory
 
 Records = npt.NDArray[np.void]
@@ -68,10 +67,7 @@ def main() -> None:
         with replace_on_success(folder / INFO_FILE_NAME) as file:  # first: data files without it could pass for real
             file.write(sample.describe().encode("ascii"))
         missing = {number: sets for number, sets in sample.plan_files().items() if number not in finished}
-        try:
-            write_files(folder, missing, sample, workers, contact)
-        finally:
-            (folder / TABLE_NAME).unlink(missing_ok=True)
+        write_files(folder, missing, sample, workers, contact)
     print_summary(folder, sample, len(finished))
     if missing:
         elapsed_s = time.perf_counter() - started
@@ -177,13 +173,11 @@ def write_files(folder: Path, plan: Plan, sample: Sample, workers: int, contact:
         tqdm(total=SHEETS_PER_SET * sum(map(len, plan.values())), unit="sheet", disable=None) as bar,
     ):
         try:
-            table = folder / TABLE_NAME
-            save_glyph_table_with(pool, workers, table)
             if contact:
-                pool.submit(write_contact_sheet, *contact, table, sample).result()
+                pool.submit(write_contact_sheet, *contact, sample).result()
             for number, data_sets in plan.items():
                 jobs = itertools.product(data_sets, SHEETS)
-                tasks = (pool.submit(make_sheet, table, sample, *job) for job in jobs)
+                tasks = (pool.submit(make_sheet, sample, *job) for job in jobs)
                 sheets = take_in_order(tasks, workers * SHEETS_AHEAD_PER_WORKER, bar)
                 write_records(folder / etl9g_file_name(number), sheets)
         except BaseException:
@@ -204,14 +198,14 @@ def take_in_order(tasks: Iterator[Future[Records]], max_waiting: int, bar: "tqdm
         bar.update()
 
 
-def make_sheet(table: Path, sample: Sample, data_set: int, sheet: int) -> Records:
+def make_sheet(sample: Sample, data_set: int, sheet: int) -> Records:
     """Makes one sheet, in a worker process."""
-    return make_sheet_records(load_glyph_table(table), sample, data_set, sheet)
+    return make_sheet_records(read_glyph_table(), sample, data_set, sheet)
 
 
-def write_contact_sheet(path: Path, characters: str, table: Path, sample: Sample) -> None:
+def write_contact_sheet(path: Path, characters: str, sample: Sample) -> None:
     """Writes an image of many writers, in a worker process."""
-    image = make_contact_sheet(load_glyph_table(table), sample, characters)
+    image = make_contact_sheet(read_glyph_table(), sample, characters)
     make_folder(path.parent)
     write_few_grays(path, image)
 

@@ -2,17 +2,13 @@
 
 import functools
 import unicodedata
-from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import CHARACTERS, NUM_CLASSES
-from kanjinet.storage.files import replace_on_success
+from kanjinet.classes import CHARACTERS
 from kanjinet.synth.bezier import sample_evenly
 from kanjinet.synth.kanjivg import VIEW_BOX, Glyph, file_name, find_kanjivg_folder, list_forms, read_svg
 
@@ -65,7 +61,7 @@ _ENDING_OF_KIND = {
 
 @dataclass(frozen=True)
 class GlyphTable:
-    """Represents the strokes of every form of c classes; f counts forms, s strokes.
+    """Represents the strokes of every form of all classes, c in number; f counts forms, s strokes.
 
     Attributes:
         form_of_class: (c + 1,) int, the first form of each class, and the number of forms at the end.
@@ -92,19 +88,19 @@ class GlyphTable:
     voicing: npt.NDArray[np.int8]
 
 
-def read_glyph_table(first_class: int = 0, end_class: int = NUM_CLASSES) -> GlyphTable:
-    """Reads all forms of the classes first_class <= class < end_class from KanjiVG; about three seconds for all.
+@functools.lru_cache(maxsize=1)
+def read_glyph_table() -> GlyphTable:
+    """Reads all forms of all classes from KanjiVG, once a process; it takes about three seconds.
 
     Raises:
         KanjinetError: the package `kanjivg` is missing or damaged.
     """
     folder = find_kanjivg_folder()
-    characters = CHARACTERS[first_class:end_class]
-    forms = list_forms(characters)
+    forms = list_forms(CHARACTERS)
     glyphs: list[Glyph] = []
     form_kinds: list[int] = []
     form_of_class = [0]
-    for character in characters:
+    for character in CHARACTERS:
         for form in ("", *(form for form in forms[character] if form in FORMS[1:])):
             glyphs.append(read_svg(folder / file_name(character, form)))
             form_kinds.append(FORMS.index(form))
@@ -125,46 +121,6 @@ def _open_top(glyph: Glyph) -> Glyph:
     rest[0, 0] = _START_BELOW_OPEN_TOP
     dot = replace(first, curves=_DOT_OF_OPEN_TOP)
     return replace(glyph, form=FORMS[OPEN_TOP], strokes=(dot, replace(first, curves=rest), *marks))
-
-
-def join_glyph_tables(parts: Sequence[GlyphTable]) -> GlyphTable:
-    """Joins the tables of successive classes into one."""
-    num_forms = np.cumsum([0, *(part.form_of_class[-1] for part in parts)])
-    num_strokes = np.cumsum([0, *(part.stroke_of_form[-1] for part in parts)])
-    joined = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("form_kind", "points", "components", "ending", "hook_from", "touches", "voicing")
-    }
-    joined["form_of_class"] = np.concatenate(
-        [[0], *(part.form_of_class[1:] + shift for part, shift in zip(parts, num_forms[:-1], strict=True))]
-    )
-    joined["stroke_of_form"] = np.concatenate(
-        [[0], *(part.stroke_of_form[1:] + shift for part, shift in zip(parts, num_strokes[:-1], strict=True))]
-    )
-    return GlyphTable(**joined)
-
-
-def save_glyph_table(path: Path, table: GlyphTable) -> None:
-    """Writes a table for other processes of the same run."""
-    with replace_on_success(path) as file:
-        np.savez(file, **vars(table))
-
-
-def save_glyph_table_with(pool: Executor, workers: int, path: Path) -> None:
-    """Writes the table of all classes for a pool's processes, each of which reads its part of KanjiVG.
-
-    Raises:
-        KanjinetError: the package `kanjivg` is missing or damaged.
-    """
-    borders = [round(NUM_CLASSES * part / workers) for part in range(workers + 1)]
-    save_glyph_table(path, join_glyph_tables(list(pool.map(read_glyph_table, borders[:-1], borders[1:]))))
-
-
-@functools.lru_cache(maxsize=1)
-def load_glyph_table(path: Path) -> GlyphTable:
-    """Loads what `save_glyph_table` wrote, once a process."""
-    with np.load(path) as arrays:
-        return GlyphTable(**arrays)
 
 
 def _make_table(glyphs: list[Glyph], form_kinds: list[int], form_of_class: list[int]) -> GlyphTable:

@@ -3,12 +3,10 @@
 import contextlib
 import functools
 import multiprocessing
-import tempfile
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +14,7 @@ import numpy.typing as npt
 from kanjinet.data.etl9g import SHEETS_PER_SET
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.data.worker_processes import MAX_WORKERS, start_worker, usable_cores
-from kanjinet.synth.glyph_table import load_glyph_table, save_glyph_table_with
+from kanjinet.synth.glyph_table import read_glyph_table
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.kanjivg import find_kanjivg_folder
 from kanjinet.synth.sheets import list_sheet_classes
@@ -31,7 +29,7 @@ class GenerationSpec:
 
     Attributes:
         sets: data sets of 3,036 characters, each of 20 sheets by 20 writers.
-        difficulty: 0 (copybook) ... 1 (hasty).
+        difficulty: 0 (neat) ... 1 (hasty).
         seed: of the training; the images depend on it and on the epoch alone.
         epochs: of the training.
         image_size: side of the images, pixels.
@@ -55,11 +53,9 @@ class SampleGenerator:
         labels: (n,) int64, of all data sets; the same in every epoch.
     """
 
-    def __init__(
-        self, spec: GenerationSpec, pool: ProcessPoolExecutor, glyph_table: Path, rank: int = 0, size: int = 1
-    ) -> None:
+    def __init__(self, spec: GenerationSpec, pool: ProcessPoolExecutor, rank: int = 0, size: int = 1) -> None:
         self.labels: npt.NDArray[np.int64] = np.tile(np.concatenate(list_sheet_classes()), spec.sets)
-        self._spec, self._pool, self._glyph_table = spec, pool, glyph_table
+        self._spec, self._pool = spec, pool
         self._numbers = range(rank, spec.sets, size)
         self._sheets: dict[int, deque[Future[Images]]] = {}  # by epoch, those that are begun
 
@@ -78,7 +74,7 @@ class SampleGenerator:
 
     def _begin(self, epoch: int) -> None:
         if epoch not in self._sheets:
-            generate = functools.partial(_generate_sheet, self._glyph_table, self._spec, epoch)
+            generate = functools.partial(_generate_sheet, self._spec, epoch)
             tasks = ((number, sheet) for number in self._numbers for sheet in range(SHEETS_PER_SET))
             self._sheets[epoch] = deque(self._pool.submit(generate, *task) for task in tasks)
 
@@ -93,21 +89,16 @@ def open_generator(spec: GenerationSpec, rank: int = 0, size: int = 1) -> Iterat
     find_kanjivg_folder()
     workers = max(1, min(usable_cores() // size, MAX_WORKERS))
     context = multiprocessing.get_context("spawn")
-    with (
-        tempfile.TemporaryDirectory(prefix="kanjinet-") as folder,
-        ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool,
-    ):
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
         try:
-            glyph_table = Path(folder) / "glyph_table.npz"
-            save_glyph_table_with(pool, workers, glyph_table)
-            yield SampleGenerator(spec, pool, glyph_table, rank, size)
+            yield SampleGenerator(spec, pool, rank, size)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _generate_sheet(glyph_table: Path, spec: GenerationSpec, epoch: int, number: int, sheet: int) -> Images:
+def _generate_sheet(spec: GenerationSpec, epoch: int, number: int, sheet: int) -> Images:
     """Generates one sheet of an epoch, (152 or 148, S, S), in a worker process."""
     rng = np.random.default_rng(np.random.SeedSequence(spec.seed, spawn_key=(epoch, number, sheet)))
     writer = sample_writer(rng, spec.difficulty)
-    cells = write_sheet(load_glyph_table(glyph_table), list_sheet_classes()[sheet], writer, rng)
+    cells = write_sheet(read_glyph_table(), list_sheet_classes()[sheet], writer, rng)
     return preprocess(cells * np.uint8(INK_SCALE), spec.image_size, spec.preprocessing, cells=True)

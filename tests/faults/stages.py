@@ -17,7 +17,6 @@ from kanjinet.storage.checkpoint import CHECKPOINT_NAME, load_checkpoint
 from kanjinet.storage.files import PARTIAL_SUFFIX
 from kanjinet.storage.locks import LOCK_NAME
 from kanjinet.training.resume import STATE_NAME, read_state
-from make_sample_etl9g import TABLE_NAME
 from tests.faults.server import Job, Outcome, Server
 from tests.sample_files import draw_ink, list_jis_codes, pack_cell, write_file
 
@@ -30,7 +29,7 @@ IMPORTED_LATER = ("torch._dynamo", "torch.onnx", "onnxscript", "onnxruntime", "m
 RECORDS = 152  # of each source file: one sheet
 EARLIER_MODEL = b"a model of an earlier training"
 VOLATILE = ("elapsed_s", "images_per_s", "content_sha256", "dataset")  # times, their checksum, and a trial's folder
-TEMPORARY = re.compile("|".join((".*" + re.escape(PARTIAL_SUFFIX), *map(re.escape, (LOCK_NAME, TABLE_NAME)))))
+TEMPORARY = re.compile(f".*{re.escape(PARTIAL_SUFFIX)}|{re.escape(LOCK_NAME)}")
 REMEDY = re.compile(
     r"\b(run|use|choose|free|check|delete|remove|train|give|write|convert|get|copy or download|wait for|name)\b"
 )

@@ -12,10 +12,7 @@ from kanjinet.synth.glyph_table import (
     FREE_END,
     POINTS_PER_STROKE,
     StrokeEnding,
-    join_glyph_tables,
-    load_glyph_table,
     read_glyph_table,
-    save_glyph_table,
 )
 from kanjinet.synth.handwriting import write_sheet, write_strokes
 from kanjinet.synth.kanjivg import read_glyph
@@ -140,14 +137,6 @@ def test_hooks_and_touches_of_known_characters(glyph_table):
     assert glyph_table.touches[rows("甲")][4, 1] == FREE_END
     assert glyph_table.touches[rows("由")][2, 0] == FREE_END  # here it begins above
     assert (glyph_table.touches[rows("三")] == FREE_END).all()
-
-
-def test_a_table_survives_parts_and_files(tmp_path, glyph_table):
-    joined = join_glyph_tables([read_glyph_table(0, 71), read_glyph_table(71, 1500), read_glyph_table(1500, 3036)])
-    save_glyph_table(tmp_path / "glyph_table.npz", joined)
-    loaded = load_glyph_table(tmp_path / "glyph_table.npz")
-    for name, values in vars(glyph_table).items():
-        assert np.array_equal(values, getattr(loaded, name)), name
 
 
 def _measure(glyph_table, writers, first_class, end_class, with_fragments=True):

@@ -33,7 +33,7 @@ def make_generator(sets: int, rank: int = 0, size: int = 1) -> tuple[SampleGener
             return future
 
     spec = GenerationSpec(sets, 0.5, seed=3, epochs=2, image_size=32, preprocessing=NORMALIZE)
-    return SampleGenerator(spec, cast(ProcessPoolExecutor, Pool()), Path(), rank, size), generated
+    return SampleGenerator(spec, cast(ProcessPoolExecutor, Pool()), rank, size), generated
 
 
 def make_samples(generator: SampleGenerator) -> TrainingSamples:
