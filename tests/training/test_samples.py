@@ -3,7 +3,6 @@
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
-from pathlib import Path
 from typing import cast
 
 import numpy as np
