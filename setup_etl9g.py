@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kanjinet.system.machine import NEWEST_PYTHON, Gpu, describe_python_range, find_gpu, is_python_supported
-from kanjinet.system.packages import read_requirements
+from kanjinet.system.packages import list_requirement_files, read_requirements
 
 ROOT = Path(__file__).resolve().parent
 
@@ -207,11 +207,13 @@ def install_packages(venv_dir: Path, python: Path, requirement_files: Sequence[s
 
 def describe_installation(requirement_files: Sequence[str], device: str) -> dict[str, Any]:
     """What a finished environment is made from, for the stamp."""
-    names = [*requirement_files, "constraints.txt"]
+    files = [each for name in requirement_files for each in list_requirement_files(ROOT / name)]
     return {
         "python": platform.python_version(),
         "device": device,
-        "files": {name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in names},
+        "files": {
+            each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in [*files, ROOT / "constraints.txt"]
+        },
     }
 
 

@@ -20,15 +20,11 @@ from kanjinet.storage.onnx_file import DEVICES, open_session, read_self_containe
 
 MODEL_SUFFIXES = (".pth", ".safetensors", ".onnx")
 _BATCH = 64
-
-
-def _find_pretrained() -> Path:
-    """The folder of the model that ships: in an installed package within it, in a checkout beside it."""
-    package = Path(__file__).parents[1]
-    return next(path for path in (package / "pretrained", package.parent / "pretrained") if path.is_dir())
-
-
-PRETRAINED_PATH = _find_pretrained() / "kanji_model_etl9g_64x64_3036classes_tract_int8.onnx"
+_PACKAGE = Path(__file__).parents[1]
+_INSTALLED = _PACKAGE / "pretrained"  # in a checkout the folder lies beside the package
+PRETRAINED_PATH = (
+    _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.with_name("pretrained")
+) / "kanji_model_etl9g_64x64_3036classes_tract_int8.onnx"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from typing import Any
 _IMPORT_NAMES = {
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
-    "protobuf": "google.protobuf",
     "kanjivg": "",  # data files only
 }
 _IMPORT_TIMEOUT_S = 300  # the first import of torch on a slow disk takes a minute
@@ -47,12 +46,18 @@ class ImportResult:
     details: dict[str, Any]
 
 
-def read_requirements(path: Path) -> list[Requirement]:
-    """The packages in a requirement file that every machine needs.
+def list_requirement_files(path: Path) -> list[Path]:
+    """Lists a requirement file and those that it includes with -r."""
+    included = re.findall(r"^-r (\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return [path, *(each for name in included for each in list_requirement_files(path.with_name(name)))]
 
-    Options such as -r, comments, and packages with an environment marker are passed over.
+
+def read_requirements(path: Path) -> list[Requirement]:
+    """Reads the packages in a requirement file, and in those that it includes, that every machine needs.
+
+    Other options, comments, and packages with an environment marker are passed over.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = [line for file in list_requirement_files(path) for line in file.read_text(encoding="utf-8").splitlines()]
     matches = (re.match(r"([A-Za-z0-9][\w.-]*)(?:[>=]=([\d.]+))?(?![^#]*;)", line) for line in lines)
     return [Requirement(match[1], match[2]) for match in matches if match]
 

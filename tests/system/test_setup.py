@@ -415,4 +415,6 @@ def test_demo_uses_known_options(stage: str) -> None:
 def test_stamp_says_what_was_installed(ready: Toolkit) -> None:
     stamp = json.loads(ready.stamp.read_text(encoding="utf-8"))
     assert set(stamp) == {"python", "device", "files"}
-    assert {"requirements.txt", "constraints.txt"} <= set(stamp["files"])
+    assert {"requirements.txt", "requirements-base.txt", "requirements-train.txt", "constraints.txt"} <= set(
+        stamp["files"]
+    )

@@ -108,7 +108,7 @@ def test_carriage_returns_and_byte_order_marks_are_read(tmp_path: Path) -> None:
     write_json(path, {"character": "田"})
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     assert read_json(path, "none") == {"character": "田"}
-    content = (ROOT / "requirements-dev.txt").read_bytes()
+    content = (ROOT / "requirements-train.txt").read_bytes()
     (tmp_path / "unix.txt").write_bytes(content)
     (tmp_path / "windows.txt").write_bytes(content.replace(b"\n", b"\r\n"))
     assert read_requirements(tmp_path / "windows.txt") == read_requirements(tmp_path / "unix.txt")
