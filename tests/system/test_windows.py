@@ -14,8 +14,8 @@ from PIL import Image
 import make_sample_etl9g
 from kanjinet.data.image_files import list_labeled_images
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, load_recognizer
-from kanjinet.storage.checkpoint import describe_environment
 from kanjinet.storage.files import read_json, write_json
+from kanjinet.storage.model_card import describe_environment
 from kanjinet.storage.safetensors_file import load_trained_network
 from kanjinet.system.packages import read_requirements
 from tests.conftest import ROOT, run_script
@@ -123,7 +123,7 @@ def test_what_git_says_in_another_encoding_stops_nothing(tmp_path: Path, monkeyp
     git.write_text("#!/bin/sh\nprintf 'fatal: \\202\\240\\377\\n' >&2\nexit 128\n", encoding="ascii")
     git.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert describe_environment()["git_revision"] == "unknown"
+    assert describe_environment().git_revision == "unknown"
 
 
 # Names
