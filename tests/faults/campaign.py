@@ -39,23 +39,22 @@ class Kind:
 
 def count_operations(workshop: Workshop, stage: str, place: str = OUT) -> int:
     """How many file operations the busiest process of a stage makes on its output folder, or reads on an input."""
-    log = workshop.folder / f"operations of {stage} on {place.replace('/', ' ')}"
+    if place == OUT:
+        workshop.undisturbed(stage)
+        log = workshop.log_of(stage)
+    else:
+        log = workshop.folder / f"operations of {stage} on {place.replace('/', ' ')}"
     if not log.exists():
         with workshop.trial(stage) as trial:
-            folder, operations = (trial.out, WRITING) if place == OUT else (workshop.inputs / place, READING)
-            trial.expect_success(trial.run(fault=Fault(str(folder), operations=operations, log=str(log))))
+            fault = Fault(str(workshop.inputs / place), operations=READING, log=str(log))
+            trial.expect_success(trial.run(fault=fault))
     return max(Counter(line.split()[0] for line in log.read_text(encoding="utf-8").splitlines()).values())
 
 
 def time_stage(workshop: Workshop, stage: str) -> float:
     """Seconds that an undisturbed run takes."""
-    path = workshop.folder / f"seconds of {stage}"
-    if not path.exists():
-        with workshop.trial(stage) as trial:
-            outcome = trial.run()
-            trial.expect_success(outcome)
-            path.write_text(str(outcome.elapsed_s), encoding="utf-8")
-    return float(path.read_text(encoding="utf-8"))
+    workshop.undisturbed(stage)
+    return workshop.seconds[stage]
 
 
 def kill_at_operation(workshop: Workshop, stage: str, rng: random.Random) -> int:

@@ -17,6 +17,7 @@ from kanjinet.storage.checkpoint import CHECKPOINT_NAME, load_checkpoint
 from kanjinet.storage.files import PARTIAL_SUFFIX
 from kanjinet.storage.locks import LOCK_NAME
 from kanjinet.training.resume import STATE_NAME, read_state
+from tests.faults.injector import Fault
 from tests.faults.server import Job, Outcome, Server
 from tests.sample_files import draw_ink, list_jis_codes, pack_cell, write_file
 
@@ -122,11 +123,13 @@ class Workshop:
         server: runs the scripts.
         folder: holds inputs/, and results/STAGE/out of undisturbed runs.
         trials: how many there were.
+        seconds: that undisturbed runs took, by stage.
     """
 
     server: Server
     folder: Path
     trials: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def inputs(self) -> Path:
@@ -155,8 +158,14 @@ class Workshop:
         folder = self.folder / "results" / stage
         if not folder.exists():
             with self.trial(stage, folder) as trial:
-                trial.expect_success(trial.run())
+                outcome = trial.run(fault=Fault(str(trial.out), log=str(self.log_of(stage))))
+                trial.expect_success(outcome)
+                self.seconds[stage] = outcome.elapsed_s
         return folder / OUT
+
+    def log_of(self, stage: str) -> Path:
+        """Where an undisturbed run's operations on its output folder are listed."""
+        return self.folder / f"operations of {stage}"
 
     @contextlib.contextmanager
     def trial(self, stage: str, folder: Path | None = None) -> Iterator["Trial"]:

@@ -1,4 +1,4 @@
-"""A few of each kind of fault at each stage; benchmarks/fault_campaign.py does the same many times over."""
+"""A few of each kind of fault at each stage; `python -m tests.faults` does the same many times over."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kanjinet.errors import KanjinetError
-from tests.conftest import ROOT
+from tests.faults.__main__ import main
 from tests.faults.campaign import KINDS, count_operations, run_trials
 from tests.faults.injector import Fault
 from tests.faults.readers import READERS, Bench, run_mutations
@@ -51,8 +51,8 @@ def test_damaged_files_are_refused_or_read_right(workshop: Workshop, name: str) 
 
 
 def test_a_model_of_an_earlier_training_survives_a_kill_after_the_first_best_weights(workshop: Workshop) -> None:
-    count_operations(workshop, "train")
-    log = (workshop.folder / "operations of train on out").read_text(encoding="utf-8").splitlines()
+    workshop.undisturbed("train")
+    log = workshop.log_of("train").read_text(encoding="utf-8").splitlines()
     written = next(at for at, line in enumerate(log, start=1) if line.endswith("rename best_kanji_model.pth.part"))
     with workshop.trial("train") as trial:
         assert trial.run(fault=Fault(str(trial.out), "kill", written + 1)).status == -9
@@ -103,16 +103,14 @@ def test_a_changed_number_in_the_metadata_is_found(workshop: Workshop, field: st
 def test_the_campaign_prints_a_line_for_each_fault_and_stage(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import fault_campaign
-
-    command = ["fault_campaign.py", "--parts", "disk", "--stages", "mapping", "--disk", "4", "--seed", "1"]
+    command = ["tests.faults", "--parts", "disk", "--stages", "mapping", "--disk", "4", "--seed", "1"]
     monkeypatch.setattr(sys, "argv", command)
-    fault_campaign.main()
+    main()
     output = capsys.readouterr().out
     for name in ("ENOSPC or EIO at a file operation", "output folder removed meanwhile"):
         assert re.search(rf"^{name} +mapping +1 +1 of 1 +\d+\.\d$", output, re.MULTILINE), output
     assert output.endswith("all ended right\n")
     monkeypatch.setattr("tests.faults.stages.compare_folders", lambda *_: (_ for _ in ()).throw(FaultError("as if")))
-    with pytest.raises(KanjinetError, match="4 of 4 trials did not end right"):
-        fault_campaign.main()
+    monkeypatch.setattr(sys, "argv", ["tests.faults", "--parts", "pairs", "--stages", "mapping", "--pairs", "1"])
+    with pytest.raises(KanjinetError, match="1 of 1 trials did not end right"):
+        main()

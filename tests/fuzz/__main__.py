@@ -4,7 +4,7 @@ A finding is any error but KanjinetError, a file that takes longer than --patien
 
 Reads:  nothing but the readers' own seeds
 Writes: a table; with --output-dir, the files that led to findings
-Run:    python benchmarks/fuzz_readers.py --seconds 60
+Run:    python -m tests.fuzz --seconds 60
 """
 
 import argparse
@@ -17,15 +17,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from hostile_readers import READERS
-
 from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import make_folder
+from tests.fuzz.readers import READERS
 
+ROOT = Path(__file__).resolve().parents[2]
 MAX_FILE_BYTES = 200_000
 ENDINGS = {"timeout-": "took too long", "oom-": "took too much memory", "crash-": "ended the process"}
 
@@ -40,7 +37,7 @@ class Outcome:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = make_parser(__doc__, "python benchmarks/fuzz_readers.py --seconds 60 --readers chunk image")
+    parser = make_parser(__doc__, "python -m tests.fuzz --seconds 60 --readers chunk image")
     parser.add_argument("--seconds", type=positive_int, default=60, help="for each reader")
     parser.add_argument("--readers", nargs="+", choices=tuple(READERS), default=list(READERS), help="which ones")
     parser.add_argument("--patience", type=positive_int, default=20, help="seconds that one file may take")
@@ -87,8 +84,8 @@ def fuzz(name: str, folder: Path, args: argparse.Namespace) -> Outcome:
         f"-max_total_time={args.seconds} -timeout={args.patience} -rss_limit_mb={args.memory} -seed={args.seed} "
         f"-max_len={MAX_FILE_BYTES} -print_final_stats=1"
     )
-    command = [sys.executable, str(ROOT / "benchmarks" / "fuzz_one_reader.py"), name, str(folder), *options.split()]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.fuzz.one_reader", name, str(folder), *options.split()]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=environment)
     counts = re.findall(r"number_of_executed_units: *(\d+)|^#(\d+)\t", done.stderr, re.MULTILINE)
     if not counts:

@@ -6,6 +6,7 @@ import json
 import platform
 import re
 import struct
+import subprocess
 import sys
 import tempfile
 import zipfile
@@ -15,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile_readers import READERS, make_descriptions, read_one
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import require, run_script
+from tests.conftest import ROOT, require
+from tests.fuzz.readers import READERS, make_descriptions, read_one
 
 HAS_ATHERIS_WHEEL = sys.platform == "linux" and platform.machine() == "x86_64" and sys.version_info >= (3, 11)
 EXAMPLES = {"records": 60, "chunk": 150, "image": 250, "checkpoint": 60, "safetensors": 60}
@@ -129,9 +130,10 @@ def test_changed_descriptions_are_read_or_refused(name: str) -> None:
 
 
 @pytest.mark.skipif(not HAS_ATHERIS_WHEEL, reason="atheris has no wheel for this machine")
-def test_the_fuzzer_counts_what_it_reads(tmp_path: Path) -> None:
+def test_the_fuzzer_counts_what_it_reads() -> None:
     require(importlib.util.find_spec("atheris"), "python -m pip install atheris")
-    output = run_script(["benchmarks/fuzz_readers.py", "--seconds", "1", "--readers", "records"], tmp_path).stdout
+    command = [sys.executable, "-m", "tests.fuzz", "--seconds", "1", "--readers", "records"]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     found = re.search(r"^records +([\d,]+) +0$", output, re.MULTILINE)
     assert found, output
     assert int(found[1].replace(",", "")) > 2

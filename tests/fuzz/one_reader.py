@@ -1,8 +1,8 @@
-"""One reader under atheris, in a process of its own: fuzz_readers.py starts it, for libFuzzer ends its process.
+"""One reader under atheris, in a process of its own: `python -m tests.fuzz` starts it, for libFuzzer ends its process.
 
 Reads:  the reader's own seeds
 Writes: into a folder: findings.jsonl, a line for each kind of error, and beside it the file that led to it
-Run:    python benchmarks/fuzz_one_reader.py chunk folder -max_total_time=60
+Run:    python -m tests.fuzz.one_reader chunk folder -max_total_time=60
 """
 
 import hashlib
@@ -14,12 +14,10 @@ from pathlib import Path
 
 import atheris
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 INSTRUMENTED = ["kanjinet", "zipfile", "json", "numpy.lib", "PIL", "torch._weights_only_unpickler"]
 
 with atheris.instrument_imports(include=INSTRUMENTED):
-    from hostile_readers import READERS, read_one
+    from tests.fuzz.readers import READERS, read_one
 
 
 def main() -> None:

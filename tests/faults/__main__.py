@@ -2,7 +2,7 @@
 
 Reads:  nothing: small source files are made, and everything else from them
 Writes: a table, one line for each fault and stage; exit status 1 when any trial did not end right
-Run:    python benchmarks/fault_campaign.py --seed 0
+Run:    python -m tests.faults --seed 0
 
 A trial is right when the stage gave the right result, or one line `error: ...` with file and remedy and status 1, left
 nothing under a final name that is not whole, and, run again, ends with the bytes (a training: the weights) of an
@@ -13,13 +13,9 @@ options choose less. POSIX only.
 
 import argparse
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 import torch
 
@@ -37,12 +33,12 @@ PARTS = (*COUNTS, "mutations")
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = make_parser(__doc__, "python benchmarks/fault_campaign.py --parts kills --kills 30 --stages prepare train")
+    parser = make_parser(__doc__, "python -m tests.faults --parts kills --kills 30 --stages prepare train")
     parser.add_argument("--seed", type=seed_number, default=0, help="of every choice but a process's own speed")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what is done")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="to which stages")
     for part, count in {**COUNTS, "mutations": MUTATIONS}.items():
-        parser.add_argument(f"--{part}", type=positive_int, default=count, help="least number of trials of this part")
+        parser.add_argument(f"--{part}", type=positive_int, default=count, help="minimum number of trials of this part")
     parser.add_argument("--files", nargs="+", choices=READERS, default=list(READERS), help="files that are mutated")
     parser.add_argument("--temporary-dir", type=Path, help="where the trials take place (default: the system's choice)")
     return parser.parse_args()
@@ -52,7 +48,7 @@ def main() -> None:
     """One line for each fault and stage."""
     args = parse_args()
     if not hasattr(os, "fork"):
-        raise KanjinetError("this benchmark forks and kills processes", "run it on Linux, macOS or WSL")
+        raise KanjinetError("this forks and kills processes", "run it on Linux, macOS or WSL")
     start, rows = time.perf_counter(), []
     needs_inputs = "mutations" in args.parts or any(STAGES[stage].reads for stage in args.stages)
     modules = (*SCRIPTS, *IMPORTED_LATER) if needs_inputs else [STAGES[stage].command[0] for stage in args.stages]
