@@ -116,11 +116,11 @@ def test_size_and_place_on_the_paper_do_not_matter(visited: Visit) -> None:
     rng = np.random.default_rng(2)
     drawings = [write_with_jitter(character, rng) for character in "水火木金土日月山川ぬ"]
     small = [[stroke * 0.22 + (0.72, 0.05) for stroke in strokes] for strokes in drawings]
-    # Points closer together than the pen's least step are left out, so that small ones are a little coarser.
+    # Points closer together than the pen's minimum step are left out, so that small ones are a little coarser.
     assert [found[0] for found in draw_with_events(visited.page, small)] == list("水火木金土日月山川ぬ")
 
 
-def test_first_answer_comes_within_300_ms(browser: Browser, port: int) -> None:
+def test_first_prediction_comes_within_300_ms(browser: Browser, port: int) -> None:
     watch = """() => {
       addEventListener("pointerup", () => { window.lifted = performance.now(); }, true);
       const list = document.getElementById("candidates");
@@ -135,7 +135,7 @@ def test_first_answer_comes_within_300_ms(browser: Browser, port: int) -> None:
             draw_with_mouse(visited.page, write("田")[:1])
             visited.candidates()
             waited.append(visited.page.evaluate("window.waited"))
-    print(f"first answer after {waited} ms")
+    print(f"first prediction after {waited} ms")
     assert np.median(waited) < 300
 
 
@@ -150,23 +150,23 @@ def test_any_export_can_be_used(browser: Browser, page_files: dict[str, bytes], 
     expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     files = assemble_page(ROOT / "web", model)
     with serve_page(files) as port, visit(browser, port) as visited:
-        answer = read_ink(visited.page, ink)
+        prediction = read_ink(visited.page, ink)
         assert "_strict.onnx" in visited.page.inner_text("#model")
-    assert np.array_equal(answer["seen"], inputs[0].ravel())
-    assert np.allclose(answer["probabilities"], expected, atol=1e-4)
+    assert np.array_equal(prediction["seen"], inputs[0].ravel())
+    assert np.allclose(prediction["probabilities"], expected, atol=1e-4)
 
 
 def read_ink(page: Page, ink: ImageArray) -> dict[str, npt.NDArray[Any]]:
     script = """async ([width, height, pixels]) => {
       const { Recognizer } = await import("/recognizer.js");
-      const answer = await new Promise((answer, failed) => {
-        const recognizer = new Recognizer({ ready() {}, failed, answer });
+      const prediction = await new Promise((predicted, failed) => {
+        const recognizer = new Recognizer({ ready() {}, failed, predicted });
         recognizer.read({ ink: { width, height, pixels: Uint8Array.from(pixels) } });
       });
-      return { seen: [...answer.seen], probabilities: [...answer.probabilities] };
+      return { seen: [...prediction.seen], probabilities: [...prediction.probabilities] };
     }"""
-    answer = page.evaluate(script, [ink.shape[1], ink.shape[0], ink.ravel().tolist()])
-    return {"seen": np.array(answer["seen"]), "probabilities": np.array(answer["probabilities"])}
+    prediction = page.evaluate(script, [ink.shape[1], ink.shape[0], ink.ravel().tolist()])
+    return {"seen": np.array(prediction["seen"]), "probabilities": np.array(prediction["probabilities"])}
 
 
 # The same arrays as Python's
@@ -271,7 +271,7 @@ def test_undo_and_clear(visited: Visit) -> None:
     assert page.evaluate("paper.getContext('2d').getImageData(0, 0, 400, 400).data.some((value) => value)") is False
 
 
-def test_a_image_is_pasted(browser: Browser, port: int) -> None:
+def test_an_image_is_pasted(browser: Browser, port: int) -> None:
     with visit(browser, port, permissions=["clipboard-read", "clipboard-write"]) as visited:
         script = """async (text) => {
           const png = await (await new Response(Uint8Array.from(atob(text), (l) => l.charCodeAt(0)))).blob();
@@ -315,12 +315,12 @@ def drop(page: Page, content: bytes) -> None:
       return isShown && !sheet.classList.contains("drop");
     }"""
     assert page.evaluate(script, base64.b64encode(content).decode())
-    page.wait_for_selector("#sheet:not(.empty), #status:has-text('this image'), #status:has-text('no image')")
+    page.wait_for_selector("#sheet:not(.empty), #status:has-text('this image'), #status:has-text('as an image')")
 
 
 def test_what_is_no_image_is_named(visited: Visit) -> None:
     drop(visited.page, b"no image")
-    expect(visited.page.locator("#status")).to_have_text("This is no image that the browser can read")
+    expect(visited.page.locator("#status")).to_have_text("The browser cannot read this file as an image")
     assert visited.candidates() == []
 
 
@@ -335,7 +335,7 @@ def test_what_hardly_stands_out_is_no_ink(visited: Visit, stands_out: int) -> No
         assert visited.candidates() == []
 
 
-def test_a_image_file_is_chosen(visited: Visit, tmp_path: Path) -> None:
+def test_an_image_file_is_chosen(visited: Visit, tmp_path: Path) -> None:
     path = tmp_path / "字.png"
     path.write_bytes(encode(255 - draw_image("字")))
     with visited.page.expect_file_chooser() as chooser:
@@ -368,8 +368,8 @@ def test_candidates_say_what_they_are_and_are_copied(browser: Browser, port: int
         draw_with_mouse(page, write("田"))
         first, second = visited.candidates()[:2]
         button = page.get_by_role("button", name=re.compile(r"^田, \d\d\.\d %, JIS 4544, 5 strokes$"))
-        shares = page.locator("#candidates .share").all_inner_texts()
-        numbers = [0.0 if "<" in share else float(share.removesuffix(" %")) for share in shares]
+        percents = page.locator("#candidates .probability").all_inner_texts()
+        numbers = [0.0 if "<" in percent else float(percent.removesuffix(" %")) for percent in percents]
         assert numbers == sorted(numbers, reverse=True)
         assert sum(numbers) <= 100
         button.click()

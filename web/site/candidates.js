@@ -10,7 +10,7 @@ const SHOWN = 10;
 /**
  * @param {Float32Array} probabilities of each class
  * @param {Mapping} mapping
- * @param {number | null} strokeCount only characters of so many strokes; null for all
+ * @param {number | null} strokeCount only characters with this many strokes; null for all
  * @returns {Candidate[]} at most ten, the most probable first
  */
 export function rank(probabilities, mapping, strokeCount) {
@@ -25,11 +25,11 @@ export function rank(probabilities, mapping, strokeCount) {
 }
 
 /**
- * @param {number} share 0-1
+ * @param {number} probability 0-1
  * @returns {string} such as "98.3 %"; what is not certain is never shown as 100 %
  */
-export function formatPercent(share) {
-  const percent = share * 100;
+export function formatPercent(probability) {
+  const percent = probability * 100;
   if (percent < 0.05) return "< 0.1 %";
   return `${Math.min(percent, 99.9).toFixed(1)} %`;
 }
@@ -50,10 +50,10 @@ export function showCandidates(list, candidates, texts, choose) {
     const jisCode = `${texts.jis} ${candidate.jis_code}`;
     const strokeCount = texts.strokes(candidate.stroke_count);
     const percent = formatPercent(candidate.probability);
-    const [character, share, bar, code, count] = /** @type {Iterable<HTMLElement>} */ (button.children);
+    const [character, probability, bar, code, count] = /** @type {Iterable<HTMLElement>} */ (button.children);
     character.textContent = candidate.character;
-    share.textContent = percent;
-    bar.style.setProperty("--share", String(candidate.probability));
+    probability.textContent = percent;
+    bar.style.setProperty("--probability", String(candidate.probability));
     code.textContent = jisCode;
     count.textContent = strokeCount;
     button.value = candidate.character;
@@ -68,7 +68,7 @@ function makeCandidate() {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "candidate";
-  for (const name of ["character", "share", "bar", "code", "count"]) {
+  for (const name of ["character", "probability", "bar", "code", "count"]) {
     const part = document.createElement("span");
     part.className = name;
     if (name === "character") part.lang = "ja"; // or else a browser may show the Chinese shape of a kanji

@@ -6,7 +6,7 @@
 /** @typedef {{ stroke: Stroke } | { image: LaidImage }} Item */
 
 const PEN_WIDTH = 0.03; // of the paper's side
-const LEAST_STEP = 0.004; // of the paper's side: a nearer point adds nothing
+const MIN_STEP = 0.004; // of the paper's side: closer points are left out
 
 export class Drawing {
   /** @type {Item[]} in the order in which they came */
@@ -63,7 +63,7 @@ export class Drawing {
     this.#finish();
   }
 
-  /** Paint the paper anew, as sharp as the screen is. */
+  /** Paints the paper again, at the screen's resolution. */
   show() {
     const canvas = this.#canvas;
     const side = Math.max(1, Math.round(canvas.clientWidth * window.devicePixelRatio));
@@ -102,7 +102,7 @@ export class Drawing {
     const steps = event.getCoalescedEvents?.() ?? []; // missing where the page does not come by HTTPS or from localhost
     for (const step of steps.length ? steps : [event]) {
       const [x, y] = this.#place(step);
-      if (Math.hypot(x - stroke[stroke.length - 2], y - stroke[stroke.length - 1]) >= LEAST_STEP) stroke.push(x, y);
+      if (Math.hypot(x - stroke[stroke.length - 2], y - stroke[stroke.length - 1]) >= MIN_STEP) stroke.push(x, y);
     }
     this.show();
   }
@@ -115,7 +115,6 @@ export class Drawing {
     this.#finish();
   }
 
-  /** What was begun is over. */
   #finish() {
     this.#pen = null;
     this.show();
@@ -124,7 +123,7 @@ export class Drawing {
 
   /**
    * @param {PointerEvent} event
-   * @returns {[number, number]} shares of the paper's side
+   * @returns {[number, number]} fractions of the paper's side
    */
   #place(event) {
     const paper = this.#canvas.getBoundingClientRect();

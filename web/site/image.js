@@ -1,12 +1,12 @@
-// An image from elsewhere, of any size, dark on light or light on dark, to gray ink that is bright on dark paper.
-// The rule is the one of kanjinet/data/image_files.py.
+// Turns an image of any size, dark on light or light on dark, into bright ink on dark paper, by the rule of
+// kanjinet/data/image_files.py.
 
-import { lowerMedian } from "./preprocess.js";
+import { lowerMedian, maxOf } from "./preprocess.js";
 
 /** @import { Ink } from "./types.js" */
 
-const LONGEST_SIDE = 1024; // pixels: larger images are made smaller first
-const LEAST_INK = 16; // of 255: what stands out from the paper by less is no ink
+const MAX_SIDE = 1024; // pixels; larger images are scaled down
+const MIN_INK = 16; // of 255: an image with less holds no ink
 
 /**
  * @param {Blob} file any format that the browser reads
@@ -15,7 +15,7 @@ const LEAST_INK = 16; // of 255: what stands out from the paper by less is no in
  */
 export async function readImage(file) {
   const bitmap = await createImageBitmap(file);
-  const scale = Math.min(1, LONGEST_SIDE / Math.max(bitmap.width, bitmap.height));
+  const scale = Math.min(1, MAX_SIDE / Math.max(bitmap.width, bitmap.height));
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));
   canvas.height = Math.max(1, Math.round(bitmap.height * scale));
@@ -42,7 +42,7 @@ export function toGray(colors) {
 }
 
 /**
- * Invert a gray image whose border is lighter than the middle between its darkest and its lightest pixel.
+ * Inverts a gray image whose border is lighter than the mean of its darkest and its lightest pixel.
  *
  * @param {Uint8Array} gray row by row
  * @param {number} width
@@ -54,9 +54,8 @@ export function makeInkBright(gray, width, height) {
     const [row, column] = [Math.floor(at / width), at % width];
     return row === 0 || row === height - 1 || column === 0 || column === width - 1;
   });
-  const darkest = gray.reduce((least, value) => Math.min(least, value), 255);
-  const lightest = gray.reduce((most, value) => Math.max(most, value), 0);
-  return lowerMedian(border) > (darkest + lightest) / 2 ? gray.map((value) => 255 - value) : gray;
+  const darkest = gray.reduce((min, value) => Math.min(min, value), 255);
+  return lowerMedian(border) > (darkest + maxOf(gray)) / 2 ? gray.map((value) => 255 - value) : gray;
 }
 
 /**
@@ -64,5 +63,5 @@ export function makeInkBright(gray, width, height) {
  * @returns {boolean} whether something stands out from the paper
  */
 export function hasInk({ pixels }) {
-  return pixels.reduce((most, value) => Math.max(most, value), 0) - lowerMedian(pixels) >= LEAST_INK;
+  return maxOf(pixels) - lowerMedian(pixels) >= MIN_INK;
 }

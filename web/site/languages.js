@@ -1,4 +1,4 @@
-// What the page says, in each language that it speaks.
+// The page's texts, in each of its languages.
 
 /** @import { Failure } from "./types.js" */
 
@@ -27,7 +27,7 @@ const ENGLISH = {
   cleared: "The paper is empty",
   copyHint: "Click a candidate to copy it",
   notCopied: "The browser did not let the character be copied",
-  notAImage: "This is no image that the browser can read",
+  notAnImage: "The browser cannot read this file as an image",
   blankImage: "Nothing stands out in this image",
   noneYet: "The ten likeliest characters appear here as you draw.",
   noneOfCount: "None of the characters has this number of strokes.",
@@ -82,7 +82,7 @@ const JAPANESE = {
   cleared: "紙は白紙です",
   copyHint: "候補をクリックするとコピーします",
   notCopied: "ブラウザーがコピーを許可しませんでした",
-  notAImage: "ブラウザーで読み込めない画像です",
+  notAnImage: "ブラウザーで読み込めない画像です",
   blankImage: "この画像には文字が見当たりません",
   noneYet: "書くと、ここに候補が十字まで出ます。",
   noneOfCount: "この画数の文字はありません。",

@@ -1,4 +1,4 @@
-// The page: what is drawn goes to the recognizer, what it answers is shown.
+// The page: sends what is drawn to the recognizer and shows its predictions.
 
 import { formatPercent, rank, showCandidates } from "./candidates.js";
 import { Drawing } from "./drawing.js";
@@ -6,7 +6,7 @@ import { LANGUAGES, chooseLanguage, rememberLanguage } from "./languages.js";
 import { hasInk, readImage } from "./image.js";
 import { Recognizer } from "./recognizer.js";
 
-/** @import { Answer, Failure, Mapping } from "./types.js" */
+/** @import { Failure, Mapping, Prediction } from "./types.js" */
 /** @import { Texts } from "./languages.js" */
 
 /**
@@ -45,11 +45,11 @@ const page = {
 let language = chooseLanguage();
 /** @type {Mapping | null} */
 let mapping = null;
-/** @type {Answer | null} to what is on the paper */
-let answer = null;
+/** @type {Prediction | null} for what is on the paper */
+let prediction = null;
 /** @type {{ failure: Failure, detail: string } | null} */
 let failed = null;
-/** What the line under the paper says, in whichever language. @type {(texts: Texts) => string} */
+/** The status line's text. @type {(texts: Texts) => string} */
 let say = (texts) => texts.loading;
 
 const drawing = new Drawing(page.paper, readDrawing);
@@ -59,7 +59,7 @@ page.undo.addEventListener("click", () => drawing.undo());
 page.clear.addEventListener("click", () => drawing.clear());
 page.chooseImage.addEventListener("click", () => page.imageFile.click());
 page.retry.addEventListener("click", () => window.location.reload());
-page.filter.addEventListener("change", showAnswer);
+page.filter.addEventListener("change", showPrediction);
 page.language.addEventListener("click", () => {
   language = language === "en" ? "ja" : "en";
   rememberLanguage(language);
@@ -94,15 +94,15 @@ function startRecognizer() {
       if (drawing.isEmpty) announce((texts) => texts.ready);
     },
     failed: fail,
-    answer(found) {
-      answer = found;
+    predicted(found) {
+      prediction = found;
       page.candidates.setAttribute("aria-busy", "false");
-      showAnswer();
+      showPrediction();
     },
   });
 }
 
-/** Have what is on the paper read. */
+/** Reads what is on the paper. */
 function readDrawing() {
   page.undo.disabled = page.clear.disabled = drawing.isEmpty;
   page.sheet.classList.toggle("empty", drawing.isEmpty);
@@ -111,29 +111,29 @@ function readDrawing() {
   else if (drawing.strokes.length) recognizer?.read({ strokes: drawing.strokes });
   else {
     recognizer?.forget();
-    if (answer) announce((texts) => texts.cleared);
-    answer = null;
-    showAnswer();
+    if (prediction) announce((texts) => texts.cleared);
+    prediction = null;
+    showPrediction();
   }
 }
 
-/** Show the candidates that the filter lets pass, and the image that the network saw. */
-function showAnswer() {
+/** Shows the candidates that pass the filter, and the image that the network saw. */
+function showPrediction() {
   const texts = LANGUAGES[language];
-  const candidates = answer && mapping ? rank(answer.probabilities, mapping, wantedStrokeCount()) : [];
+  const candidates = prediction && mapping ? rank(prediction.probabilities, mapping, chosenStrokeCount()) : [];
   showCandidates(page.candidates, candidates, texts, copy);
   page.none.hidden = candidates.length > 0;
-  page.none.textContent = answer ? texts.noneOfCount : texts.noneYet;
-  page.seen.parentElement?.classList.toggle("empty", !answer);
-  if (!answer) return;
-  showSeen(answer.seen);
+  page.none.textContent = prediction ? texts.noneOfCount : texts.noneYet;
+  page.seen.parentElement?.classList.toggle("empty", !prediction);
+  if (!prediction) return;
+  showSeen(prediction.seen);
   const [best] = candidates;
-  const milliseconds = Math.max(1, Math.round(answer.elapsedMs));
+  const milliseconds = Math.max(1, Math.round(prediction.elapsedMs));
   if (best) announce((words) => words.read(best.character, formatPercent(best.probability), milliseconds));
 }
 
 /** @returns {number | null} null for any */
-function wantedStrokeCount() {
+function chosenStrokeCount() {
   if (page.filter.value === "drawn") return drawing.image ? null : drawing.strokes.length;
   return page.filter.value ? Number(page.filter.value) : null;
 }
@@ -193,11 +193,11 @@ async function layImage(files) {
     else announce((texts) => texts.blankImage);
   } catch (error) {
     if (!(error instanceof DOMException)) throw error;
-    announce((texts) => texts.notAImage);
+    announce((texts) => texts.notAnImage);
   }
 }
 
-/** Let images be dropped anywhere on the page. */
+/** Accepts images dropped anywhere on the page. */
 function listenForDrops() {
   const show = (/** @type {boolean} */ isOver) => page.sheet.classList.toggle("drop", isOver);
   document.addEventListener("dragover", (event) => {
@@ -267,7 +267,7 @@ function showLanguage() {
   page.language.lang = language === "en" ? "ja" : "en";
   listStrokeCounts();
   showModel();
-  showAnswer();
+  showPrediction();
   showFailure();
 }
 
@@ -282,7 +282,7 @@ function lookUp(texts, name) {
   return text;
 }
 
-/** The choices of the filter: any number, as many as drawn, and each number that some character has. */
+/** Lists the filter's choices: any number, as many as drawn, and each number that some character has. */
 function listStrokeCounts() {
   const texts = LANGUAGES[language];
   const counts = new Set(Object.values(mapping?.characters ?? {}).map((character) => character.stroke_count));
@@ -303,7 +303,7 @@ function showModel() {
   page.license.textContent = `${license}.`;
 }
 
-/** Let the service worker keep every file, so that the page opens without a network. */
+/** Has the service worker cache every file, so that the page opens offline. */
 async function keepForOffline() {
   if (!("serviceWorker" in navigator)) return; // the page comes neither by HTTPS nor from localhost
   await navigator.serviceWorker.register("service_worker.js", { updateViaCache: "none" });

@@ -1,18 +1,18 @@
-// What happens to an image before the network sees it: the same, step by step, as kanjinet/data/preprocessing.py.
+// Preprocessing of an image for the network: the same, step by step, as kanjinet/data/preprocessing.py.
 
 /** @import { Ink } from "./types.js" */
 
-/** The version of the contract that these steps fulfil; a model says which one it needs. */
+/** The version of the contract that these steps implement; a model says which one it needs. */
 export const PREPROCESSING = "even-lines-2";
 
 const FILL = 52 / 64; // of the output's side: the longer side of the character
-const DIRT_SHARE = 8; // pixels of less than an eighth of the darkest one's ink are taken for dirt, not ink
-const BOX_SHARE = 4; // pixels of at least a quarter of the darkest one's ink span the character's box
+const DIRT_DIVISOR = 8; // pixels with less than an eighth of the darkest one's ink count as dirt
+const BOX_DIVISOR = 4; // pixels with at least a quarter of the darkest one's ink span the character's box
 const REACH = 4 / 52; // of the box's longer side: how far to either side the lines' density is averaged
 const TIE = 1e-6; // ties go up whatever the rounding errors
 
 /**
- * Turn an image into the network's input.
+ * Turns an image into the network's input.
  *
  * @param {Ink} ink bright ink on dark paper
  * @param {number} size side of the output, pixels
@@ -54,16 +54,26 @@ export function lowerMedian(values) {
 }
 
 /**
+ * @param {Iterable<number>} values not negative
+ * @returns {number} their maximum; 0 of none
+ */
+export function maxOf(values) {
+  let max = 0;
+  for (const value of values) max = Math.max(max, value);
+  return max;
+}
+
+/**
  * @param {Ink} ink on paper of 0
  * @returns {Ink | null} the ink's box, faint dirt erased; null where there is no ink
  */
 function cropToInk({ width, height, pixels }) {
-  const peak = pixels.reduce((most, value) => Math.max(most, value), 0);
+  const peak = maxOf(pixels);
   if (!peak) return null;
   let [top, bottom, left, right] = [height, 0, width, 0];
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
-      if (pixels[y * width + x] * BOX_SHARE < peak) continue;
+      if (pixels[y * width + x] * BOX_DIVISOR < peak) continue;
       top = Math.min(top, y);
       bottom = y + 1;
       left = Math.min(left, x);
@@ -74,14 +84,14 @@ function cropToInk({ width, height, pixels }) {
   for (let y = top, to = 0; y < bottom; y++) {
     for (let x = left; x < right; x++, to++) {
       const value = pixels[y * width + x];
-      box[to] = value * DIRT_SHARE < peak ? 0 : value;
+      box[to] = value * DIRT_DIVISOR < peak ? 0 : value;
     }
   }
   return { width: right - left, height: bottom - top, pixels: box };
 }
 
 /**
- * Resize a box so that lines lie evenly in it: what is crowded grows, what is empty shrinks.
+ * Resizes a box so that lines lie evenly in it: crowded regions grow, empty ones shrink.
  *
  * @param {Ink} box with some ink
  * @param {number} target the longer side of the result, pixels
@@ -99,12 +109,12 @@ function evenOutLines({ width, height, pixels }, target) {
   const bands = averageRows(Float64Array.from(pixels), width, height, down); // newHeight x width
   const columns = averageRows(transpose(bands, width, newHeight), newHeight, width, across); // newWidth x newHeight
   const ink = transpose(columns, newHeight, newWidth);
-  const scale = 255 / ink.reduce((most, value) => Math.max(most, value), 0);
+  const scale = 255 / maxOf(ink);
   return { width: newWidth, height: newHeight, pixels: Uint8Array.from(ink, (value) => value * scale + 0.5 + TIE) };
 }
 
 /**
- * Borders of output rows between which there is equal density of lines.
+ * Places the borders of output rows so that the density of lines between them is equal.
  *
  * @param {Uint8Array} pixels row by row
  * @param {number} width
@@ -130,22 +140,22 @@ function placeBorders(pixels, width, height, reach, count) {
     }
   }
   const total = density.reduce((sum, value) => sum + value, 0);
-  const shares = new Float64Array(height + 1); // of all density that lies above each of the image's borders
+  const fractions = new Float64Array(height + 1); // of all density, above each of the image's borders
   for (let y = 0, sum = 0; y < height; y++) {
     sum += density[y];
-    shares[y + 1] = (sum / total + (y + 1) / height) / 2; // the density's mean is added to it
+    fractions[y + 1] = (sum / total + (y + 1) / height) / 2; // the density's mean is added to it
   }
   const borders = new Float64Array(count + 1);
   borders[count] = height;
   for (let k = 1, row = 0; k < count; k++) {
-    while (shares[row + 1] < k / count) row++;
-    borders[k] = row + (k / count - shares[row]) / (shares[row + 1] - shares[row]);
+    while (fractions[row + 1] < k / count) row++;
+    borders[k] = row + (k / count - fractions[row]) / (fractions[row + 1] - fractions[row]);
   }
   return borders;
 }
 
 /**
- * The mean of the rows between each two borders, parts of rows counted by their height.
+ * Averages the rows between neighboring borders, parts of rows weighted by their height.
  *
  * @param {Float64Array} values row by row
  * @param {number} width

@@ -1,14 +1,14 @@
-// Strokes to the image that is read: drawn anew, so that it depends neither on the screen nor on the drawing's size.
+// Rasterizes strokes for the network, independently of the screen and of the drawing's size.
 
 /** @import { Ink, Stroke } from "./types.js" */
 
 const LONGER_SIDE = 160; // pixels: three for each that the network sees
 // Of the character's longer side. A stroke of ETL9G is 3.7 pixels wide where a kanji is 82 pixels high.
 const PEN_WIDTH = 0.045;
-const SMALLEST = 0.04; // of the paper's side: what is smaller stays small, so that a dot is no line
+const MIN_EXTENT = 0.04; // of the paper's side: smaller drawings are not enlarged further, so that a dot stays a dot
 
 /**
- * Draw strokes with a round pen.
+ * Draws strokes with a round pen.
  *
  * @param {Stroke[]} strokes
  * @returns {Ink} the strokes with a margin of paper all round
@@ -18,7 +18,7 @@ export function rasterize(strokes) {
   const ys = strokes.flatMap((stroke) => stroke.filter((_, index) => index % 2 === 1));
   const [left, right] = findRange(xs);
   const [top, bottom] = findRange(ys);
-  const scale = LONGER_SIDE / Math.max(right - left, bottom - top, SMALLEST);
+  const scale = LONGER_SIDE / Math.max(right - left, bottom - top, MIN_EXTENT);
   const radius = (PEN_WIDTH * LONGER_SIDE) / 2;
   // More paper than ink, whatever is drawn: what most of an image consists of is taken for its paper.
   const margin = Math.ceil(LONGER_SIDE / 4);
@@ -37,19 +37,19 @@ export function rasterize(strokes) {
 
 /**
  * @param {number[]} values at least one
- * @returns {[number, number]} the least and the greatest
+ * @returns {[number, number]} the minimum and the maximum
  */
 function findRange(values) {
-  let [least, greatest] = [values[0], values[0]];
+  let [min, max] = [values[0], values[0]];
   for (const value of values) {
-    least = Math.min(least, value);
-    greatest = Math.max(greatest, value);
+    min = Math.min(min, value);
+    max = Math.max(max, value);
   }
-  return [least, greatest];
+  return [min, max];
 }
 
 /**
- * Cover what is nearer than the radius to a straight line; edges are as soft as one pixel.
+ * Covers what is nearer than the radius to a straight line, with edges one pixel soft.
  *
  * @param {Ink} ink
  * @param {number} x0

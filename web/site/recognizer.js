@@ -1,20 +1,20 @@
-// The page's side of the worker that reads.
+// The page's side of the worker that runs the network.
 
-/** @import { Answer, Failure, Ink, Mapping, Message, Stroke } from "./types.js" */
+/** @import { Failure, Input, Mapping, Message, Prediction } from "./types.js" */
 
 /**
  * @typedef {object} Listeners
- * @property {(mapping: Mapping) => void} ready the model is there
- * @property {(failure: Failure, detail: string) => void} failed it will not come
- * @property {(answer: Answer) => void} answer to the newest question
+ * @property {(mapping: Mapping) => void} ready the model is loaded
+ * @property {(failure: Failure, detail: string) => void} failed it cannot be loaded
+ * @property {(prediction: Prediction) => void} predicted for the newest input
  */
 
-/** Asks one question at a time; of those that wait only the newest is asked. */
+/** Reads one input at a time; of those that wait, only the newest. */
 export class Recognizer {
   #worker;
   #newest = 0;
-  #isBusy = true; // until the model is there
-  /** @type {{ strokes: Stroke[] } | { ink: Ink } | null} */
+  #isBusy = true; // until the model is loaded
+  /** @type {Input | null} */
   #waiting = null;
 
   /** @param {Listeners} listeners */
@@ -33,25 +33,25 @@ export class Recognizer {
       }
       this.#isBusy = false;
       if (message.kind === "ready") listeners.ready(message.mapping);
-      else if (message.id === this.#newest) listeners.answer(message.answer);
-      this.#askNext();
+      else if (message.id === this.#newest) listeners.predicted(message.prediction);
+      this.#readNext();
     });
   }
 
-  /** @param {{ strokes: Stroke[] } | { ink: Ink }} question */
-  read(question) {
+  /** @param {Input} input */
+  read(input) {
     this.#newest++;
-    this.#waiting = question;
-    this.#askNext();
+    this.#waiting = input;
+    this.#readNext();
   }
 
-  /** Nothing is to be read any more: an answer that is under way comes too late. */
+  /** Drops the waiting input and the prediction that is under way. */
   forget() {
     this.#newest++;
     this.#waiting = null;
   }
 
-  #askNext() {
+  #readNext() {
     if (this.#isBusy || !this.#waiting) return;
     this.#isBusy = true;
     this.#worker.postMessage({ id: this.#newest, ...this.#waiting });

@@ -1,10 +1,10 @@
-// Reads characters, away from the page's own thread, so that the pen never stutters.
+// Runs the network in a thread of its own, so that drawing never stutters.
 
 import * as ort from "./ort.wasm.bundle.min.mjs";
 import { PREPROCESSING, preprocess } from "./preprocess.js";
 import { rasterize } from "./rasterize.js";
 
-/** @import { Failure, Mapping, Message, Question } from "./types.js" */
+/** @import { Failure, Mapping, Message, ReadRequest } from "./types.js" */
 
 const worker = /** @type {DedicatedWorkerGlobalScope} */ (/** @type {unknown} */ (self));
 const FOLDER = new URL("./", import.meta.url).href;
@@ -12,11 +12,11 @@ const MAPPING = "mapping.json";
 const MODEL = "model.onnx";
 const RUNTIME = "ort-wasm-simd-threaded.wasm";
 
-/** Something that the page cannot do without. */
+/** Something that the page needs could not be loaded. */
 class LoadError extends Error {
   /**
    * @param {Failure} failure
-   * @param {string} detail for whoever looks into it
+   * @param {string} detail for developers
    */
   constructor(failure, detail) {
     super(detail);
@@ -31,17 +31,17 @@ const loading = load().catch((error) => {
 });
 
 worker.addEventListener("message", async (event) => {
-  /** @type {Question} */
-  const question = event.data;
+  /** @type {ReadRequest} */
+  const request = event.data;
   const network = await loading;
   if (!network) return;
   const start = performance.now();
-  const seen = preprocess("ink" in question ? question.ink : rasterize(question.strokes), network.size);
+  const seen = preprocess("ink" in request ? request.ink : rasterize(request.strokes), network.size);
   const probabilities = await network.read(seen);
   send({
-    kind: "answer",
-    id: question.id,
-    answer: { probabilities, seen, elapsedMs: performance.now() - start },
+    kind: "prediction",
+    id: request.id,
+    prediction: { probabilities, seen, elapsedMs: performance.now() - start },
   });
 });
 
@@ -50,13 +50,13 @@ function send(message) {
   worker.postMessage(message);
 }
 
-/** Fetch mapping and model, and have the network read a blank image, so that the first drawing waits for nothing. */
+/** Loads mapping and model, and runs the network once, so that the first drawing does not wait. */
 async function load() {
   const [mapping, model] = await Promise.all([fetchMapping(), fetchFile("model", MODEL)]);
   const { image_size: size, preprocessing } = mapping.model_info;
   if (preprocessing !== PREPROCESSING) throw new LoadError("preprocessing", `${preprocessing}, not ${PREPROCESSING}`);
   ort.env.wasm.wasmPaths = { wasm: FOLDER + RUNTIME };
-  ort.env.wasm.numThreads = 1; // one image is too little work to share out
+  ort.env.wasm.numThreads = 1; // one image is too little work for several
   ort.env.logLevel = "error";
   const session = await createSession(new Uint8Array(await model.arrayBuffer()));
   const network = {
@@ -95,7 +95,7 @@ async function fetchMapping() {
 }
 
 /**
- * @param {Failure} failure what it is when the file is not there
+ * @param {Failure} failure reported when the file cannot be fetched
  * @param {string} name
  */
 async function fetchFile(failure, name) {
@@ -114,8 +114,8 @@ async function fetchFile(failure, name) {
  * @returns {Float32Array} probabilities that sum to 1
  */
 function softmax(logits) {
-  const best = logits.reduce((most, value) => Math.max(most, value), -Infinity);
-  const powers = logits.map((logit) => Math.exp(logit - best));
+  const max = logits.reduce((one, other) => Math.max(one, other), -Infinity);
+  const powers = logits.map((logit) => Math.exp(logit - max));
   const sum = powers.reduce((total, value) => total + value, 0);
   return powers.map((power) => power / sum);
 }

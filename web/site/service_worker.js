@@ -1,4 +1,4 @@
-// Keeps the page's files, so that it opens without a network; with one, what the network has is shown.
+// Caches the page's files, so that it opens offline; online, the network's files are shown.
 
 /** @typedef {{ version: string, files: string[] }} Kept every file of the page, and what names this set of them */
 
@@ -16,7 +16,7 @@ worker.addEventListener("activate", (event) => {
 
 worker.addEventListener("fetch", (event) => {
   const { method, url } = event.request;
-  if (method === "GET" && new URL(url).origin === worker.location.origin) event.respondWith(answer(event.request));
+  if (method === "GET" && new URL(url).origin === worker.location.origin) event.respondWith(respond(event.request));
 });
 
 async function keepFiles() {
@@ -32,11 +32,11 @@ async function forgetOldFiles() {
 }
 
 /**
- * What the network has, and what was kept where there is none.
+ * Responds from the network, or from the cache where there is none.
  *
  * @param {Request} request
  */
-async function answer(request) {
+async function respond(request) {
   try {
     return await fetch(request);
   } catch (error) {

@@ -1,4 +1,4 @@
-// What the page's modules hand to each other.
+// Types that the page's modules share.
 
 /** A gray image, row by row, ink bright on dark paper. */
 export interface Ink {
@@ -7,10 +7,10 @@ export interface Ink {
   pixels: Uint8Array;
 }
 
-/** The pen's way from touching the paper to leaving it: x, y, x, y, ... as shares of the paper's side, y down. */
+/** A stroke's points: x, y, x, y, ... as fractions of the paper's side, y down. */
 export type Stroke = number[];
 
-/** One of the characters that the network knows, as the mapping has it. */
+/** One of the mapping's characters. */
 export interface Character {
   character: string;
   jis_code: string;
@@ -23,20 +23,23 @@ export interface Mapping {
   characters: Record<string, Character>;
 }
 
-/** What was not to be had: the page says for each what to do. */
+/** What could not be loaded; the page says for each what to do. */
 export type Failure = "webassembly" | "runtime" | "mapping" | "model" | "preprocessing";
 
-/** To the worker: read these strokes, or this image. */
-export type Question = { id: number } & ({ strokes: Stroke[] } | { ink: Ink });
+/** What the network reads. */
+export type Input = { strokes: Stroke[] } | { ink: Ink };
+
+/** To the worker. */
+export type ReadRequest = { id: number } & Input;
 
 /** From the worker. */
 export type Message =
   | { kind: "ready"; mapping: Mapping }
   | { kind: "failed"; failure: Failure; detail: string }
-  | { kind: "answer"; id: number; answer: Answer };
+  | { kind: "prediction"; id: number; prediction: Prediction };
 
-/** What the network makes of a drawing. */
-export interface Answer {
+/** What the network predicts for an input. */
+export interface Prediction {
   /** of each class, 0-1; they sum to 1 */
   probabilities: Float32Array;
   /** the image that the network saw, row by row */
