@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written under a temporary name, then renamed."""
+"""Atomic writes, and bounded reads of files that may come from anyone."""
 
 import contextlib
 import errno
@@ -31,7 +31,7 @@ _REMEDIES = {
 
 
 def describe_os_error(error: OSError) -> str:
-    """One line for an operating-system error: file, what went wrong, and what to do about it."""
+    """Returns one line for an operating-system error: file, problem and remedy."""
     parts = [str(error.filename)] if error.filename else []
     parts.append(error.strerror or str(error) or type(error).__name__)
     remedy = _REMEDIES.get(error.errno or 0)
@@ -40,14 +40,14 @@ def describe_os_error(error: OSError) -> str:
 
 @contextmanager
 def replace_on_success(path: Path) -> Iterator[IO[bytes]]:
-    """Open a binary file that becomes `path` only when the block ends without an error.
+    """Opens a binary file that becomes `path` only when the block ends without an error.
 
     The bytes go to a temporary name in the same folder, reach the disk, and are then renamed over `path`;
     after an error the temporary file is gone and an earlier `path` is untouched. Of two processes that write the same
     `path`, the second waits for the first.
 
     Raises:
-        OSError: with `path` as its file name, also where the failing call did not know the name.
+        OSError: with `path` as its file name.
     """
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     with _naming(path, partial), hold_file(partial):
@@ -58,14 +58,14 @@ def replace_on_success(path: Path) -> Iterator[IO[bytes]]:
                 os.fsync(file.fileno())
             os.replace(partial, path)
         except BaseException:
-            with contextlib.suppress(OSError):  # the first error is the one to tell of
+            with contextlib.suppress(OSError):  # the first error is the one to report
                 partial.unlink()
             raise
 
 
 @contextmanager
 def _naming(path: Path, partial: Path | None = None) -> Iterator[None]:
-    """Give an OSError of a call that knows no file name, or only that of `partial`, the name of `path`."""
+    """Adds the name of `path` to an OSError that has no file name, or only that of `partial`."""
     try:
         yield
     except OSError as error:
@@ -74,25 +74,25 @@ def _naming(path: Path, partial: Path | None = None) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def read_bytes(path: Path, most_bytes: int = -1) -> bytes:
-    """The bytes of a file, or only the first `most_bytes`.
+def read_bytes(path: Path, max_bytes: int = -1) -> bytes:
+    """Reads a file, or only its first `max_bytes`.
 
     Raises:
-        OSError: with `path` as its file name, also where the failing call did not know the name.
+        OSError: with `path` as its file name.
     """
     with _naming(path), open(path, "rb") as file:
-        return file.read(most_bytes)
+        return file.read(max_bytes)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` as indented UTF-8 JSON, characters not escaped, whole or not at all."""
+    """Writes `content` atomically as indented UTF-8 JSON, characters not escaped."""
     text = json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     with replace_on_success(path) as file:
         file.write(text.encode("utf-8"))
 
 
 def read_json(path: Path, remedy: str) -> Any:
-    """Read a UTF-8 JSON file; a byte-order mark, as Windows' editors write it, is passed over.
+    """Reads a UTF-8 JSON file, with or without the byte-order mark that Windows' editors write.
 
     Args:
         path: the file.
@@ -109,22 +109,22 @@ def read_json(path: Path, remedy: str) -> Any:
         raise KanjinetError(f"{path}: not a JSON file ({error})", remedy) from error
 
 
-def read_bounded(path: Path, largest_bytes: int, remedy: str) -> bytes:
-    """The bytes of a file that may come from anyone.
+def read_bounded(path: Path, max_bytes: int, remedy: str) -> bytes:
+    """Reads a file that may come from anyone.
 
     Raises:
-        KanjinetError: a pipe or a device, which may never end, or more than `largest_bytes`.
+        KanjinetError: a pipe or a device, which may never end, or more than `max_bytes`.
         OSError: not there, or not readable.
     """
     check_regular(path, remedy)
-    content = read_bytes(path, largest_bytes + 1)
-    if len(content) > largest_bytes:
-        raise KanjinetError(f"{path}: larger than {largest_bytes:,} bytes", remedy)
+    content = read_bytes(path, max_bytes + 1)
+    if len(content) > max_bytes:
+        raise KanjinetError(f"{path}: larger than {max_bytes:,} bytes", remedy)
     return content
 
 
 def check_regular(path: Path, remedy: str) -> None:
-    """Refuse what would keep a reader waiting for ever.
+    """Refuses what could keep a reader waiting forever.
 
     Raises:
         KanjinetError: a pipe, a socket or a device.
@@ -136,20 +136,16 @@ def check_regular(path: Path, remedy: str) -> None:
 
 
 def sha256_of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with _naming(path), open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
-
-
-def _sha256(file: IO[bytes]) -> str:
+    """Returns the SHA-256 of a file's bytes, in hex."""
     digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
+    with _naming(path), open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 
 def make_folder(path: Path) -> Path:
-    """Create a folder and its parents; an existing folder is fine.
+    """Creates a folder and its parents; an existing folder is fine.
 
     Raises:
         KanjinetError: a file stands in its place.

@@ -1,4 +1,4 @@
-"""One process at a time in a folder or at a file, enforced by the operating system, which frees a killed one's lock."""
+"""Locks on folders and files, held by the operating system, which releases those of a killed process."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ LOCK_NAME = ".kanjinet.lock"
 
 @contextmanager
 def lock_folder(folder: Path, stage: str) -> Iterator[None]:
-    """Hold a folder for one stage.
+    """Locks a folder for one stage.
 
     Raises:
         KanjinetError: another process holds it.
@@ -25,7 +25,7 @@ def lock_folder(folder: Path, stage: str) -> Iterator[None]:
             _lock(file.fileno())
         except OSError as error:
             raise _conflict(folder, stage) from error
-        if not _is_still_there(path, file.fileno()):  # its holder removed it between our opening and locking it
+        if not _is_still_there(path, file.fileno()):  # its holder removed it after we had opened it
             raise _conflict(folder, stage)
         try:
             yield
@@ -35,7 +35,7 @@ def lock_folder(folder: Path, stage: str) -> Iterator[None]:
 
 
 def open_no_link(path: str | Path, flags: int) -> int:
-    """An opener that refuses symbolic links."""
+    """Opens a file as `open`'s opener does, but no symbolic link."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)  # Windows has no such flag, and rarely links
 
 
@@ -61,7 +61,7 @@ if os.name == "nt":
 
     @contextmanager
     def hold_file(path: Path) -> Iterator[None]:
-        """Nothing to do: an open file cannot be replaced, so that of two writers one fails."""
+        """Does nothing: Windows does not replace an open file, so that one of two writers fails."""
         yield
 
 else:
@@ -72,9 +72,9 @@ else:
 
     @contextmanager
     def hold_file(path: Path) -> Iterator[None]:
-        """Create a file, or wait for the process that holds it, until whose end it may get another name or none.
+        """Creates and locks a file, or waits for the process that holds it and may rename or remove it.
 
-        A link or a pipe of that name, through which others' files would be written, is removed.
+        A link or a pipe of that name, through which another file would be written, is removed.
         """
         while True:
             if path.is_symlink():

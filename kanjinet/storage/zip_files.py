@@ -1,4 +1,4 @@
-"""ZIP files that may come from anyone: small ones can promise or unpack to more than a machine can hold."""
+"""Reads ZIP files that may come from anyone within bounds: small ones can unpack to more than a machine can hold."""
 
 import errno
 import os
@@ -31,11 +31,11 @@ _BAD_HEADER = (
 
 @contextmanager
 def open_zip(file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
-    """Take an open file as a ZIP file all of whose members together fit into memory.
+    """Opens a ZIP file whose members together fit into memory.
 
     Raises:
-        ValueError: no ZIP file, one with a comment, with a directory of more than MAX_DIRECTORY_BYTES, with
-            members of more than MAX_UNPACKED_BYTES, or packed in another way than NPZ and PyTorch files are.
+        ValueError: no ZIP file, a comment in it, a directory of more than MAX_DIRECTORY_BYTES, members of more than
+            MAX_UNPACKED_BYTES, or another compression than NPZ and PyTorch files have.
         OSError: it cannot be read.
     """
     if _read_directory_bytes(file) > MAX_DIRECTORY_BYTES:
@@ -58,7 +58,7 @@ def open_zip(file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
 
 
 def _read_directory_bytes(file: IO[bytes]) -> int:
-    """The length of a ZIP file's directory, as the file's end tells it."""
+    """Returns the length of a ZIP file's directory, from the record at the file's end."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _LARGE_END.size - _LOCATOR.size - _END.size))
     tail = file.read()
@@ -77,7 +77,7 @@ def _read_directory_bytes(file: IO[bytes]) -> int:
 
 
 def read_arrays(file: IO[bytes], names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
-    """Read arrays of an open NPZ file; no objects, which could run code.
+    """Reads arrays of an open NPZ file, but no objects, which could run code.
 
     Raises:
         ValueError: no such array, a damaged one, or a file that `open_zip` refuses.
@@ -95,13 +95,13 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
 
 @contextmanager
 def open_array(archive: zipfile.ZipFile, name: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype[Any]]]:
-    """Open an array's member of an NPZ file.
+    """Opens an array's member of an NPZ file.
 
     Returns:
-        The member, read up to the array's first byte, the array's shape and its type, of which the member is full.
+        The member, positioned at the array's first byte, the array's shape and its type; the member holds no more.
 
     Raises:
-        ValueError: no such array, or a damaged header, or one that promises objects or other than the member holds.
+        ValueError: no such array, a damaged header, objects, or another size than the member's.
     """
     try:
         entry = archive.getinfo(name)

@@ -126,12 +126,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.command, self.request_version = "", self.protocol_version  # for a response to what is not understood
         if not _REQUEST_LINE.fullmatch(self.raw_requestline):
             return self._refuse(HTTPStatus.BAD_REQUEST, "the request line is not understood")
-        fields, most_bytes = b"", MAX_HEAD_BYTES - len(self.raw_requestline)
-        while len(fields) <= most_bytes and (line := self.rfile.readline(MAX_HEAD_BYTES)):
+        fields, max_bytes = b"", MAX_HEAD_BYTES - len(self.raw_requestline)
+        while len(fields) <= max_bytes and (line := self.rfile.readline(MAX_HEAD_BYTES)):
             fields += line
             if line == b"\r\n":
                 break
-        if len(fields) > most_bytes:
+        if len(fields) > max_bytes:
             text = f"a request has at most {MAX_HEAD_BYTES} bytes here"
             return self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
         stream, self.rfile = self.rfile, io.BytesIO(fields)
