@@ -14,7 +14,7 @@ import itertools
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -85,37 +85,30 @@ class PlainDataset(Dataset[tuple[torch.Tensor, int]]):
         return self.transform(self.images[index]), int(self.labels[index])
 
 
-def run_plain_loop(version: str, dataset: PlainDataset, batch_size: int, workers: int) -> Iterator[int]:
-    """Trains without end, yielding the images of each step."""
+def make_plain_loop(version: str, dataset: PlainDataset, batch_size: int, workers: int) -> Loop:
+    """Makes the plain loop."""
     device = choose_device()
     model = LightweightKanjiNet(ModelConfig.preset(version, SIZE)).to(device).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=TrainingOptions.learning_rate)
     loader = DataLoader(
         dataset,
-        batch_size=batch_size,
+        batch_size,
         shuffle=True,
         drop_last=True,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
     )
-    while True:
-        for inputs, labels in loader:
+    batches = itertools.chain.from_iterable(itertools.repeat(loader))
+
+    def run(on_step: OnStep) -> None:
+        for inputs, labels in batches:
             optimizer.zero_grad()
             loss = F.cross_entropy(model(inputs.to(device)), labels.to(device))
             loss.backward()
             optimizer.step()
             loss.item()
-            yield len(inputs)
-
-
-def make_plain_loop(version: str, dataset: PlainDataset, batch_size: int, workers: int) -> Loop:
-    """Makes the plain loop."""
-    steps = run_plain_loop(version, dataset, batch_size, workers)
-
-    def run(on_step: OnStep) -> None:
-        for images in steps:
-            on_step(images)
+            on_step(len(inputs))
 
     return run
 

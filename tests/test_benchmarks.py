@@ -13,7 +13,7 @@ import torch
 from kanjinet.synth.writers import sample_writer
 from kanjinet.training.options import TrainingOptions
 from kanjinet.training.samples import TrainingSamples
-from tests.conftest import run_script
+from tests.conftest import require, run_script
 
 ACCURACY = r"\d+\.\d% ± \d+\.\d%"
 
@@ -183,7 +183,16 @@ def test_several_views_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert predictions.confidence == pytest.approx([(0.05 + 2 * 0.55) / 3] * 2)
 
 
+def has_torchvision() -> bool:
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError):  # RuntimeError: built for another PyTorch
+        return False
+    return True
+
+
 def test_training_is_compared_with_a_plain_loop(tmp_path: Path) -> None:
+    require(has_torchvision(), "install torchvision from the index that PyTorch came from")
     command = ["benchmarks/bench_training.py", "--seconds", "0.5", "--images", "200", "--batch-sizes", "16"]
     output = run_script([*command, "--versions", "1.0", "--loader-workers", "1"], tmp_path).stdout
     for name in ("plain", "plain without augmentation", "toolkit", "toolkit without augmentation"):
