@@ -9,7 +9,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -114,14 +114,11 @@ def main() -> None:
         images = read_part(args.data_dir or Path("dataset"), args.split or "test", recognizers)
     evaluations: list[ModelEvaluation] = []
     for recognizer in recognizers:
-        evaluation = evaluate(recognizer, images)
-        if evaluations:
-            comparison = evaluation.predictions.compare_with(evaluations[0].predictions)
-            evaluation = replace(evaluation, metrics=replace(evaluation.metrics, comparison=comparison))
-        evaluations.append(evaluation)
+        first = evaluations[0].predictions if evaluations else None
+        evaluations.append(evaluate(recognizer, images, first))
     output_dir = make_folder(args.output_dir)
-    first, *others = (evaluation.metrics.to_dict() for evaluation in evaluations)
-    write_json(output_dir / RESULT_NAME, {**first, "others": others})
+    result, *others = (evaluation.metrics.to_dict() for evaluation in evaluations)
+    write_json(output_dir / RESULT_NAME, {**result, "others": others})
     write_report(output_dir / REPORT_NAME, evaluations)
     write_grid(output_dir / IMAGE_NAME, evaluations[0], args.pictures)
     for evaluation in evaluations:
@@ -226,8 +223,8 @@ def read_folder(folder: Path, recognizers: Sequence[Recognizer]) -> EvaluationSe
     )
 
 
-def evaluate(recognizer: Recognizer, images: EvaluationSet) -> ModelEvaluation:
-    """Measure a model's predictions for all images."""
+def evaluate(recognizer: Recognizer, images: EvaluationSet, first: Predictions | None) -> ModelEvaluation:
+    """Measure a model's predictions for all images, and compare them with those of the first model."""
     inputs = images.inputs[recognizer.image_size, recognizer.card.preprocessing]
     start = time.perf_counter()
     predictions = predict(recognizer, inputs, images)
@@ -249,7 +246,7 @@ def evaluate(recognizer: Recognizer, images: EvaluationSet) -> ModelEvaluation:
         confusions=predictions.count_confusions()[:CONFUSIONS_LISTED],
         hardest=describe_hardest(predictions, strokes),
         images_per_s=images_per_s,
-        comparison={},
+        comparison=predictions.compare_with(first) if first else {},
     )
     epochs = read_history(recognizer.path, recognizer.card.options)
     return ModelEvaluation(metrics, predictions, inputs, epochs, images.name_image)
@@ -291,16 +288,12 @@ def print_metrics(metrics: ModelMetrics) -> None:
             print(f"{name:10} {fractions}  of {accuracy[1].samples:,} images; top-1 within {low:.2%} to {high:.2%}")
     if len(metrics.writers) > 1:
         by_writer = sorted(accuracy.value for accuracy in metrics.writers.values())
-        print(
-            f"writers    top-1 {by_writer[0]:.2%} to {by_writer[-1]:.2%}, median {np.median(by_writer):.2%}, "
-            f"in {len(by_writer)} data sets"
-        )
+        spread = f"{by_writer[0]:.2%} to {by_writer[-1]:.2%}, median {np.median(by_writer):.2%}"
+        print(f"writers    top-1 {spread}, in {len(by_writer)} data sets")
     print(f"confidence expected calibration error {metrics.calibration_error:.2%}")
     if metrics.comparison:
-        print(
-            f"compared   {metrics.comparison['only_this_right']:,} images that only this model reads, "
-            f"{metrics.comparison['only_first_right']:,} that only the first one does"
-        )
+        this, first = metrics.comparison["only_this_right"], metrics.comparison["only_first_right"]
+        print(f"compared   {this:,} images that only this model reads, {first:,} that only the first one does")
     print(f"speed      {metrics.images_per_s:,.0f} images/s")
 
 

@@ -20,13 +20,10 @@ _STYLE = {
     "svg.fonttype": "none",
     "savefig.transparent": True,
     "figure.figsize": (6.4, 3.9),  # inches of 72 units: the view box that the template names
-    "axes.labelsize": 12,
+    "font.size": 12,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "legend.frameon": False,
-    "xtick.labelsize": 12,
-    "ytick.labelsize": 12,
-    "legend.fontsize": 12,
     **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), _COLORS["ink"]),
     **dict.fromkeys(("axes.edgecolor", "grid.color", "xtick.color", "ytick.color"), _COLORS["line"]),
 }

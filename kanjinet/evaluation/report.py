@@ -18,11 +18,13 @@ from kanjinet.evaluation.results import FolderSource, ModelMetrics, character_of
 from kanjinet.storage.files import replace_on_success
 from kanjinet.storage.png import encode_png
 from kanjinet.synth.printed import draw_character
+from kanjinet.training.accuracy import Accuracy
 
 TEMPLATE_NAME = "report.html.j2"
 PAIRS_SHOWN, IMAGES_PER_PAIR = 12, 4
 HARDEST_SHOWN, IMAGES_PER_CHARACTER = 16, 6
 WALL_SIZE = 180  # images
+Indices = npt.NDArray[np.int64]
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -44,103 +46,83 @@ class ModelEvaluation:
     epochs: list[dict[str, float]]
     name_image: Callable[[int], str]
 
-    def find_pairs(self) -> list[dict[str, Any]]:
-        """Returns the most confused pairs, each with indices of images for which one was taken, and of the other."""
+    def find_pairs(self) -> list[tuple[int, int, int, Indices, Indices]]:
+        """Returns the most confused pairs: label, predicted class, count, images of the error, images of the other."""
         labels, predicted = self.predictions.labels, self.predictions.ranked[:, 0]
-        return [
-            {
-                "label": label,
-                "predicted": other,
-                "count": count,
-                "wrong": np.flatnonzero((labels == label) & (predicted == other))[:IMAGES_PER_PAIR],
-                "correct": np.flatnonzero((labels == other) & (predicted == other))[:IMAGES_PER_PAIR],
-            }
-            for label, other, count in self.metrics.confusions[:PAIRS_SHOWN]
-        ]
+        pairs = []
+        for label, other, count in self.metrics.confusions[:PAIRS_SHOWN]:
+            mistaken = np.flatnonzero((labels == label) & (predicted == other))[:IMAGES_PER_PAIR]
+            correct = np.flatnonzero((labels == other) & (predicted == other))[:IMAGES_PER_PAIR]
+            pairs.append((label, other, count, mistaken, correct))
+        return pairs
 
-    def find_errors(self, label: int | None = None) -> npt.NDArray[np.int64]:
+    def find_errors(self, label: int | None = None) -> Indices:
         """Returns the indices of wrongly recognized images, of a class in their order or of all by confidence."""
-        wrong = ~self.predictions.is_correct
+        wrong = np.flatnonzero(~self.predictions.is_correct)
         if label is not None:
-            return np.flatnonzero(wrong & (self.predictions.labels == label))[:IMAGES_PER_CHARACTER]
-        indices = np.flatnonzero(wrong)
-        return indices[np.argsort(-self.predictions.confidence[indices], kind="stable")]
-
-
-@dataclass(frozen=True)
-class Training:
-    """Represents a training that one or several of the evaluated files come from, with its charts."""
-
-    models: list[str]
-    epochs: list[dict[str, float]]
-    charts: list[Chart]
+            return wrong[self.predictions.labels[wrong] == label][:IMAGES_PER_CHARACTER]
+        return wrong[np.argsort(-self.predictions.confidence[wrong], kind="stable")]
 
 
 def write_report(path: Path, evaluations: Sequence[ModelEvaluation]) -> None:
-    """Writes the report of one or several models' predictions for the same images."""
-    with replace_on_success(path) as file:
-        file.write(render_report(evaluations).encode("utf-8"))
-
-
-def render_report(evaluations: Sequence[ModelEvaluation]) -> str:
-    """Returns the report as HTML, well-formed as XML too."""
+    """Writes the report of one or several models' predictions for the same images, well-formed as XML too."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=replace_not_in_xml,
+        finalize=_replace_not_in_xml,
     )
-    environment.filters.update(percent=_show_percent, data_uri=_to_data_uri)
+    environment.filters.update(percent=lambda fraction: f"{fraction * 100:.2f} %", data_uri=_to_data_uri)
     models = [evaluation.metrics for evaluation in evaluations]
     page = environment.get_template(TEMPLATE_NAME).render(
         evaluations=evaluations,
         models=models,
         in_folder=isinstance(models[0].source, FolderSource),
-        sample_note=SAMPLE_NOTE,
-        trainings=_find_trainings(evaluations),
+        trainings=_draw_trainings(evaluations),
         reliability=[draw_reliability(each, series) for series, each in enumerate(models)],
         groups=_draw_groups(models),
         legend=[(MARKS[series % SERIES], series % SERIES, each.model) for series, each in enumerate(models)],
         character_of=character_of,
         draw_character=draw_character,
+        sample_note=SAMPLE_NOTE,
         no_class=NO_CLASS,
         wall_size=WALL_SIZE,
         hardest_shown=HARDEST_SHOWN,
     )
-    return page.lstrip()
+    with replace_on_success(path) as file:
+        file.write(page.lstrip().encode("utf-8"))
 
 
-def replace_not_in_xml(value: Any) -> Any:
+def _replace_not_in_xml(value: Any) -> Any:
     """Replaces the characters of text, such as a file's name, that XML does not allow; markup stays as it is."""
     is_text = isinstance(value, str) and not hasattr(value, "__html__")
     return _NOT_IN_XML.sub("\ufffd", value) if is_text else value
 
 
-def _find_trainings(evaluations: Sequence[ModelEvaluation]) -> list[Training]:
-    """Returns the trainings whose history is known; several files may come from one."""
-    trainings: list[Training] = []
-    for evaluation in evaluations:
-        same = next((each for each in trainings if each.epochs == evaluation.epochs), None)
-        if same:
-            same.models.append(evaluation.metrics.model)
-        elif evaluation.epochs:
-            charts = [draw_history(evaluation.epochs, metric, len(trainings)) for metric in ("accuracy", "loss")]
-            trainings.append(Training([evaluation.metrics.model], evaluation.epochs, charts))
-    return trainings
+def _draw_trainings(
+    evaluations: Sequence[ModelEvaluation],
+) -> list[tuple[list[str], list[dict[str, float]], list[Chart]]]:
+    """Draws the trainings whose history is known: (names of the models that come from it, epochs, charts)."""
+    histories = [evaluation.epochs for evaluation in evaluations]
+    distinct = [epochs for index, epochs in enumerate(histories) if epochs and histories.index(epochs) == index]
+    return [
+        (
+            [each.metrics.model for each in evaluations if each.epochs == epochs],
+            epochs,
+            [draw_history(epochs, metric, series) for metric in ("accuracy", "loss")],
+        )
+        for series, epochs in enumerate(distinct)
+    ]
 
 
-def _draw_groups(models: Sequence[ModelMetrics]) -> list[tuple[str, list[dict[int, Any]], Chart]]:
+def _draw_groups(models: Sequence[ModelMetrics]) -> list[tuple[str, list[dict[int, Accuracy]], Chart]]:
     """Draws accuracy by number of strokes, and by writers where there are several: (name, groups, chart)."""
-    groups = [("number of strokes", [each.stroke_counts for each in models])]
+    groups = {"number of strokes": [each.stroke_counts for each in models]}
     if len(models[0].writers) > 1:
-        groups.append(("data set", [each.writers for each in models]))
-    return [(name, each, draw_groups(each, name)) for name, each in groups]
-
-
-def _show_percent(fraction: float) -> str:
-    return f"{fraction * 100:.2f} %"
+        groups["data set"] = [each.writers for each in models]
+    return [(name, each, draw_groups(each, name)) for name, each in groups.items()]
 
 
 def _to_data_uri(image: npt.NDArray[np.uint8]) -> str:

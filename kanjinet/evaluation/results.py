@@ -47,57 +47,27 @@ class HardClass:
         """Four hex digits."""
         return f"{JIS_CODES[self.label]:04X}"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the entry of evaluation.json."""
-        return {
-            "class": self.label,
-            **_accuracy_to_dict({1: self.accuracy}),
-            "character": CHARACTERS[self.label],
-            "jis_code": self.jis_code,
-            "stroke_count": self.stroke_count,
-            "read_as": [character_of(each) for each in self.predicted],
-        }
-
 
 @dataclass(frozen=True)
 class ModelMetrics:
-    """Represents how well a model recognizes images.
+    """Represents how well a model recognizes images: its entry in evaluation.json."""
 
-    Attributes:
-        model: name of its file.
-        size_bytes: of the file.
-        trained_on_synthetic_sample: whether its training data were a synthetic sample.
-        source: where the images come from.
-        without_character: images without a character, which count as errors.
-        not_read: a message for each file that could not be read.
-        accuracy: k -> top-k accuracy.
-        kanji: the same, of kanji alone; empty where there are none.
-        hiragana: the same, of hiragana alone.
-        writers: data set, which stands for its writers -> top-1 accuracy; empty where they are not known.
-        stroke_counts: number of strokes -> top-1 accuracy.
-        calibration: accuracy by confidence.
-        confusions: (label, predicted class, count), the most frequent first.
-        hardest: classes with errors, the hardest first.
-        images_per_s: speed.
-        comparison: images that only this model has right, and that only the first model has; empty for the first.
-    """
-
-    model: str
-    size_bytes: int
+    model: str  # name of its file
+    size_bytes: int  # of the file
     trained_on_synthetic_sample: bool
-    source: DatasetSource | FolderSource
-    without_character: int
-    not_read: Sequence[str]
-    accuracy: dict[int, Accuracy]
-    kanji: dict[int, Accuracy]
+    source: DatasetSource | FolderSource  # where the images come from
+    without_character: int  # images without a character, which count as errors
+    not_read: Sequence[str]  # a message for each file that could not be read
+    accuracy: dict[int, Accuracy]  # k -> top-k accuracy
+    kanji: dict[int, Accuracy]  # the same, of kanji alone; empty where there are none
     hiragana: dict[int, Accuracy]
-    writers: dict[int, Accuracy]
-    stroke_counts: dict[int, Accuracy]
+    writers: dict[int, Accuracy]  # data set, which stands for its writers -> top-1 accuracy; empty where not known
+    stroke_counts: dict[int, Accuracy]  # number of strokes -> top-1 accuracy
     calibration: list[CalibrationBin]
-    confusions: Sequence[tuple[int, int, int]]
-    hardest: Sequence[HardClass]
+    confusions: Sequence[tuple[int, int, int]]  # (label, predicted class, count), the most frequent first
+    hardest: Sequence[HardClass]  # the hardest first
     images_per_s: float
-    comparison: dict[str, int]
+    comparison: dict[str, int]  # images that only this model and only the first one has right; empty for the first
 
     def __post_init__(self) -> None:
         scripts = sum(part[1].samples for part in (self.kanji, self.hiragana) if part)
@@ -138,7 +108,7 @@ class ModelMetrics:
                 {"character": CHARACTERS[label], "read_as": character_of(predicted), "count": count}
                 for label, predicted, count in self.confusions
             ],
-            "hardest": [entry.to_dict() for entry in self.hardest],
+            "hardest": list(map(_hard_class_to_dict, self.hardest)),
             "images_per_s": round(self.images_per_s, 1),
             **self.comparison,
         }
@@ -177,3 +147,14 @@ def _bin_to_dict(each: CalibrationBin) -> dict[str, Any]:
     accuracy = each.accuracy
     entries = {"accuracy": accuracy.value, "accuracy_interval": accuracy.interval, "samples": accuracy.samples}
     return {"from": each.low, "to": each.high, "confidence": each.confidence, **entries}
+
+
+def _hard_class_to_dict(hard: HardClass) -> dict[str, Any]:
+    return {
+        "class": hard.label,
+        **_accuracy_to_dict({1: hard.accuracy}),
+        "character": CHARACTERS[hard.label],
+        "jis_code": hard.jis_code,
+        "stroke_count": hard.stroke_count,
+        "read_as": list(map(character_of, hard.predicted)),
+    }
