@@ -14,7 +14,7 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 
-from kanjinet.cli import make_parser, run_script, share, show_path
+from kanjinet.cli import fraction, make_parser, run_script, show_path
 from kanjinet.data.dataset import read_dataset_info
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError
@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python average_models.py start.safetensors best_kanji_model.pth")
     parser.add_argument("models", type=Path, nargs=2, help="a network, and one that was trained from it")
     parser.add_argument("--data-dir", type=Path, default=Path("dataset"), help="the second one's dataset")
-    parser.add_argument("--weight", type=share, default=0.5, help="of the second one, 0-1; the first has the rest")
+    parser.add_argument("--weight", type=fraction, default=0.5, help="of the second one, 0-1; the first has the rest")
     parser.add_argument("--output", type=Path, default=Path("averaged_kanji_model.pth"), help="the file to write")
     return parser.parse_args()
 

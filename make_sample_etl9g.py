@@ -21,7 +21,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from kanjinet.classes import CLASS_OF_CHARACTER, NUM_CLASSES
-from kanjinet.cli import make_parser, positive_int, run_script, seed_number, share, show_path
+from kanjinet.cli import fraction, make_parser, positive_int, run_script, seed_number, show_path
 from kanjinet.data.etl9g import (
     INFO_FILE_NAME,
     MAX_INFO_BYTES,
@@ -88,7 +88,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=seed_number, default=0, help="the same seed and options, the same bytes")
     parser.add_argument("--workers", type=positive_int, help="processes (default: one a usable core)")
-    parser.add_argument("--difficulty", type=share, default=DEFAULT_DIFFICULTY, help="0 = neat ... 1 = hasty")
+    parser.add_argument("--difficulty", type=fraction, default=DEFAULT_DIFFICULTY, help="0 = neat ... 1 = hasty")
     parser.add_argument("--contact-sheet", type=Path, metavar="IMAGE.PNG", help="also write an image of many writers")
     parser.add_argument(
         "--contact-characters", type=known_characters, default=CONTACT_CHARACTERS, help="of its first rows, a row each"

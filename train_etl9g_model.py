@@ -23,7 +23,7 @@ import psutil
 import torch
 from tqdm import tqdm
 
-from kanjinet.cli import make_parser, positive_float, positive_int, run_script, seed_number, share, show_path
+from kanjinet.cli import fraction, make_parser, positive_float, positive_int, run_script, seed_number, show_path
 from kanjinet.contract import IMAGE_SIZES
 from kanjinet.data.dataset import DatasetInfo, read_dataset_info
 from kanjinet.data.etl9g import SAMPLE_NOTE
@@ -91,7 +91,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         "--fresh-difficulty",
-        type=share,
+        type=fraction,
         help=f"of their simulated writers, 0 = copybook ... 1 = hasty (default: {DEFAULT_DIFFICULTY})",
     )
     parser.add_argument(

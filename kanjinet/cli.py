@@ -1,29 +1,37 @@
-"""What every script's command line has in common: value checks, messages, exit status."""
+"""What every script's command line has in common: value checks, messages, exit status.
+
+Readable by an older Python, so that set-up can say that it is too old.
+"""
+
+from __future__ import annotations
 
 import argparse
+import contextlib
+import logging
+import math
 import sys
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from kanjinet.errors import KanjinetError
-from kanjinet.storage.files import describe_os_error
+from kanjinet.errors import KanjinetError, explain_os_error
 
 Number = TypeVar("Number", int, float)
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Run a script's `main` and exit: 0 when it returns, 1 with one line on stderr for an error, 130 after Ctrl-C."""
+    """Runs a script's `main` and exits: 0 when it returns, 1 with one line on stderr for an error, 130 after Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a cp932 or cp1252 console cannot show every character
+    logging.basicConfig(format="%(levelname)s: %(name)s: %(message)s")  # warnings and worse, on stderr
     try:
         main()
     except KanjinetError as error:
-        _fail(str(error))
+        _fail(str(error), error.exit_status)
     except OSError as error:
-        _fail(describe_os_error(error))
+        _fail(str(explain_os_error(error)))
     except MemoryError:
         _fail("out of memory: close other programs, or lower --sample-limit, --fresh-sets, --batch-size or --workers")
     except BrokenExecutor:
@@ -33,44 +41,32 @@ def run_script(main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, status: int = 1) -> None:
+    sys.stdout.flush()
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(status)
 
 
-def positive_int(text: str) -> int:
-    """An argparse type: a whole number of at least 1."""
-    return _checked(text, int, lambda value: value >= 1, "a whole number of at least 1")
+def _number(
+    convert: Callable[[str], Number], accept: Callable[[Number], bool], expected: str
+) -> Callable[[str], Number]:
+    """Returns an argparse type that takes the numbers that `accept` does."""
+
+    def parse(text: str) -> Number:
+        with contextlib.suppress(ValueError):
+            value = convert(text)
+            if accept(value):
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}")
+
+    return parse
 
 
-def seed_number(text: str) -> int:
-    """An argparse type: a seed that every random generator takes, 0 to 2**32 - 1."""
-    return _checked(text, int, lambda value: 0 <= value < 1 << 32, "a whole number from 0 to 4294967295")
-
-
-def port_number(text: str) -> int:
-    """An argparse type: a TCP port, or 0 for any that is free."""
-    return _checked(text, int, lambda value: 0 <= value < 1 << 16, "a whole number from 0 to 65535")
-
-
-def positive_float(text: str) -> float:
-    """An argparse type: a finite number above 0."""
-    return _checked(text, float, lambda value: 0 < value < float("inf"), "a number above 0")
-
-
-def share(text: str) -> float:
-    """An argparse type: a number from 0 to 1."""
-    return _checked(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
-
-
-def _checked(text: str, convert: Callable[[str], Number], accept: Callable[[Number], bool], wanted: str) -> Number:
-    try:
-        value = convert(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected {wanted}") from error
-    if not accept(value):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected {wanted}")
-    return value
+positive_int = _number(int, lambda value: value >= 1, "a whole number of at least 1")
+seed_number = _number(int, lambda value: 0 <= value < 1 << 32, "a whole number from 0 to 4294967295")
+port_number = _number(int, lambda value: 0 <= value < 1 << 16, "a whole number from 0 to 65535")  # 0: any that is free
+positive_float = _number(float, lambda value: 0 < value < math.inf, "a number above 0")
+fraction = _number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -81,14 +77,14 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
 
 
 def make_parser(description: str | None, example: str) -> argparse.ArgumentParser:
-    """A parser whose help shows every default and closes with an example."""
+    """Returns a parser whose help shows every default and closes with an example."""
     return argparse.ArgumentParser(
         description=description, epilog=f"example: {example}", formatter_class=_HelpFormatter
     )
 
 
 def show_path(path: Path) -> str:
-    """A path as printed for people: relative to the current folder where it lies below it."""
+    """Returns a path as printed for people: relative to the current folder where it lies below it."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:

@@ -28,8 +28,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from kanjinet.classes import CLASS_OF_CHARACTER
 from kanjinet.data.preprocessing import preprocess, subtract_paper
-from kanjinet.errors import KanjinetError
-from kanjinet.storage.files import check_regular, describe_os_error
+from kanjinet.errors import KanjinetError, explain_os_error
+from kanjinet.storage.files import check_regular
 
 MAX_PIXELS = 50_000_000  # a telephone's largest photographs; a page of A4 at 600 dpi has 35 million
 MAX_SIDE = 20_000  # pixels; each line of the narrowest images costs as much memory as many pixels
@@ -85,7 +85,7 @@ def read_image(source: ImageSource, name: str | None = None) -> ImageArray:
             with open(source, "rb") as file:
                 return read_image(file, name or str(source))
         except OSError as error:
-            raise KanjinetError(describe_os_error(error)) from error
+            raise explain_os_error(error) from error
     name = name or "image"
     if not isinstance(source, bytes | np.ndarray | Image.Image) and not hasattr(source, "seek"):
         raise KanjinetError(f"{name}: {type(source).__name__} is no image", "give a path, an array or a Pillow image")

@@ -1,7 +1,6 @@
 """Atomic writes, and bounded reads of files that may come from anyone."""
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -16,26 +15,6 @@ from kanjinet.storage.locks import hold_file, open_no_link
 
 PARTIAL_SUFFIX = ".part"  # a leftover of a killed run; the next run replaces it
 MAX_JSON_BYTES = 8 << 20  # the toolkit's own have at most some 100 kB, and each byte may take 30 in memory
-
-_REMEDIES = {
-    errno.ENOSPC: "free some disk space and run the same command again",
-    errno.EDQUOT: "free some disk space and run the same command again",
-    errno.EACCES: "check the permissions, or choose another folder",
-    errno.EPERM: "check the permissions, or choose another folder",
-    errno.EROFS: "choose a folder that can be written to",
-    errno.ENOTDIR: "a file stands where a folder is needed; choose another path",
-    errno.EISDIR: "a folder stands where a file is needed; choose another path",
-    errno.EIO: "check the disk, then run the same command again",
-    errno.ENOENT: "check the path, and that nobody else removes it, then run the same command again",
-}
-
-
-def describe_os_error(error: OSError) -> str:
-    """Returns one line for an operating-system error: file, problem and remedy."""
-    parts = [str(error.filename)] if error.filename else []
-    parts.append(error.strerror or str(error) or type(error).__name__)
-    remedy = _REMEDIES.get(error.errno or 0)
-    return ": ".join([*parts, remedy] if remedy else parts)
 
 
 @contextmanager

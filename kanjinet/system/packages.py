@@ -39,7 +39,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What came of importing a package: its version, or the error; torch also tells about CUDA."""
+    """What came of importing a package: its version, or the error; torch and onnxruntime also tell about CUDA."""
 
     version: str | None
     error: str | None
@@ -106,8 +106,7 @@ def report_imports(names: list[str]) -> None:
             with contextlib.redirect_stdout(sys.stderr):  # a package may greet its user
                 module = importlib.import_module(import_name) if import_name else None
                 report["version"] = _version_of(name, module)
-                if name == "torch":
-                    report.update(_describe_cuda(module))
+                report.update(_describe_cuda(name, module))
         except Exception as error:  # whatever a broken package raises is the result
             is_missing = isinstance(error, ModuleNotFoundError) and error.name in (import_name, name)
             first_line = str(error).strip().partition("\n")[0]
@@ -127,7 +126,10 @@ def _version_of(name: str, module: Any) -> str:
         return str(getattr(module, "__version__", "unknown"))
 
 
-def _describe_cuda(torch: Any) -> dict[str, Any]:
-    if not torch.cuda.is_available():
-        return {"cuda_build": torch.version.cuda, "cuda_device": None}
-    return {"cuda_build": torch.version.cuda, "cuda_device": torch.cuda.get_device_name(0)}
+def _describe_cuda(name: str, module: Any) -> dict[str, Any]:
+    if name == "torch":
+        device = module.cuda.get_device_name(0) if module.cuda.is_available() else None
+        return {"cuda_build": module.version.cuda, "cuda_device": device}
+    if name == "onnxruntime":
+        return {"has_cuda": "CUDAExecutionProvider" in module.get_available_providers()}
+    return {}

@@ -13,8 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from kanjinet.errors import KanjinetError
-from kanjinet.storage.files import describe_os_error
+from kanjinet.errors import KanjinetError, explain_os_error
 from kanjinet.system.machine import Gpu, describe_python_range, find_gpu, is_python_supported
 from kanjinet.system.packages import ImportResult, is_version_enough, read_requirements, try_imports
 
@@ -120,7 +119,13 @@ def check_packages(imports: dict[str, ImportResult], root: Path) -> Iterator[Che
             value = f"{result.version}, but at least {requirement.minimum} is needed"
             yield Check("packages", requirement.name, "failed", value, _SETUP_REMEDY)
         else:
-            yield Check("packages", requirement.name, "ok", result.version)
+            yield Check("packages", requirement.name, "ok", result.version + _describe_build(result))
+
+
+def _describe_build(result: ImportResult) -> str:
+    if "has_cuda" not in result.details:
+        return ""
+    return " (onnxruntime-gpu, with CUDA)" if result.details["has_cuda"] else " (without CUDA)"
 
 
 def check_gpu(gpu: Gpu | None, torch: ImportResult) -> Check:
@@ -154,20 +159,15 @@ def check_data(etl_dir: Path) -> tuple[list[Check], int]:
     try:
         files = etl9g.find_etl9g_files(etl_dir)
         is_synthetic = etl9g.is_synthetic(etl_dir)
-    except KanjinetError as error:
-        return [_failed_data("ETL9G files", str(error))], 0
-    except OSError as error:
-        return [_failed_data("ETL9G files", describe_os_error(error))], 0
+    except (KanjinetError, OSError) as error:
+        return [_failed_data("ETL9G files", error)], 0
 
     checks, records, size_bytes = [], 0, 0
     for file in files:
         try:
             records_in_file, is_marked = _look_at_file(etl9g, file.path)
-        except KanjinetError as error:
-            checks.append(_failed_data(file.path.name, str(error)))
-            continue
-        except OSError as error:
-            checks.append(_failed_data(file.path.name, describe_os_error(error)))
+        except (KanjinetError, OSError) as error:
+            checks.append(_failed_data(file.path.name, error))
             continue
         records += records_in_file
         size_bytes += file.path.stat().st_size
@@ -195,9 +195,9 @@ def _summarize_files(etl9g: ModuleType, files: list, damaged: int, amount: str) 
     return Check("data", "ETL9G files", "ok", value)
 
 
-def _failed_data(name: str, message: str) -> Check:
-    problem, _, remedy = message.rpartition(": ")
-    return Check("data", name, "failed", problem or remedy, remedy if problem else "")
+def _failed_data(name: str, error: KanjinetError | OSError) -> Check:
+    explained = error if isinstance(error, KanjinetError) else explain_os_error(error)
+    return Check("data", name, "failed", explained.problem, explained.remedy)
 
 
 def check_scripts(root: Path) -> Check:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kanjinet.errors import KanjinetError
-from kanjinet.storage.files import describe_os_error, make_folder, read_json, replace_on_success, write_json
+from kanjinet.errors import KanjinetError, explain_os_error
+from kanjinet.storage.files import make_folder, read_json, replace_on_success, write_json
 
 
 def test_a_failed_write_leaves_the_earlier_file_and_nothing_else(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_missing_json_names_file_and_remedy(tmp_path: Path) -> None:
 
 def test_os_errors_come_with_file_and_remedy() -> None:
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "dataset/chunk.npz")
-    assert describe_os_error(error) == (
+    assert str(explain_os_error(error)) == (
         "dataset/chunk.npz: No space left on device: free some disk space and run the same command again"
     )
 
@@ -93,4 +93,4 @@ def test_a_failed_read_names_the_file(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("builtins.open", lambda *_: DefectFile())
     with pytest.raises(OSError, match="Input/output error") as caught:
         read_json(path, "none")
-    assert describe_os_error(caught.value).startswith(f"{path}: Input/output error: check the disk")
+    assert str(explain_os_error(caught.value)).startswith(f"{path}: Input/output error: check the disk")

@@ -10,7 +10,7 @@ import pytest
 from kanjinet.system import packages, preflight
 from kanjinet.system.machine import Gpu
 from kanjinet.system.packages import ImportResult, Requirement, try_imports
-from kanjinet.system.preflight import Check, check_data, check_disk, check_gpu
+from kanjinet.system.preflight import Check, check_data, check_disk, check_gpu, check_packages
 from preflight_check import choose_marks
 from tests.documented_commands import ROOT
 
@@ -156,6 +156,36 @@ def test_imports_survive_broken_packages(tmp_path: Path, monkeypatch: pytest.Mon
     assert results["absent-package"].error == "not installed"
     assert "did not end within" in (results["hanging"].error or "")
     assert results["numpy"].error is None
+
+
+def test_onnxruntime_tells_whether_it_offers_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "requirements.txt").write_text("onnxruntime>=1.20\n")
+    for providers, build in (("'CUDAExecutionProvider'", "onnxruntime-gpu, with CUDA"), ("", "without CUDA")):
+        code = f"__version__ = '1.31.1'\ndef get_available_providers(): return [{providers}]\n"
+        (tmp_path / "onnxruntime.py").write_text(code)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        results = try_imports([Requirement("onnxruntime")], ROOT)
+        [check] = check_packages(results, tmp_path)
+        assert check.status == "ok"
+        assert check.value.endswith(f" ({build})")
+
+
+def test_preflight_and_setup_import_the_standard_library_alone() -> None:
+    """Before anything is installed: a finder that refuses every other module is the first to be asked."""
+    code = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in sys.stdlib_module_names | {"kanjinet", "setup_etl9g", "preflight_check"}:
+            raise ImportError("not of the standard library: " + name)
+
+sys.path.insert(0, ".")
+sys.meta_path.insert(0, Refuse())
+import preflight_check, setup_etl9g
+"""
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 # The script

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,11 +17,18 @@ from pathlib import Path
 import pytest
 
 import setup_etl9g
+from kanjinet.system.environment import Environment
 from kanjinet.system.machine import Gpu, find_gpu
 from kanjinet.system.packages import is_version_enough, read_requirements
+from kanjinet.system.wheels import choose_torch_wheels, fits_onnxruntime_gpu, index_has_torch
 from tests.documented_commands import ROOT, check_command
 
-TOOLKIT_FILES = ("setup_etl9g.py", "kanjinet/__init__.py", "kanjinet/system/machine.py", "kanjinet/system/packages.py")
+SYSTEM = ("environment", "machine", "packages", "wheels")
+TOOLKIT_FILES = (
+    "setup_etl9g.py",
+    *(f"kanjinet/{name}.py" for name in ("__init__", "cli", "errors", *(f"system/{each}" for each in SYSTEM))),
+)
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="a shell script stands for nvidia-smi")
 PARTS_OF_PYTORCH_BUILDS = ("nvidia-", "cuda-", "triton", "setuptools")
 RTX_4070 = Gpu("NVIDIA GeForce RTX 4070 Ti", "581.29", 12282, 8.9)
 GTX_1080 = Gpu("NVIDIA GeForce GTX 1080", "580.65.06", 8192, 6.1)
@@ -42,6 +50,13 @@ def imported_modules(path: Path, *, everywhere: bool) -> set[str]:
 @pytest.mark.parametrize("name", TOOLKIT_FILES)
 def test_setup_needs_only_the_standard_library(name: str) -> None:
     assert imported_modules(ROOT / name, everywhere=True) <= sys.stdlib_module_names | {"kanjinet"}
+
+
+@pytest.mark.parametrize("name", TOOLKIT_FILES)
+def test_an_older_python_can_read_setup_and_so_say_that_it_is_too_old(name: str) -> None:
+    source = (ROOT / name).read_text(encoding="utf-8")
+    ast.parse(source, feature_version=(3, 7))
+    assert "from __future__ import annotations" in source or not re.search(r"(:|->) \w+ \| ", source)
 
 
 def test_requirements_are_what_the_code_imports() -> None:
@@ -120,7 +135,7 @@ def test_version_comparison() -> None:
 )
 def test_wheel_choice(gpu: Gpu | None, system: str, reachable: bool, expected: tuple[str, str | None]) -> None:
     asked: list[str] = []
-    wheels = setup_etl9g.choose_torch_wheels(gpu, system, lambda url: asked.append(url) or reachable)
+    wheels = choose_torch_wheels(gpu, system, lambda url: asked.append(url) or reachable)
     device, index = expected
     assert wheels.device == device
     assert wheels.index_url == (f"https://download.pytorch.org/whl{index}" if index else None)
@@ -165,18 +180,24 @@ def test_no_gpu_without_a_driver_that_answers() -> None:
 
 
 @pytest.fixture
-def wheel_index(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A server with a page of wheels as PyTorch's index has them, for CPython 3.12 on Linux and Windows."""
-    monkeypatch.setattr(setup_etl9g, "tested_torch_version", lambda: "2.14.1")
-    platforms = ("manylinux_2_28_x86_64", "manylinux_2_28_aarch64", "win_amd64")
-    wheels = [f"torch-2.14.1%2Bcpu-cp312-cp312-{name}.whl" for name in platforms]
-    page = "".join(f'<a href="/whl/cpu/{wheel}#sha256=0">{wheel.replace("%2B", "+")}</a><br/>\n' for wheel in wheels)
+def wheel_index() -> Iterator[str]:
+    """A server with a page of wheels as PyTorch's index has them: in cpu/ for every machine, in cu126/ for others."""
+    wheels = {
+        "/whl/cpu/torch/": ["torch-2.14.1%2Bcpu-py3-none-any.whl"],
+        "/whl/cu126/torch/": [
+            "torch-2.14.1%2Bcu126-cp27-cp27m-manylinux1_x86_64.whl",
+            "torch-2.14.1%2Bcu126-py3-none-plan9_x86_64.whl",
+        ],
+        "/whl/plain/torch/": ["torch-2.14.1-py3-none-any.whl"],
+    }
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/whl/cpu/torch/" else 404)
+            self.send_response(200 if self.path in wheels else 404)
+            self.send_header("Content-Type", "text/html")
             self.end_headers()
-            self.wfile.write(page.encode())
+            for wheel in wheels.get(self.path, []):
+                self.wfile.write(f'<a href="{wheel}#sha256=0">{wheel.replace("%2B", "+")}</a><br/>\n'.encode())
 
         def log_message(self, *_: object) -> None:
             pass
@@ -187,38 +208,74 @@ def wheel_index(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.parametrize(
-    ("system", "machine", "python", "expected"),
-    [
-        ("Linux", "x86_64", (3, 12), True),
-        ("Linux", "aarch64", (3, 12), True),
-        ("Windows", "AMD64", (3, 12), True),
-        ("Windows", "ARM64", (3, 12), False),
-        ("Linux", "x86_64", (3, 13), False),
-    ],
-)
-def test_index_is_asked_for_this_machine(
-    wheel_index: str,
-    monkeypatch: pytest.MonkeyPatch,
-    system: str,
-    machine: str,
-    python: tuple[int, int],
-    expected: bool,
-) -> None:
-    monkeypatch.setattr(setup_etl9g.platform, "system", lambda: system)
-    monkeypatch.setattr(setup_etl9g.platform, "machine", lambda: machine)
-    monkeypatch.setattr(setup_etl9g, "python_tag", lambda: "cp{}{}".format(*python))
-    assert setup_etl9g.index_has_torch(f"{wheel_index}/cpu") is expected
-    assert not setup_etl9g.index_has_torch(f"{wheel_index}/cu999")
+def test_index_is_asked_for_this_machine(wheel_index: str) -> None:
+    python = Path(sys.executable)
+    assert index_has_torch(python, f"{wheel_index}/cpu", "2.14.1")
+    assert not index_has_torch(python, f"{wheel_index}/cpu", "2.14")
+    assert not index_has_torch(python, f"{wheel_index}/cu126", "2.14.1")
+    assert not index_has_torch(python, f"{wheel_index}/plain", "2.14.1"), "from some other index of pip's settings"
+    assert not index_has_torch(python, f"{wheel_index}/cu999", "2.14.1")
 
 
 def test_unreachable_index_is_given_up_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(setup_etl9g, "INDEX_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("kanjinet.system.wheels.INDEX_TIMEOUT_S", 0.5)
+    python, started = Path(sys.executable), time.monotonic()
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection, and never answers
-        assert not setup_etl9g.index_has_torch(f"http://127.0.0.1:{silent.getsockname()[1]}/whl/cpu")
+        assert not index_has_torch(python, f"http://127.0.0.1:{silent.getsockname()[1]}/whl/cpu", "2.14.1")
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    assert not setup_etl9g.index_has_torch(f"http://127.0.0.1:{port}/whl/cpu")
+    assert not index_has_torch(python, f"http://127.0.0.1:{port}/whl/cpu", "2.14.1")
+    assert time.monotonic() - started < 30
+
+
+# Which onnxruntime
+
+
+@pytest.mark.parametrize(
+    ("gpu", "torch", "system", "python", "expected"),
+    [
+        (RTX_4070, "2.14.1", "Linux", (3, 11), True),
+        (RTX_4070, "2.14.1+cu130", "Windows", (3, 12), True),
+        (RTX_4070, "2.14.1", "Windows", (3, 12), False),  # the platform's default, without CUDA
+        (RTX_4070, "2.14.1+cpu", "Linux", (3, 12), False),
+        (RTX_4070, "", "Linux", (3, 12), False),
+        (RTX_4070, "2.14.1", "Linux", (3, 10), False),
+        (GTX_1080, "2.14.1+cu126", "Linux", (3, 12), False),
+        (OLD_DRIVER, "2.14.1", "Linux", (3, 12), False),
+        (None, "2.14.1", "Linux", (3, 12), False),
+    ],
+)
+def test_onnxruntime_gpu_is_chosen_where_it_can_run(
+    gpu: Gpu | None, torch: str, system: str, python: tuple[int, int], expected: bool
+) -> None:
+    assert fits_onnxruntime_gpu(gpu, torch, system, python) is expected
+
+
+@LINUX
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="onnxruntime-gpu for CUDA 13 needs Python 3.11")
+def test_onnxruntime_follows_the_gpu(tmp_path: Path) -> None:
+    toolkit = Toolkit(tmp_path)
+    for name in ("torch-2.14.1", "onnxruntime-1.32.0"):
+        write_wheel(toolkit.wheels, *name.split("-"), "")
+    toolkit.write("requirements.txt", "torch\nonnxruntime>=1.20\n")
+    toolkit.write("constraints.txt", "torch==2.14.1\nonnxruntime==1.32.0\nonnxruntime-gpu==1.31.1\n")
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'NVIDIA H200, 580.65.06, 143771, 9.0'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    toolkit.env["PATH"] = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+
+    without_wheel = toolkit.set_up(cpu=False)
+    assert without_wheel.returncode == 0, without_wheel.stderr
+    assert "no wheel of onnxruntime-gpu fits this machine" in without_wheel.stdout
+    assert toolkit.version_of("onnxruntime") == "1.32.0"
+    assert has_worked(toolkit.set_up(cpu=False)) == (False, False)
+
+    write_wheel(toolkit.wheels, "onnxruntime_gpu", "1.31.1", "")
+    toolkit.write("requirements.txt", "torch\nonnxruntime>=1.19\n")
+    assert has_worked(toolkit.set_up(cpu=False)) == (False, True)
+    assert (toolkit.version_of("onnxruntime-gpu"), toolkit.version_of("onnxruntime")) == ("1.31.1", "")
+    assert has_worked(toolkit.set_up(cpu=False)) == (False, False)
+    assert has_worked(toolkit.set_up(cpu=True)) == (False, True)
+    assert (toolkit.version_of("onnxruntime-gpu"), toolkit.version_of("onnxruntime")) == ("", "1.32.0")
 
 
 # The environment, the demo and the tests: the real script, in a folder of its own, with packages made on the spot
@@ -241,27 +298,31 @@ class Toolkit:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "tool kit"  # set-up must not mind the space
-        wheels = folder / "wheels"
+        self.wheels = wheels = folder / "wheels"
         wheels.mkdir(parents=True)
         for name in TOOLKIT_FILES:
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, self.root / name)
         write_wheel(wheels, "snow", "1.0", "")
         write_wheel(wheels, "snow", "2.0", "")
-        write_wheel(wheels, "pytest", "8.0", "import sys; print('tests', sys.argv[1:]); sys.exit(len(sys.argv) - 1)")
-        self.write("requirements.txt", "# runtime\nsnow>=1.0\n")
+        write_wheel(wheels, "pytest", "8.0", "import sys; print('tests', sys.argv[1:]); sys.exit(3)")
+        self.write("requirements.txt", "-r requirements-base.txt\n-r requirements-train.txt\n")
+        self.write("requirements-base.txt", "# runtime\nsnow>=1.0\n")
+        self.write("requirements-train.txt", "")
         self.write("requirements-dev.txt", "-r requirements.txt\npytest\n")
         self.write("constraints.txt", "torch==2.14.1\nsnow==1.0\n")
         self.env = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels.as_uri(), "PIP_CONFIG_FILE": os.devnull}
-        self.python = setup_etl9g.venv_python(self.root / "venv")
-        self.stamp = self.root / "venv" / setup_etl9g.STAMP_NAME
-        self.unfinished = self.root / "venv" / setup_etl9g.UNFINISHED_NAME
+        environment = Environment(self.root / "venv", self.root, print)
+        self.python, self.stamp = environment.python, environment.stamp_path
+        self.unfinished = environment.unfinished_path
 
     def write(self, name: str, text: str) -> None:
         (self.root / name).write_text(text, encoding="utf-8")
 
-    def set_up(self, *options: str, python: str = sys.executable) -> "subprocess.CompletedProcess[str]":
-        command = [python, str(self.root / "setup_etl9g.py"), "--cpu", *options]
+    def set_up(
+        self, *options: str, python: str = sys.executable, cpu: bool = True
+    ) -> "subprocess.CompletedProcess[str]":
+        command = [python, str(self.root / "setup_etl9g.py"), *(["--cpu"] if cpu else []), *options]
         return subprocess.run(command, env=self.env, cwd=self.root.parent, capture_output=True, text=True)
 
     def version_of(self, package: str) -> str:
@@ -319,10 +380,10 @@ def test_failing_pip_is_reported_and_the_next_run_goes_on(ready: Toolkit) -> Non
 
 def test_tests_run_with_the_environments_python(ready: Toolkit) -> None:
     result = ready.set_up("--test", "--", "-k", "some name", "-x")
-    assert "tests ['-k', 'some name', '-x']" in result.stdout
+    assert f"tests {[*setup_etl9g.ALL_TESTS, '-k', 'some name', '-x']}" in result.stdout
     assert result.returncode == 3, "pytest's exit status"
     assert "exit status 3" in result.stderr
-    assert has_worked(ready.set_up("--test")) == (False, False)
+    assert "making" not in ready.set_up("--test").stdout
     assert has_worked(ready.set_up()) == (False, False), "an environment for the tests serves the stages as well"
     assert ready.set_up("--", "-x").returncode == 2
 
