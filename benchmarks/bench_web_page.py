@@ -1,8 +1,8 @@
-"""How the page does in Chromium: how fast it answers, how many characters it reads, and how it looks.
+"""Measures the page in Chromium: how fast it predicts, how many characters it reads, and how it looks.
 
 Reads:  web/ and the pretrained model; the package kanjivg
-Writes: a table; with --picture, an image of the page
-Run:    python benchmarks/bench_web_page.py --characters 600 --picture docs/web_page.png
+Writes: a table; with --image, an image of the page
+Run:    python benchmarks/bench_web_page.py --characters 600 --image docs/web_page.png
 
 Needs requirements-dev.txt and Chromium. The characters are KanjiVG's, drawn with jitter through the page's pen.
 """
@@ -28,6 +28,7 @@ from kanjinet.storage.files import make_folder, replace_on_success
 from kanjinet.web.bundle import assemble_page
 from tests.browser import (
     CHROMIUM_REMEDY,
+    WATCH_WAITS,
     draw_with_events,
     draw_with_mouse,
     find_chromium,
@@ -38,33 +39,25 @@ from tests.browser import (
 from tests.page_server import serve_page
 
 SEED = 20_261_125
-WATCH = """() => {
-  const list = document.getElementById("candidates");
-  window.waits = [];
-  addEventListener("pointerup", () => { window.lifted = performance.now(); }, true);
-  new MutationObserver(() => {
-    if (list.ariaBusy === "false") window.waits.push(performance.now() - window.lifted);
-  }).observe(list, { attributes: true });
-}"""
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line."""
+    """Reads the command line."""
     parser = make_parser(__doc__, "python benchmarks/bench_web_page.py --characters 100")
     parser.add_argument("--characters", type=positive_int, default=600, help="drawn at random, of all 3,036")
     parser.add_argument("--loads", type=positive_int, default=5, help="times that the page is opened again")
-    parser.add_argument("--picture", type=Path, help="PNG of the page")
+    parser.add_argument("--image", type=Path, help="PNG of the page")
     return parser.parse_args()
 
 
 def measure_waits(browser: Browser, port: int, loads: int) -> tuple[list[float], list[float], list[float]]:
-    """Milliseconds until the page is ready, from the first stroke's end to its answer, and from later ones'."""
+    """Measures milliseconds until the page is ready, and from a stroke's end to its prediction: first, later."""
     ready, first, later = [], [], []
     for load in range(loads):
         start = time.perf_counter()
         with visit(browser, port) as visited:
             ready.append((time.perf_counter() - start) * 1000)
-            visited.page.evaluate(WATCH)
+            visited.page.evaluate(WATCH_WAITS)
             for stroke in write_with_jitter("語", np.random.default_rng(load), points=8):
                 draw_with_mouse(visited.page, [stroke])
                 visited.candidates()
@@ -75,20 +68,20 @@ def measure_waits(browser: Browser, port: int, loads: int) -> tuple[list[float],
 
 
 def count_read(page: Page, count: int) -> tuple[float, float]:
-    """The share of characters, 0-1, that come back as the first candidate, and as one of the ten."""
+    """Returns the fractions of characters that are the first candidate, and among the ten."""
     rng = np.random.default_rng(SEED)
     classes = rng.choice(len(CHARACTERS), min(count, len(CHARACTERS)), replace=False)
-    wanted = [CHARACTERS[index] for index in classes]
-    found = draw_with_events(page, [write_with_jitter(character, rng) for character in wanted])
-    pairs = list(zip(wanted, found, strict=True))
+    drawn = [CHARACTERS[index] for index in classes]
+    found = draw_with_events(page, [write_with_jitter(character, rng) for character in drawn])
+    pairs = list(zip(drawn, found, strict=True))
     mistakes = [f"{character}>{candidates[0]}" for character, candidates in pairs if candidates[0] != character]
-    print(f"mistakes        {' '.join(mistakes)}")
+    print(f"mistakes          {' '.join(mistakes)}")
     among_ten = np.mean([character in candidates for character, candidates in pairs])
     return 1 - len(mistakes) / len(pairs), float(among_ten)
 
 
 def take_image(browser: Browser, port: int, path: Path) -> None:
-    """The page by day on a desk and by night on a phone, side by side."""
+    """Takes an image of the page, light on a desktop and dark on a phone, side by side."""
     views: list[npt.NDArray[np.uint8]] = []
     for size, scheme, locale, character in (
         ((1040, 830), "light", "en-GB", "語"),
@@ -105,28 +98,28 @@ def take_image(browser: Browser, port: int, path: Path) -> None:
     make_folder(path.parent)
     with replace_on_success(path) as file:
         file.write(encoded)
-    print(f"written         {show_path(path)}, {len(encoded) / 1000:.0f} kB")
+    print(f"written           {show_path(path)}, {len(encoded) / 1000:.0f} kB")
 
 
 def main() -> None:
-    """Measure, read, take the image."""
+    """Measures waits, counts characters and takes the image."""
     args = parse_args()
     chromium = find_chromium()
     if chromium is None:
         raise KanjinetError(CHROMIUM_REMEDY)
     files = assemble_page(ROOT / "web", PRETRAINED_PATH)
-    print(f"files           {len(files)}, {sum(map(len, files.values())) / 1e6:.1f} MB")
+    print(f"files             {len(files)}, {sum(map(len, files.values())) / 1e6:.1f} MB")
     with serve_page(files) as port, open_browser(chromium) as browser:
-        print(f"Chromium        {browser.version}")
+        print(f"Chromium          {browser.version}")
         waits = measure_waits(browser, port, args.loads)
-        for name, milliseconds in zip(("ready", "first answer", "later answers"), waits, strict=True):
+        for name, milliseconds in zip(("ready", "first prediction", "later ones"), waits, strict=True):
             low, middle, high = np.percentile(milliseconds, [0, 50, 100])
-            print(f"{name:16}{middle:.0f} ms ({low:.0f} to {high:.0f}, {len(milliseconds)} times)")
+            print(f"{name:18}{middle:.0f} ms ({low:.0f} to {high:.0f}, {len(milliseconds)} times)")
         with visit(browser, port) as visited:
             first, among_ten = count_read(visited.page, args.characters)
-        print(f"read            {first:.1%}, among the ten {among_ten:.1%}, of {args.characters:,} characters")
-        if args.picture:
-            take_image(browser, port, args.picture)
+        print(f"read              {first:.1%}, among the ten {among_ten:.1%}, of {args.characters:,} characters")
+        if args.image:
+            take_image(browser, port, args.image)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the page's server takes: many requests, while slow clients hold more connections than it has places for.
+"""Measures the page's server: many requests, while slow clients hold more connections than it allows.
 
 Reads:  web/ and the pretrained model, through serve_web.py
 Writes: a table
@@ -8,7 +8,6 @@ Run:    python benchmarks/bench_web_server.py --requests 10000
 import argparse
 import http.client
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.errors import KanjinetError
+from tests.page_server import hold_slow_clients
 
 TARGETS = ("/", "/main.js", "/style.css", "/mapping.json", "/none", "/../serve_web.py")
 KEPT_OPEN = 50  # requests over one connection
@@ -31,7 +31,7 @@ LARGE = "/ort-wasm-simd-threaded.wasm"  # some 14 MB: no client's buffer takes i
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line."""
+    """Reads the command line."""
     parser = make_parser(__doc__, "python benchmarks/bench_web_server.py --requests 10000 --slow-clients 400")
     parser.add_argument("--requests", type=positive_int, default=10_000, help="one after the other")
     parser.add_argument("--slow-clients", type=positive_int, default=400, help="half begin a request, half do not read")
@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
 
 @contextmanager
 def start_server() -> Iterator[tuple[psutil.Process, int]]:
-    """Run serve_web.py; its process and its port.
+    """Runs serve_web.py; yields its process and its port.
 
     Raises:
         KanjinetError: it ended at once.
@@ -60,10 +60,10 @@ def start_server() -> Iterator[tuple[psutil.Process, int]]:
 
 
 def ask(port: int, count: int) -> list[float]:
-    """Ask for files in turn, KEPT_OPEN over each connection; the seconds that each took.
+    """Requests files in turn, KEPT_OPEN over each connection; returns the seconds that each took.
 
     Raises:
-        KanjinetError: an answer is not what it should be.
+        KanjinetError: a response is not what it should be.
     """
     took = []
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -73,39 +73,24 @@ def ask(port: int, count: int) -> list[float]:
         target = TARGETS[number % len(TARGETS)]
         start = time.perf_counter()
         connection.request("GET", target)
-        answer = connection.getresponse()
-        size = len(answer.read())
+        response = connection.getresponse()
+        size = len(response.read())
         took.append(time.perf_counter() - start)
         is_file = target in TARGETS[:4]
-        if (answer.status, size > 100) != (200 if is_file else 404, is_file):
-            raise KanjinetError(f"{target}: status {answer.status}, {size} bytes: the server failed")
+        if (response.status, size > 100) != (200 if is_file else 404, is_file):
+            raise KanjinetError(f"{target}: status {response.status}, {size} bytes: the server failed")
     connection.close()
     return took
 
 
-@contextmanager
-def hold(port: int, count: int) -> Iterator[None]:
-    """Slow clients: half of them begin a request, the others ask for a large file and read nothing."""
-    clients = []
-    try:
-        for number in range(count):
-            client = socket.create_connection(("127.0.0.1", port), timeout=60)
-            clients.append(client)
-            client.sendall(f"GET {LARGE} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() if number % 2 else b"GET /")
-        yield
-    finally:
-        for client in clients:
-            client.close()
-
-
 def main() -> None:
-    """Ask alone, then beside slow clients."""
+    """Measures without slow clients, then beside them."""
     args = parse_args()
     with start_server() as (process, port):
         ask(port, 200)
         print(f"{'':24}{'requests':>10}{'a second':>10}{'median ms':>11}{'99 % ms':>10}{'MB':>8}{'handles':>9}")
         for name, slow_clients in (("alone", 0), (f"{args.slow_clients} slow clients", args.slow_clients)):
-            with hold(port, slow_clients):
+            with hold_slow_clients(port, slow_clients, LARGE):
                 took = np.array(ask(port, args.requests))
             median, high = np.percentile(took, [50, 99]) * 1000
             memory = process.memory_info().rss / 1e6

@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by Playwright, and hands that draw in it."""
+"""Chromium, driven by Playwright, and ways to draw in it."""
 
 import os
 import shutil
@@ -21,8 +21,17 @@ OPTIONS = (
 )
 PATIENCE_MS = 60_000  # a machine that is busy with something else
 READ = "#candidates[aria-busy=false]"
+# Notes in window.waits how many milliseconds pass from each stroke's end to its prediction.
+WATCH_WAITS = """() => {
+  const list = document.getElementById("candidates");
+  window.waits = [];
+  addEventListener("pointerup", () => { window.lifted = performance.now(); }, true);
+  new MutationObserver(() => {
+    if (list.ariaBusy === "false") window.waits.push(performance.now() - window.lifted);
+  }).observe(list, { attributes: true });
+}"""
 
-Strokes = list[npt.NDArray[np.float64]]  # (k, 2) points each, shares of the paper's side
+Strokes = list[npt.NDArray[np.float64]]  # (k, 2) points each, fractions of the paper's side
 
 
 def find_chromium() -> str | None:
@@ -80,7 +89,7 @@ def visit(browser: Browser, port: int, **options: Any) -> Iterator[Visit]:
 
 
 def write_with_jitter(character: str, rng: np.random.Generator, points: int = 20, tremble: float = 0.35) -> Strokes:
-    """KanjiVG's strokes as a hand might draw them on a screen: turned, slanted, each a little astray and trembling."""
+    """Return KanjiVG's strokes as someone might draw them: turned, slanted, each a little astray, trembling."""
     strokes = sample_evenly([stroke.curves for stroke in read_glyph(character).strokes], points) - VIEW_BOX / 2
     angle, slant = rng.normal(0, 0.05), rng.normal(0, 0.06)
     width, height = rng.uniform(0.85, 1.1, 2)

@@ -23,6 +23,7 @@ from kanjinet.web.bundle import NODE_REMEDY, assemble_page, find_npm
 from tests.browser import (
     CHROMIUM_REMEDY,
     PATIENCE_MS,
+    WATCH_WAITS,
     Strokes,
     Visit,
     draw_with_events,
@@ -121,20 +122,13 @@ def test_size_and_place_on_the_paper_do_not_matter(visited: Visit) -> None:
 
 
 def test_first_prediction_comes_within_300_ms(browser: Browser, port: int) -> None:
-    watch = """() => {
-      addEventListener("pointerup", () => { window.lifted = performance.now(); }, true);
-      const list = document.getElementById("candidates");
-      new MutationObserver(() => {
-        if (list.ariaBusy === "false") window.waited = performance.now() - window.lifted;
-      }).observe(list, { attributes: true });
-    }"""
     waited = []
     for _ in range(3):
         with visit(browser, port) as visited:
-            visited.page.evaluate(watch)
+            visited.page.evaluate(WATCH_WAITS)
             draw_with_mouse(visited.page, write("田")[:1])
             visited.candidates()
-            waited.append(visited.page.evaluate("window.waited"))
+            waited += visited.page.evaluate("window.waits")
     print(f"first prediction after {waited} ms")
     assert np.median(waited) < 300
 
@@ -621,11 +615,11 @@ def test_no_file_names_another_host() -> None:
 
 
 def test_the_page_is_measured_and_its_image_taken(browser: Browser, tmp_path: Path) -> None:
-    command = ["benchmarks/bench_web_page.py", "--characters", "5", "--loads", "1", "--picture", "docs/page.png"]
+    command = ["benchmarks/bench_web_page.py", "--characters", "5", "--loads", "1", "--image", "docs/page.png"]
     output = run_script(command, tmp_path).stdout
-    assert re.search(r"^first answer +\d+ ms .*\n.*\n.*\nread +\d+\.\d%, among the ten 100", output, re.MULTILINE), (
-        output
-    )
+    assert re.search(
+        r"^first prediction +\d+ ms .*\n.*\n.*\nread +\d+\.\d%, among the ten 100", output, re.MULTILINE
+    ), output
     image = cv2.imread(str(tmp_path / "docs" / "page.png"))
     assert image is not None
     committed = cv2.imread(str(ROOT / "docs" / "web_page.png"))

@@ -20,7 +20,7 @@ from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, load_recognizer
 from kanjinet.web import bundle, server
 from tests.conftest import ROOT, require, run_script
-from tests.page_server import serve_page
+from tests.page_server import hold_slow_clients, serve_page
 
 FILES = {"index.html": b"<!doctype html><title>x</title>", "main.js": b"let x;", "model.onnx": bytes(20 << 20)}
 
@@ -178,10 +178,7 @@ def count_handles(process: psutil.Process) -> int:
 def test_slow_clients_keep_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """More connections than there are places begin a request, or do not take the response, and stay."""
     monkeypatch.setattr(server, "PATIENCE_S", 600.0)  # it is not this that makes room
-    with serve_page(FILES) as port, contextlib.ExitStack() as held:
-        for number in range(server.MAX_CONNECTIONS + 50):
-            client = held.enter_context(connect(port))
-            client.sendall(b"GET /model.onnx HTTP/1.1\r\nHost: localhost\r\n\r\n" if number % 2 else b"GET / HT")
+    with serve_page(FILES) as port, hold_slow_clients(port, server.MAX_CONNECTIONS + 50, "/model.onnx"):
         for _ in range(20):
             assert get(port, "/")[0] == 200
         assert get(port, "/model.onnx")[2] == FILES["model.onnx"]
