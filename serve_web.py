@@ -1,4 +1,4 @@
-"""Serve the page in web/, where you draw a character in the browser and see what the network reads.
+"""Serves the page in web/: draw a character in the browser and see what the network reads.
 
 Reads:  web/, an ONNX model and its mapping (the pretrained one if none is given)
 Writes: web/node_modules/ when npm's packages are not there yet; with --output-dir, the page as files
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line."""
+    """Reads the command line."""
     parser = make_parser(__doc__, "python serve_web.py --model kanji_model_etl9g_64x64_3036classes_tract.onnx")
     parser.add_argument(
         "--model", type=Path, default=PRETRAINED_PATH, help="an .onnx file, its _mapping.json beside it"
@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Put the page together, then write or serve it."""
+    """Bundles the page, then writes or serves it."""
     args = parse_args()
     files = assemble_page(ROOT / "web", args.model)
     if args.output_dir:
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
-    """Write the page's files, each whole or not at all."""
+    """Writes the page's files, each atomically."""
     make_folder(folder)
     for name, content in files.items():
         with replace_on_success(folder / name) as file:
@@ -53,7 +53,7 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def serve(files: dict[str, bytes], model: Path, host: str, port: int) -> None:
-    """Serve until Ctrl-C.
+    """Serves until Ctrl-C.
 
     Raises:
         KanjinetError: nothing can listen there.

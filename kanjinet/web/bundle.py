@@ -1,4 +1,4 @@
-"""The files of the page in web/: its own, the runtime's from npm, and a model with its mapping."""
+"""Bundles the page: the files of web/site, onnxruntime-web from npm, and a model with its mapping."""
 
 import hashlib
 import json
@@ -22,14 +22,14 @@ NODE_REMEDY = "install Node.js 18 or later, which brings npm (https://nodejs.org
 
 
 def assemble_page(web_dir: Path, model_path: Path) -> dict[str, bytes]:
-    """Every file of the page, by its name; npm is called only where its packages are not there yet.
+    """Returns every file of the page by name; runs npm where its packages are not installed.
 
     Args:
         web_dir: the folder web/.
         model_path: an ONNX file of this toolkit with its mapping beside it.
 
     Raises:
-        KanjinetError: the model is none that the page can use, or npm is missing or failed.
+        KanjinetError: the page cannot use the model, or npm is missing or failed.
     """
     model, mapping = read_model(model_path)
     install_packages(web_dir)
@@ -42,10 +42,10 @@ def assemble_page(web_dir: Path, model_path: Path) -> dict[str, bytes]:
 
 
 def read_model(model_path: Path) -> tuple[bytes, bytes]:
-    """The bytes of a model and of its mapping, once both are known to be right.
+    """Reads and checks a model and its mapping, and returns their bytes.
 
     Raises:
-        KanjinetError: another kind of file, a damaged one, or a mapping that is missing or another model's.
+        KanjinetError: no ONNX file, a damaged one, or a mapping that is missing or another model's.
     """
     if model_path.suffix.lower() != ".onnx":
         raise KanjinetError(f"{model_path}: the page reads .onnx files", "write one with convert_to_onnx.py")
@@ -59,16 +59,16 @@ def read_model(model_path: Path) -> tuple[bytes, bytes]:
     remedy = "convert_to_onnx.py writes it beside the model"
     mapping = read_json(mapping_path, remedy)
     try:
-        wanted = mapping["model_info"]["model_sha256"]
+        expected = mapping["model_info"]["model_sha256"]
     except (KeyError, TypeError) as error:
         raise KanjinetError(f"{mapping_path}: not the mapping of a model ({error!r})", remedy) from error
-    if wanted != sha256_of_file(model_path):
+    if expected != sha256_of_file(model_path):
         raise KanjinetError(f"{mapping_path}: belongs to another model than {model_path.name}", remedy)
     return model_path.read_bytes(), mapping_path.read_bytes()
 
 
 def install_packages(web_dir: Path) -> None:
-    """Have npm install what package-lock.json names, unless it is there.
+    """Has npm install what package-lock.json names, unless it is installed.
 
     Raises:
         KanjinetError: npm is missing, or failed.
@@ -98,18 +98,18 @@ def install_packages(web_dir: Path) -> None:
 
 
 def find_npm() -> str | None:
-    """The path of npm, if this machine has it."""
+    """Returns the path of npm, if this machine has it."""
     return shutil.which("npm")
 
 
 def are_packages_installed(web_dir: Path) -> bool:
-    """Whether npm finished installing what package-lock.json names."""
+    """Returns whether everything that package-lock.json names is installed."""
     installed = web_dir / "node_modules" / ".package-lock.json"  # npm writes it last
     if not installed.is_file():
         return False
     remedy = f"remove {web_dir / 'node_modules'} and run serve_web.py again"
-    wanted = _list_versions(read_json(web_dir / "package-lock.json", "it is part of this toolkit"))
-    return _list_versions(read_json(installed, remedy)) == wanted
+    expected = _list_versions(read_json(web_dir / "package-lock.json", "it is part of this toolkit"))
+    return _list_versions(read_json(installed, remedy)) == expected
 
 
 def _list_versions(lock: dict[str, Any]) -> dict[str, str]:
@@ -117,7 +117,7 @@ def _list_versions(lock: dict[str, Any]) -> dict[str, str]:
 
 
 def _list_kept_files(files: dict[str, bytes]) -> bytes:
-    """The script that tells the service worker what to keep, and gives this set of files a name."""
+    """Returns the script that tells the service worker what to cache, under a name for this set of files."""
     digest = hashlib.sha256()
     for name, content in files.items():
         digest.update(f"{name} {len(content)} ".encode() + content)
@@ -126,7 +126,7 @@ def _list_kept_files(files: dict[str, bytes]) -> bytes:
 
 
 def content_type(name: str) -> str:
-    """The media type of one of the page's files."""
+    """Returns the media type of one of the page's files."""
     return _CONTENT_TYPES[PurePosixPath(name).suffix]
 
 

@@ -32,7 +32,7 @@ class Fault:
         folder: files below it are watched, and files of its very name.
         action: an errno's name; kill (the run, from whichever of its processes); kill worker (one that the run
             started); vanish (the folder is removed); shrink (the file is cut in half); none, to list operations.
-        at: the how-manieth operation of a process, from 1.
+        at: which operation of a process, from 1.
         operations: those that count, of WRITING and READING.
         lasting: whether an errno stays, as on a full disk, or strikes once.
         run: the process that the run began with.

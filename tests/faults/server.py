@@ -58,7 +58,7 @@ class Outcome:
 
 
 class Server:
-    """A started server; it answers one request at a time."""
+    """A started server; it takes one request at a time."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
@@ -96,16 +96,16 @@ def start_server(modules: Sequence[str]) -> Iterator[Server]:
 
 
 def serve() -> None:
-    """Read lists of jobs, one a line, and answer with their outcomes."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    """Read lists of jobs, one a line, and write their outcomes."""
+    outcomes = os.fdopen(os.dup(1), "w", encoding="utf-8")
     for name in sys.argv[1:]:
         importlib.import_module(name.removesuffix(".py"))
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)  # others would be missing after a fork
     for line in sys.stdin:
         runs = [_Run(job) for job in json.loads(line)]
-        answers.write(json.dumps([asdict(run.wait()) for run in runs]) + "\n")
-        answers.flush()
+        outcomes.write(json.dumps([asdict(run.wait()) for run in runs]) + "\n")
+        outcomes.flush()
 
 
 class _Run:

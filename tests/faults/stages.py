@@ -240,8 +240,8 @@ class Trial:
                 continue
             content = path.read_bytes()
             standing = STAGES[self.stage].before.values()
-            wanted = expected / path.relative_to(self.out)
-            if content in standing or (wanted.is_file() and content == wanted.read_bytes()):
+            whole = expected / path.relative_to(self.out)
+            if content in standing or (whole.is_file() and content == whole.read_bytes()):
                 continue
             try:
                 _read_whole(path, content)

@@ -343,9 +343,9 @@ def test_candidates_are_filtered_by_their_strokes(visited: Visit) -> None:
     counts = dict(zip(CHARACTERS, stroke_counts(), strict=True))
     draw_with_mouse(visited.page, write("田"))
     assert visited.first_candidate() == "田"
-    for wanted in (4, 9, max(counts.values())):
-        visited.page.select_option("#stroke-filter", str(wanted))
-        of_count = [character for character, count in counts.items() if count == wanted]
+    for chosen in (4, 9, max(counts.values())):
+        visited.page.select_option("#stroke-filter", str(chosen))
+        of_count = [character for character, count in counts.items() if count == chosen]
         found = visited.candidates()
         assert len(found) == min(10, len(of_count))
         assert set(found) <= set(of_count)
@@ -395,9 +395,9 @@ def test_the_keyboard_reaches_everything(browser: Browser, port: int) -> None:
     with visit(browser, port) as visited:
         page = visited.page
         draw_with_events(page, [write("田")])  # a mouse would leave a place where the tabulator goes on from
-        wanted = page.locator("button:visible, select:visible").evaluate_all("all => all.map(e => e.id || e.value)")
+        expected = page.locator("button:visible, select:visible").evaluate_all("all => all.map(e => e.id || e.value)")
         reached = []
-        for _ in wanted:
+        for _ in expected:
             page.keyboard.press("Tab")
             reached.append(page.evaluate("document.activeElement.id || document.activeElement.value"))
             style = page.evaluate(
@@ -405,8 +405,8 @@ def test_the_keyboard_reaches_everything(browser: Browser, port: int) -> None:
                 "(getComputedStyle(document.activeElement))"
             )
             assert style == ["solid", "3px"], reached
-        assert reached == wanted
-        assert len(wanted) == 15
+        assert reached == expected
+        assert len(expected) == 15
         assert page.locator("#status").get_attribute("role") == "status"
         expect(page.locator("#status")).to_have_text(re.compile(r"^田, \d\d\.\d %, read in \d+ ms$"))
 

@@ -1,4 +1,4 @@
-"""The page's server: what it answers, what it refuses, and that slow or many clients do it no harm."""
+"""The page's server: what it serves, what it refuses, and that slow or many clients do it no harm."""
 
 import contextlib
 import http.client
@@ -49,7 +49,7 @@ def get(port: int, target: str, *, method: str = "GET", fields: str = "") -> tup
     return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), body
 
 
-def test_the_files_are_answered_with_their_types(port: int) -> None:
+def test_the_files_are_served_with_their_types(port: int) -> None:
     for target, name, kind in (
         ("/", "index.html", "text/html; charset=utf-8"),
         ("/index.html?x=../y", "index.html", "text/html; charset=utf-8"),
