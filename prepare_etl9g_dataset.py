@@ -12,13 +12,10 @@ import hashlib
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from kanjinet.classes import describe_classes
@@ -216,16 +213,12 @@ def make_chunk(file: Etl9gFile, settings: Settings, known: ChunkInfo | None) -> 
     if info == known and path.is_file() and sha256_of_file(path) == known.sha256:
         return info, False
     labels = decode_labels(file, records)
+    blocks = (records["pixels"][first : first + BLOCK_RECORDS] for first in range(0, len(records), BLOCK_RECORDS))
+    cells = (unpack_pixels(block, INK_SCALE) for block in blocks)
+    images = (preprocess(block, settings.image_size, settings.preprocessing, cells=True) for block in cells)
     with replace_on_success(path) as chunk:
-        write_chunk(chunk, labels, settings.image_size, preprocess_blocks(records, settings))
+        write_chunk(chunk, labels, settings.image_size, images)
     return replace(info, sha256=sha256_of_file(path)), True
-
-
-def preprocess_blocks(records: npt.NDArray[np.void], settings: Settings) -> Iterator[npt.NDArray[np.uint8]]:
-    """Preprocesses the cells of one file, block by block: (BLOCK_RECORDS, size, size) uint8 each."""
-    for first in range(0, len(records), BLOCK_RECORDS):
-        cells = unpack_pixels(records["pixels"][first : first + BLOCK_RECORDS], INK_SCALE)
-        yield preprocess(cells, settings.image_size, settings.preprocessing, cells=True)
 
 
 def write_descriptions(chunks: tuple[ChunkInfo, ...], settings: Settings) -> None:

@@ -92,7 +92,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--fresh-difficulty",
         type=fraction,
-        help=f"of their simulated writers, 0 = copybook ... 1 = hasty (default: {DEFAULT_DIFFICULTY})",
+        help=f"of their simulated writers, 0 = neat ... 1 = hasty (default: {DEFAULT_DIFFICULTY})",
     )
     parser.add_argument(
         "--compile",

@@ -33,7 +33,7 @@ class GenerationSpec:
         seed: of the training; the images depend on it and on the epoch alone.
         epochs: of the training.
         image_size: side of the images, pixels.
-        preprocessing: version of what happens to the drawn cells.
+        preprocessing: version of what happens to the cells.
     """
 
     sets: int
