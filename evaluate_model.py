@@ -1,7 +1,7 @@
-"""Measure how well trained networks read: any exported files, on a part of a dataset or on a folder of images.
+"""Measure how well models recognize characters: any exported files, on a part of a dataset or a folder of images.
 
 Reads:  models (.pth, .safetensors or .onnx), and dataset/ or, with --images, a folder with one sub-folder a character
-Writes: evaluation/evaluation.json, evaluation/report.html (charts, confusions, mistakes), evaluation/predictions.png
+Writes: evaluation/evaluation.json, evaluation/report.html (charts, confusions, errors), evaluation/predictions.png
 Run:    python evaluate_model.py --model kanji_model_etl9g_64x64_3036classes_tract.onnx --data-dir dataset --split test
 """
 
@@ -27,14 +27,7 @@ from kanjinet.evaluation.image_grid import draw_image_grid
 from kanjinet.evaluation.metrics import NO_CLASS, TOP_K, Predictions
 from kanjinet.evaluation.recognizer import Recognizer, load_recognizer
 from kanjinet.evaluation.report import ModelEvaluation, write_report
-from kanjinet.evaluation.results import (
-    CONFUSIONS_LISTED,
-    DatasetSource,
-    FolderSource,
-    ModelMetrics,
-    character_of,
-    describe_hardest,
-)
+from kanjinet.evaluation.results import DatasetSource, FolderSource, ModelMetrics, character_of, describe_hardest
 from kanjinet.storage.files import make_folder, write_json
 from kanjinet.storage.onnx_file import DEVICES
 from kanjinet.storage.png import write_png
@@ -54,24 +47,13 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(
         __doc__, "python evaluate_model.py --model best_kanji_model.pth --data-dir dataset --split test"
     )
-    parser.add_argument(
-        "--model",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="a .pth, .safetensors or .onnx file; several are compared on the same images",
-    )
+    models_help = "a .pth, .safetensors or .onnx file; several are compared on the same images"
+    parser.add_argument("--model", type=Path, nargs="+", required=True, help=models_help)
     parser.add_argument("--data-dir", type=Path, help="the prepared dataset (default: dataset)")
-    parser.add_argument(
-        "--split",
-        choices=(*PARTS, "all"),
-        help="part of the dataset, divided as for the first model's training (default: test)",
-    )
-    parser.add_argument(
-        "--images",
-        type=Path,
-        help="instead of a dataset: a folder with one sub-folder of images a character, named 田, 7530 or U+7530",
-    )
+    split_help = "part of the dataset, split as for the first model's training (default: test)"
+    parser.add_argument("--split", choices=(*PARTS, "all"), help=split_help)
+    images_help = "instead of a dataset: a folder with one sub-folder of images a character, named 田, 7530 or U+7530"
+    parser.add_argument("--images", type=Path, help=images_help)
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where to run the models")
     parser.add_argument("--output-dir", type=Path, default=Path("evaluation"), help="folder for the results")
     parser.add_argument("--pictures", type=positive_int, default=96, help="images in predictions.png")
@@ -243,7 +225,7 @@ def evaluate(recognizer: Recognizer, images: EvaluationSet, first: Predictions |
         writers={} if images.data_sets is None else predictions.accuracy_by(images.data_sets),
         stroke_counts=predictions.accuracy_by(strokes[predictions.labels]),
         calibration=bin_by_confidence(predictions.confidence, predictions.is_correct),
-        confusions=predictions.count_confusions()[:CONFUSIONS_LISTED],
+        confusions=predictions.count_confusions(),
         hardest=describe_hardest(predictions, strokes),
         images_per_s=images_per_s,
         comparison=predictions.compare_with(first) if first else {},

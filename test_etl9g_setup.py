@@ -1,7 +1,7 @@
 """Show the prepared dataset before training: statistics, an image of samples, the mapping, the networks.
 
 Reads:  dataset/ (from prepare_etl9g_dataset.py)
-Writes: dataset_samples.png (random samples above their characters in print; no window opens)
+Writes: dataset_samples.png (random samples, each above its label in print; no window opens)
 Run:    python test_etl9g_setup.py --data-dir dataset --test-model
 """
 

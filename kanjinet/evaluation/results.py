@@ -106,7 +106,7 @@ class ModelMetrics:
             },
             "confusions": [
                 {"character": CHARACTERS[label], "read_as": character_of(predicted), "count": count}
-                for label, predicted, count in self.confusions
+                for label, predicted, count in self.confusions[:CONFUSIONS_LISTED]
             ],
             "hardest": list(map(_hard_class_to_dict, self.hardest)),
             "images_per_s": round(self.images_per_s, 1),
