@@ -3,7 +3,7 @@
     >>> import kanjinet
     >>> reader = kanjinet.load()
     >>> reader.read("drawing.png", top=1)
-    [Candidate(character='田', probability=0.999876, jis_code='4544', stroke_count=5)]
+    [Candidate(character='田', probability=0.999873, jis_code='4544', stroke_count=5)]
 
 Everything here is imported when it is first used, so that `import kanjinet` brings no other package.
 """

@@ -1,4 +1,4 @@
-"""Real drawings that people made on a screen: images to judge a network by, never to train it on."""
+"""Files of real drawings, made on a screen: images to evaluate a network on, never to train it with."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +13,14 @@ from kanjinet.storage.zip_files import read_arrays
 
 @dataclass(frozen=True)
 class Drawings:
-    """Images (n, height, width) uint8, bright ink on paper of 0, and their classes (n,) int64."""
+    """Represents images (n, height, width) uint8, bright ink on paper of 0, and their classes (n,) int64."""
 
     ink: npt.NDArray[np.uint8]
     classes: npt.NDArray[np.int64]
 
 
 def read_drawings(path: Path) -> Drawings:
-    """Read an .npz file of `images` (n, height, width) uint8, dark on white, and `characters` (n,), one each.
+    """Reads an .npz file of `images` (n, height, width) uint8, dark on white, and `characters` (n,), one each.
 
     Raises:
         KanjinetError: no such file, another kind of file, or a character that is none of the 3,036.

@@ -1,4 +1,4 @@
-"""Image files of any kind, from anywhere, as the preprocessing wants them: gray, with bright ink on dark paper.
+"""Reading images of any kind, from anywhere, for the preprocessing: gray, with bright ink on dark paper.
 
 The rule, for those who write a client in another language; `preprocess` with `cells=False` goes on from its result:
 
@@ -55,7 +55,7 @@ ImageSource: TypeAlias = str | Path | bytes | IO[bytes] | Image.Image | ImageArr
 
 @dataclass(frozen=True)
 class LabeledImages:
-    """Image files, their classes, and the names of sub-folders that hold none of the 3,036 characters."""
+    """Represents image files, their classes, and the names of sub-folders that hold none of the 3,036 characters."""
 
     paths: list[Path]
     classes: npt.NDArray[np.int64]
@@ -107,7 +107,7 @@ def read_image(source: ImageSource, name: str | None = None) -> ImageArray:
 
 
 def _wrap_array(array: npt.NDArray[Any], name: str) -> Image.Image:
-    """A Pillow image of an array's pixels."""
+    """Turns an array into a Pillow image."""
     is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
     if array.dtype != np.uint8 or not is_image or not array.size:
         raise KanjinetError(
@@ -128,7 +128,7 @@ def _read_file(file: IO[bytes], name: str) -> ImageArray:
 
 
 def _to_ink(image: Image.Image, name: str) -> ImageArray:
-    """Steps 1 to 4 of the rule."""
+    """Takes steps 1 to 4 of the rule."""
     _check_size(image, name)
     if image.format == "EPS":  # a program, which Pillow would have Ghostscript run
         raise KanjinetError(f"{name}: EPS is not read", _REMEDY)
@@ -146,7 +146,7 @@ def _check_size(image: Image.Image, name: str) -> None:
 
 
 def _count_scans(file: IO[bytes]) -> int:
-    """How often a JPEG file goes over its image, each time at the cost of all pixels; the file's place is kept."""
+    """Counts how often a JPEG file goes over its image, each time at the cost of all pixels; keeps the file's place."""
     place = file.tell()
     file.seek(0)
     content = file.read()
@@ -163,7 +163,7 @@ def _excess(what: str) -> KanjinetError:
 
 
 def _to_gray(image: Image.Image) -> ImageArray:
-    """Steps 2 and 3 of the rule: (height, width) uint8."""
+    """Takes steps 2 and 3 of the rule: (height, width) uint8."""
     if image.mode in _WIDE_MODES:
         return _narrow(np.asarray(image).astype(np.float32), image)
     if image.has_transparency_data:
@@ -173,7 +173,7 @@ def _to_gray(image: Image.Image) -> ImageArray:
 
 
 def _narrow(values: npt.NDArray[np.float32], image: Image.Image) -> ImageArray:
-    """Gray of 16 bits by its scale, of other kinds, which have none, by its own range -> (height, width) uint8."""
+    """Scales gray of 16 bits to 8; that of other kinds, which have no scale, by its own range."""
     if not np.isfinite(values).all():
         raise ValueError("it holds values that are no numbers")
     if image.mode.startswith("I;16"):
@@ -185,7 +185,7 @@ def _narrow(values: npt.NDArray[np.float32], image: Image.Image) -> ImageArray:
 
 
 def make_ink_bright(gray: ImageArray) -> ImageArray:
-    """Step 4 of the rule: a gray image (height, width), ink dark or bright -> the same with bright ink."""
+    """Takes step 4 of the rule: inverts a gray image (height, width) whose ink is dark."""
     is_border = np.ones(gray.shape, dtype=np.bool_)
     is_border[1:-1, 1:-1] = False
     border = gray[is_border]
@@ -195,14 +195,14 @@ def make_ink_bright(gray: ImageArray) -> ImageArray:
 
 
 def to_network_input(ink: ImageArray, size: int, version: str) -> ImageArray | None:
-    """What the network sees of an image (height, width) with bright ink: (size, size) uint8; None for no character."""
+    """Returns what the network sees of an image with bright ink, (size, size) uint8; None for no character."""
     if int(subtract_paper(ink[None]).max()) < MIN_INK:
         return None
     return preprocess(ink[None], size, version, cells=False)[0]
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The files of a folder, not of those in it, whose names end as those of images do; by name.
+    """Lists the files of a folder, not of those in it, whose names end as those of images do; by name.
 
     Raises:
         OSError: the folder cannot be read.
@@ -216,7 +216,7 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def list_labeled_images(folder: Path) -> LabeledImages:
-    """The images in a folder's sub-folders, each named after the character that its images show.
+    """Lists the images in a folder's sub-folders, each named after the character that its images show.
 
     Raises:
         KanjinetError: no such folder, or no image of any of the 3,036 characters in it.
@@ -241,7 +241,7 @@ def list_labeled_images(folder: Path) -> LabeledImages:
 
 
 def parse_folder_name(name: str) -> str:
-    """The character that a folder is named after: 田, 7530, u+7530 -> 田; anything else comes back as it is.
+    """Returns the character that a folder is named after: 田, 7530, u+7530 -> 田; anything else as it is.
 
     A name of four hex digits is Unicode, never a JIS code. Names may be decomposed (か and a voiced mark), as macOS
     writes them.

@@ -45,7 +45,7 @@ class Candidate:
 
 
 class TopClasses(NamedTuple):
-    """The k best classes of n images, best first: (n, k) int64; and their probabilities (n, k), 0-1."""
+    """Represents the k best classes of n images, best first: (n, k); and their probabilities (n, k), 0-1."""
 
     classes: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float64]
@@ -67,7 +67,7 @@ class Recognizer:
     run: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] = field(repr=False)
     max_batch: int
     image_size: int
-    card: ModelCard
+    card: ModelCard = field(repr=False)
 
     @overload
     def read(self, images: ImageSource, top: int = 5) -> list[Candidate]: ...
@@ -110,21 +110,12 @@ class Recognizer:
 
     def list_candidates(self, inputs: list[ImageArray | None], top: int) -> list[list[Candidate]]:
         """Returns the candidates, best first, for each image that `prepare` returned."""
-        seen = [image for image in inputs if image is not None]
-        if not seen:
-            return [[] for _ in inputs]
-        strokes = _read_stroke_counts()
-        best = self.find_best(np.stack(seen), top)
-        rows = iter(zip(best.classes.tolist(), best.probabilities.tolist(), strict=True))
-        return [
-            [
-                Candidate(CHARACTERS[index], round(probability, 6), f"{JIS_CODES[index]:04X}", strokes[index])
-                for index, probability in zip(*next(rows), strict=True)
-            ]
-            if image is not None
-            else []
-            for image in inputs
-        ]
+        candidates: list[list[Candidate]] = [[] for _ in inputs]
+        if seen := {index: image for index, image in enumerate(inputs) if image is not None}:
+            best = self.find_best(np.stack(list(seen.values())), top)
+            for index, *row in zip(seen, best.classes.tolist(), best.probabilities.tolist(), strict=True):
+                candidates[index] = list(map(_describe_candidate, *row))
+        return candidates
 
     def find_best(self, images: npt.NDArray[np.uint8], count: int) -> TopClasses:
         """Returns the `count` best classes of each of n preprocessed images (n, S, S); of equal ones the first."""
@@ -147,6 +138,10 @@ class Recognizer:
         return np.concatenate([self.run(to_model_input(images[first : first + self.max_batch])) for first in firsts])
 
 
+def _describe_candidate(index: int, probability: float) -> Candidate:
+    return Candidate(CHARACTERS[index], round(probability, 6), f"{JIS_CODES[index]:04X}", _read_stroke_counts()[index])
+
+
 def _compute_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     powers = np.exp((logits - logits.max(axis=1, keepdims=True)).astype(np.float64))
     return powers / powers.sum(axis=1, keepdims=True)
@@ -154,7 +149,7 @@ def _compute_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]
 
 @functools.cache
 def _read_stroke_counts() -> list[int]:
-    """The stroke count of each class, from the mapping of the model that ships."""
+    """Returns the stroke count of each class, from the mapping of the model that ships."""
     path = PRETRAINED_PATH.with_name(f"{PRETRAINED_PATH.stem}_mapping.json")
     characters = read_json(path, "install the toolkit again")["characters"]
     return [characters[str(index)]["stroke_count"] for index in range(NUM_CLASSES)]
