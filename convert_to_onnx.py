@@ -12,7 +12,6 @@ import argparse
 import hashlib
 import json
 import math
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,30 +23,36 @@ from kanjinet.contract import IMAGE_SIZES
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError
 from kanjinet.export.mapping import build_mapping
-from kanjinet.export.onnx_export import BACKENDS, SPECS, Export, add_metadata, export_network, pooling_of_backend
-from kanjinet.export.quantization import (
-    QUANTIZED_OPSET,
+from kanjinet.export.onnx_export import Export, add_metadata, export_network
+from kanjinet.export.pooling import PoolingChange, measure_pooling, pooling_of_backend
+from kanjinet.export.quantization import quantize_int8
+from kanjinet.export.sample_inputs import (
+    SampleInputs,
     has_matching_dataset,
     load_calibration_inputs,
     load_held_out_inputs,
-    quantize_int8,
+    load_sample_inputs,
+    make_random_inputs,
 )
-from kanjinet.export.sample_inputs import SampleInputs, load_sample_inputs, make_random_inputs
-from kanjinet.export.verification import (
-    ABSOLUTE_BOUND,
-    MIN_AGREEMENT,
-    RELATIVE_BOUND,
-    Comparison,
+from kanjinet.export.spec import (
+    BACKENDS,
+    QUANTIZATIONS,
+    SPECS,
     ExportSpec,
     check_structure,
+    get_spec,
+)
+from kanjinet.export.verification import (
+    ABSOLUTE_BOUND,
+    RELATIVE_BOUND,
+    Comparison,
     compare_engines,
-    compare_logits,
-    compute_logits,
-    run_onnxruntime,
+    load_onnxruntime,
+    run_engine,
+    run_pytorch,
 )
 from kanjinet.export.weight_compression import store_fp16, store_int8_weights
 from kanjinet.model import (
-    DEFAULT_VERSION,
     POOLING_TYPES,
     LightweightKanjiNet,
     ModelConfig,
@@ -57,20 +62,11 @@ from kanjinet.model import (
 from kanjinet.storage.checkpoint import CHECKPOINT_NAME, Checkpoint
 from kanjinet.storage.files import make_folder, replace_on_success, write_json
 from kanjinet.storage.model_card import check_export_path, default_export_path
-from kanjinet.storage.onnx_file import seal
+from kanjinet.storage.onnx_file import DEVICES, seal
 from kanjinet.storage.safetensors_file import load_trained_network
 
-QUANTIZATIONS = tuple(MIN_AGREEMENT)
 MAX_LOSS = 0.002  # of top-1 accuracy, by quantization
 NUM_NOISE = 16  # random images beside the real or drawn ones
-
-
-@dataclass(frozen=True)
-class PoolingChange:
-    """What pooling in another way than the trained one does, in one sentence, and what would put it right."""
-
-    sentence: str
-    remedy: str = ""
 
 
 def parse_args() -> argparse.Namespace:
@@ -92,6 +88,9 @@ def parse_args() -> argparse.Namespace:
         help="int8: computes with 8 bits, a quarter of the size (opset 13; reads --data-dir); int8-weights: the same "
         "size, computes in float32; fp16: half the size, computes in float32",
     )
+    parser.add_argument(
+        "--device", choices=DEVICES, default="cpu", help="where onnxruntime runs the file for the check, beside the CPU"
+    )
     return parser.parse_args()
 
 
@@ -101,10 +100,7 @@ def main() -> None:
     checkpoint = load_trained_network(args.model_path)
     config, backend = checkpoint.config, args.target_backend
     check_image_size(args.image_size, config, args.model_path)
-    spec = SPECS[backend]
-    if args.quantize:
-        opset = QUANTIZED_OPSET if args.quantize == "int8" else spec.opset
-        spec = replace(spec, opset=opset, quantization=args.quantize)
+    spec = get_spec(backend, args.quantize or "")
     ending = "".join(f"_{part}" for part in (backend, args.quantize) if part) + ".onnx"
     path = args.onnx_path or default_export_path(args.model_path, config.image_size, ending)
     check_export_path(path, ".onnx", "--onnx-path")
@@ -112,8 +108,8 @@ def main() -> None:
 
     pooling_type = pooling_of_backend(args.pooling_type or config.pooling_type, backend)
     network = change_pooling(checkpoint.model, pooling_type)
-    images = load_sample_inputs(args.data_dir, config.image_size, checkpoint.card.preprocessing)
-    pooling = measure_pooling(checkpoint.model, network, images)
+    samples = load_sample_inputs(args.data_dir, config.image_size, checkpoint.card.preprocessing)
+    pooling = measure_pooling(checkpoint.model, network, samples)
     print_network(checkpoint, args.model_path, pooling)
 
     export = export_network(network, backend)
@@ -137,14 +133,8 @@ def main() -> None:
     onnx.checker.check_model(content, full_check=True)
     print_export(export, backend, spec, len(content))
 
-    inputs, reference, origin = choose_inputs(network, images, spec)
-    comparisons, missing = compare_engines(
-        content,
-        reference,
-        inputs,
-        dynamic_batch=spec.dynamic_batch,
-        least_agreement=spec.least_agreement,
-    )
+    inputs, reference, origin = choose_inputs(network, samples, spec)
+    comparisons, missing = compare_engines(content, spec, inputs, reference, args.device)
     print_comparisons(comparisons, missing, origin, spec)
     if accuracy:
         print(f"accuracy     {accuracy}")
@@ -166,26 +156,25 @@ def quantize(model: onnx.ModelProto, way: str, data_dir: Path, checkpoint: Check
         return store_int8_weights(model), sentence
     calibration = load_calibration_inputs(data_dir, checkpoint)
     return quantize_int8(model, calibration), (
-        f"int8: weights by output channel, activations by tensor, ranges measured on {len(calibration)} varied "
-        "training images"
+        "int8: weights of 7 bits by output channel, activations of 8 bits by tensor, ranges measured on "
+        f"{len(calibration)} augmented training images"
     )
 
 
 def choose_inputs(
-    network: LightweightKanjiNet, images: SampleInputs, spec: ExportSpec
+    network: LightweightKanjiNet, samples: SampleInputs, spec: ExportSpec
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """What to run the file on, PyTorch's logits for it (n, 3036), and where it comes from."""
     # ranges of 8-bit activations were measured on images
     num_noise = 0 if spec.quantization == "int8" else NUM_NOISE
-    inputs = np.concatenate([images.inputs, make_random_inputs(num_noise, network.config.image_size)])
-    origin = images.origin + (f" and {num_noise} random ones" if num_noise else "")
-    return inputs, compute_logits(network, inputs), origin
+    inputs = np.concatenate([samples.inputs, make_random_inputs(num_noise, network.config.image_size)])
+    origin = samples.origin + (f" and {num_noise} random ones" if num_noise else "")
+    return inputs, run_pytorch(network, inputs), origin
 
 
 def describe_input(spec: ExportSpec, size: int) -> str:
     """What a client gives to the file."""
-    batch = "batch" if spec.dynamic_batch else 1
-    return f"float32 ({batch}, 1, {size}, {size}): images after preprocessing_contract"
+    return f"float32 ({spec.batch}, 1, {size}, {size}): images after preprocessing_contract"
 
 
 def measure_loss(content: bytes, network: LightweightKanjiNet, data_dir: Path, checkpoint: Checkpoint) -> str:
@@ -200,8 +189,8 @@ def measure_loss(content: bytes, network: LightweightKanjiNet, data_dir: Path, c
     if not has_matching_dataset(data_dir, checkpoint):
         return ""
     inputs, classes = load_held_out_inputs(data_dir, checkpoint)
-    hits = compute_logits(network, inputs).argmax(axis=1) == classes
-    quantized_hits = run_onnxruntime(content, inputs).argmax(axis=1) == classes
+    hits = run_pytorch(network, inputs).argmax(axis=1) == classes
+    quantized_hits = run_engine(load_onnxruntime(content), inputs).argmax(axis=1) == classes
     lost = float(hits.mean() - quantized_hits.mean())
     error = math.sqrt(float((hits != quantized_hits).sum())) / len(classes)
     found = (
@@ -222,33 +211,9 @@ def check_image_size(image_size: int | None, config: ModelConfig, model_path: Pa
         )
 
 
-def measure_pooling(trained: LightweightKanjiNet, network: LightweightKanjiNet, images: SampleInputs) -> PoolingChange:
-    """Compare a network with the trained one, which pools in another way."""
-    before, after = trained.config.pooling_type, network.config.pooling_type
-    if before == after:
-        return PoolingChange(f"{after}, as trained")
-    change = compare_logits(after, "", compute_logits(trained, images.inputs), compute_logits(network, images.inputs))
-    if change.difference <= ABSOLUTE_BOUND:
-        return PoolingChange(
-            f"{after} for the trained {before} computes the same (largest difference {change.difference:.1e})"
-        )
-    return PoolingChange(
-        f"{after} for the trained {before} is another network: the best class changes for "
-        f"{1 - change.agreement:.1%} of {images.origin}, logits by up to {change.difference:.3g}",
-        f"to train for it: {name_training_command(network.config)}",
-    )
-
-
-def name_training_command(config: ModelConfig) -> str:
-    """The command that trains a network with this pooling."""
-    version = "" if config.version == DEFAULT_VERSION else f" --model-version {config.version}"
-    return f"python train_etl9g_model.py --image-size {config.image_size} --pooling-type {config.pooling_type}{version}"
-
-
 def describe_file(name: str, content: bytes, spec: ExportSpec, properties: dict[str, str]) -> dict[str, Any]:
     """What the mapping's `model_info` says about the file that it belongs to."""
     size = int(properties["image_size"])
-    batch = "batch" if spec.dynamic_batch else 1
     return {
         "model_file": name,
         "model_sha256": hashlib.sha256(content).hexdigest(),
@@ -259,8 +224,8 @@ def describe_file(name: str, content: bytes, spec: ExportSpec, properties: dict[
         "image_size": size,
         "pooling_type": properties["pooling_type"],
         "pooling_change": properties["pooling_change"],
-        "input": {"name": "input", "type": "float32", "shape": [batch, 1, size, size]},
-        "output": {"name": "output", "type": "float32", "shape": [batch, int(properties["num_classes"])]},
+        "input": {"name": "input", "type": "float32", "shape": [spec.batch, 1, size, size]},
+        "output": {"name": "output", "type": "float32", "shape": [spec.batch, int(properties["num_classes"])]},
         "preprocessing": properties["preprocessing"],
         "preprocessing_contract": properties["preprocessing_contract"],
         "accuracy": json.loads(properties["accuracy"]),
@@ -297,11 +262,11 @@ def print_export(export: Export, backend: str, spec: ExportSpec, size_bytes: int
 
 def print_comparisons(comparisons: list[Comparison], missing: list[str], origin: str, spec: ExportSpec) -> None:
     print(f"checked      against PyTorch in float32 on {origin}")
-    if spec.least_agreement is not None:
-        print(f"             bound {spec.least_agreement:.1%} equal best classes")
+    if spec.min_agreement is not None:
+        print(f"             bound {spec.min_agreement:.1%} equal predictions")
     else:
         print(f"             bound {ABSOLUTE_BOUND:g} + {RELATIVE_BOUND:g} of the largest logit")
-    print("             engine               batch        largest difference   equal best class")
+    print("             engine               batch        largest difference   equal prediction")
     for each in comparisons:
         print(f"             {each.engine:<20} {each.batch:<12} {each.difference:<20.2g} {each.agreement:.2%}")
     for engine in missing:

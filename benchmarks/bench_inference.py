@@ -29,8 +29,8 @@ from kanjinet.contract import NORMALIZE
 from kanjinet.data.dataset import METADATA_NAME
 from kanjinet.export.onnx_export import export_network
 from kanjinet.export.onnx_graph import read_attributes, read_tensors
-from kanjinet.export.quantization import load_calibration_inputs, quantize_int8
-from kanjinet.export.sample_inputs import load_sample_inputs, make_random_inputs
+from kanjinet.export.quantization import quantize_int8
+from kanjinet.export.sample_inputs import load_calibration_inputs, load_sample_inputs, make_random_inputs
 from kanjinet.export.verification import load_onnxruntime, load_tract
 from kanjinet.export.weight_compression import store_fp16, store_int8_weights
 from kanjinet.model import LightweightKanjiNet, ModelConfig

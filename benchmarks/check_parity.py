@@ -1,17 +1,23 @@
-"""The same answers in every engine: a trained network's exports against PyTorch, on generated cells and random input.
+"""Compares exports with PyTorch in every engine: equal logits, or equal predictions where numbers are rounded.
 
-Reads:  a trained network; a dataset for --quantize int8's ranges, where there is one
-Writes: a table, one line a file and engine; exit status 1 when one differs by more than its bound
+Reads:  a trained network, and a dataset for --quantize int8's ranges, where there is one; with --random nothing
+Writes: a table, one line a file, engine and batch; exit status 1 when one differs by more than its bound
 Run:    python benchmarks/check_parity.py --runtime-dist web/node_modules/onnxruntime-web/dist
+        python benchmarks/check_parity.py --random --versions 3.0 --sizes 64
 
+A trained network is exported for each backend and with each quantization, and runs on cells by simulated writers and on
+random inputs. --random exports every combination of version, size, pooling type and backend with random weights, no
+layer of them neutral: 270 files, some 15 minutes, unless the other options choose fewer.
 Engines: onnxruntime, tract (batch 1 and dynamic), and onnxruntime-web in a headless Chromium, if its folder is given.
 """
 
 import argparse
+import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,51 +27,41 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from browser_engine import DEFAULT_CHROMIUM, BrowserEngine, open_browser_engine
+from judge_model import CHARACTERS_EACH, write_characters
 
-from kanjinet.classes import NUM_CLASSES, NUM_HIRAGANA
 from kanjinet.cli import make_parser, positive_int, run_script
+from kanjinet.contract import IMAGE_SIZES
 from kanjinet.data.dataset import METADATA_NAME
 from kanjinet.data.etl9g import SAMPLE_NOTE
-from kanjinet.data.preprocessing import INK_SCALE, preprocess, to_model_input
+from kanjinet.data.preprocessing import preprocess, to_model_input
 from kanjinet.errors import KanjinetError
-from kanjinet.export.onnx_export import BACKENDS, SPECS, export_network, pooling_of_backend
-from kanjinet.export.quantization import QUANTIZED_OPSET, load_calibration_inputs, quantize_int8
-from kanjinet.export.sample_inputs import make_random_inputs
-from kanjinet.export.verification import (
-    Comparison,
-    ExportSpec,
-    check_bound,
-    compare_engines,
-    compare_logits,
-    compute_logits,
-)
+from kanjinet.export.onnx_export import export_network
+from kanjinet.export.pooling import pooling_of_backend
+from kanjinet.export.quantization import quantize_int8
+from kanjinet.export.sample_inputs import load_calibration_inputs, make_random_inputs
+from kanjinet.export.spec import BACKENDS, ExportSpec, get_spec
+from kanjinet.export.verification import BATCHES, check_bound, compare_engines, compare_logits, run_pytorch
 from kanjinet.export.weight_compression import store_fp16, store_int8_weights
-from kanjinet.model import change_pooling
+from kanjinet.model import MODEL_VERSIONS, POOLING_TYPES, LightweightKanjiNet, change_pooling
 from kanjinet.storage.checkpoint import Checkpoint
 from kanjinet.storage.safetensors_file import load_trained_network
-from kanjinet.synth.glyph_table import read_glyph_table
-from kanjinet.synth.handwriting import write_sheet
-from kanjinet.synth.writers import DEFAULT_DIFFICULTY, sample_writer
 
 DEFAULT_MODEL = ROOT / "pretrained" / "kanji_model_etl9g_64x64_3036classes.safetensors"
-SEED = 20_261_000  # of writers whom no sample file has
-CELLS_EACH = 32
-NOISE = 64
+NUM_NOISE = 64
+BROWSER_BATCH = 64
 
 
 @dataclass(frozen=True)
 class Case:
-    """A file, and what to run it on.
+    """A file and what to run it on.
 
     Attributes:
-        name: of the backend and what else was asked for.
         content: the file's bytes.
-        promise: what it should keep to.
-        inputs: as it takes them.
+        spec: what it should keep to.
+        inputs: (n, 1, size, size) float32.
         reference: PyTorch's logits (n, classes) for them.
     """
 
-    name: str
     content: bytes
     spec: ExportSpec
     inputs: np.ndarray
@@ -80,99 +76,112 @@ def parse_args() -> argparse.Namespace:
         "--data-dir", type=Path, default=Path("dataset"), help="for the ranges of int8, where it exists"
     )
     parser.add_argument(
-        "--writers", type=positive_int, default=16, help=f"simulated writers, of {CELLS_EACH} cells each"
+        "--writers", type=positive_int, default=16, help=f"simulated writers, of {CHARACTERS_EACH} cells each"
     )
+    parser.add_argument("--random", action="store_true", help="export every combination with random weights instead")
+    parser.add_argument("--versions", nargs="+", choices=MODEL_VERSIONS, default=["1.0", "2.1", "3.0"])
+    parser.add_argument("--sizes", nargs="+", type=int, choices=IMAGE_SIZES, default=list(IMAGE_SIZES))
+    parser.add_argument("--pooling-types", nargs="+", choices=POOLING_TYPES, default=list(POOLING_TYPES))
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
     parser.add_argument("--runtime-dist", type=Path, help="folder dist/ of the npm package onnxruntime-web")
     parser.add_argument("--chromium", type=Path, default=DEFAULT_CHROMIUM, help="the browser's program")
     return parser.parse_args()
 
 
 def main() -> None:
-    """One line a file and engine."""
+    """One line a file, engine and batch."""
     args = parse_args()
-    checkpoint = load_trained_network(args.model)
-    cells = write_cells(args.writers)
-    print(f"{args.model.name}: {len(cells)} cells by simulated writers ({SAMPLE_NOTE}) and {NOISE} random inputs")
-    print(f"{'file':26}{'engine':24}{'batch':12}{'inputs':>7}{'largest difference':>20}{'mean':>9}{'equal best':>12}")
-    failures: list[str] = []
+    if args.random:
+        cases = list_random_cases(args)
+    else:
+        print(f"{args.model.name}: {args.writers * CHARACTERS_EACH} cells by simulated writers ({SAMPLE_NOTE})")
+        cases = list_trained_cases(args)
+    print(
+        f"{'file':38}{'MB':>5}  {'engine':24}{'batch':12}{'inputs':>7}{'largest difference':>20}{'mean':>9}{'equal':>9}"
+    )
+    names, failures = [], []
     with open_browser_engine(args.runtime_dist, args.chromium) if args.runtime_dist else nullcontext() as browser:
-        for case in list_cases(checkpoint, cells, args.data_dir):
-            failures.extend(check_case(case, browser))
+        for name, make_case in cases:
+            names.append(name)
+            try:
+                check_case(name, make_case(), browser)
+            except KanjinetError as error:
+                print(f"{name:38}FAILED: {error}", flush=True)
+                failures.append(name)
     if failures:
-        raise KanjinetError("; ".join(failures))
+        raise KanjinetError(f"{len(failures)} of {len(names)} exports failed: {', '.join(failures)}", "see the table")
+    print(f"{len(names)} exports, all within their bounds")
 
 
-def check_case(case: Case, browser: BrowserEngine | None) -> list[str]:
-    """Print a file's lines; returns what is wrong with it."""
-    bound = case.spec.least_agreement
-    try:
-        comparisons, missing = compare_engines(
-            case.content,
-            case.reference,
-            case.inputs,
-            dynamic_batch=case.spec.dynamic_batch,
-            least_agreement=bound,
-        )
-    except KanjinetError as error:
-        return [f"{case.name}: {error}"]
+def check_case(name: str, case: Case, browser: BrowserEngine | None) -> None:
+    """Print a file's lines.
+
+    Raises:
+        KanjinetError: an engine is missing, refuses the file or differs by more than the bound.
+    """
+    comparisons, missing = compare_engines(case.content, case.spec, case.inputs, case.reference)
     if browser:
         browser.load(case.content)
-        logits = browser.run(case.inputs, batch=64 if case.spec.dynamic_batch else 1)
-        name = f"onnxruntime-web {browser.version}"
-        comparisons.append(compare_logits(name, "64" if case.spec.dynamic_batch else "1", case.reference, logits))
+        batch = BROWSER_BATCH if case.spec.dynamic_batch else 1
+        logits = browser.run(case.inputs, batch)
+        comparisons.append(compare_logits(f"onnxruntime-web {browser.version}", str(batch), case.reference, logits))
     for each in comparisons:
-        print_comparison(case.name, each)
-    try:
-        check_bound(comparisons[-1], case.reference, least_agreement=bound)
-    except KanjinetError as error:
-        return [f"{case.name}: {error}"]
-    return [f"{case.name}: not checked in {engine}" for engine in missing]
+        print(
+            f"{name:38}{len(case.content) / 1e6:5.2f}  {each.engine:24}{each.batch:12}{each.images:7,}"
+            f"{each.difference:16.1e}{each.mean_difference:9.1e}{each.agreement:9.2%}",
+            flush=True,
+        )
+    check_bound(comparisons[-1], case.reference, case.spec)
+    if missing:
+        raise KanjinetError(f"not checked in {', '.join(missing)}", f"python -m pip install {' '.join(missing)}")
 
 
-def print_comparison(name: str, each: Comparison) -> None:
-    """One line."""
-    print(
-        f"{name:26}{each.engine:24}{each.batch:12}{each.images:7,}{each.difference:20.2g}{each.mean_difference:9.2g}"
-        f"{each.agreement:12.2%}",
-        flush=True,
-    )
+def list_random_cases(args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Case]]]:
+    """Each combination that was asked for, with random weights."""
+    from tests.random_checkpoint import draw_images, make_network
+
+    for version, size, pooling, backend in itertools.product(
+        args.versions, args.sizes, args.pooling_types, args.backends
+    ):
+        network = change_pooling(make_network(version, size), pooling_of_backend(pooling, backend))
+        images = draw_images(size)[: 2 * BATCHES[-1] - 2].numpy()
+        inputs = np.concatenate([images, make_random_inputs(2, size)])
+        yield f"{version} {size:3} {pooling:12} {backend}", partial(export_case, network, backend, inputs)
 
 
-def list_cases(checkpoint: Checkpoint, cells: np.ndarray, data_dir: Path) -> Iterator[Case]:
-    """Each backend in float32; then one of them with fewer bits."""
-    size, version = checkpoint.config.image_size, checkpoint.card.preprocessing
-    inputs = np.concatenate(
-        [to_model_input(preprocess(cells, size, version, cells=True)), make_random_inputs(NOISE, size)]
-    )
-    exports: dict[str, onnx.ModelProto] = {}
-    for backend in BACKENDS:
-        network = change_pooling(checkpoint.model, pooling_of_backend(checkpoint.config.pooling_type, backend))
-        exports[backend] = export_network(network, backend).model
-        reference = compute_logits(network, inputs)
-        yield Case(backend, exports[backend].SerializeToString(), SPECS[backend], inputs, reference)
-    reference = compute_logits(checkpoint.model, inputs)
-    for quantization, store in (("fp16", store_fp16), ("int8-weights", store_int8_weights)):
-        spec = replace(SPECS["tract"], quantization=quantization)
-        content = store(exports["tract"]).SerializeToString()
-        yield Case(f"tract {quantization}", content, spec, inputs, reference)
-    if (data_dir / METADATA_NAME).is_file():
-        calibration = load_calibration_inputs(data_dir, checkpoint)
-        spec = replace(SPECS["tract"], quantization="int8", opset=QUANTIZED_OPSET)
-        content = quantize_int8(exports["tract"], calibration).SerializeToString()
-        yield Case("tract int8", content, spec, inputs[:-NOISE], reference[:-NOISE])
+def export_case(network: LightweightKanjiNet, backend: str, inputs: np.ndarray) -> Case:
+    """A network's file for a backend; refuses one that had to be written by another exporter."""
+    export = export_network(network, backend)
+    if export.fallback_reason:
+        raise KanjinetError(f"written by {export.exporter}, because {export.fallback_reason}")
+    return Case(export.model.SerializeToString(), get_spec(backend), inputs, run_pytorch(network, inputs))
 
 
-def write_cells(writers: int) -> np.ndarray:
-    """(32 * writers, 127, 128) uint8 by writers of their own, with pieces of the neighbors' writing at the edges."""
-    table = read_glyph_table()
-    cells = []
-    for writer in range(writers):
-        rng = np.random.default_rng([SEED, writer])
-        is_kana = rng.random(CELLS_EACH) < 1 / 3
-        chosen = rng.integers(np.where(is_kana, 0, NUM_HIRAGANA), np.where(is_kana, NUM_HIRAGANA, NUM_CLASSES))
-        hand = sample_writer(rng, DEFAULT_DIFFICULTY)
-        cells.append(write_sheet(table, chosen, hand, rng) * np.uint8(INK_SCALE))
-    return np.concatenate(cells)
+def list_trained_cases(args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Case]]]:
+    """A trained network for each backend in float32; then for one of them with fewer bits."""
+    checkpoint = load_trained_network(args.model)
+    size, pooling = checkpoint.config.image_size, checkpoint.config.pooling_type
+    cells = preprocess(write_characters(args.writers).ink, size, checkpoint.card.preprocessing, cells=False)
+    inputs = np.concatenate([to_model_input(cells), make_random_inputs(NUM_NOISE, size)])
+    for backend in args.backends:
+        network = change_pooling(checkpoint.model, pooling_of_backend(pooling, backend))
+        yield backend, partial(export_case, network, backend, inputs)
+    for quantization in ("fp16", "int8-weights"):
+        yield f"tract {quantization}", partial(quantize_case, checkpoint, quantization, inputs)
+    if (args.data_dir / METADATA_NAME).is_file():  # ranges of 8-bit activations are those of images, not of noise
+        yield "tract int8", partial(quantize_case, checkpoint, "int8", inputs[:-NUM_NOISE], args.data_dir)
+
+
+def quantize_case(checkpoint: Checkpoint, quantization: str, inputs: np.ndarray, data_dir: Path = Path()) -> Case:
+    """A trained network's file with fewer bits."""
+    store: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
+        "fp16": store_fp16,
+        "int8-weights": store_int8_weights,
+        "int8": lambda model: quantize_int8(model, load_calibration_inputs(data_dir, checkpoint)),
+    }
+    model = store[quantization](export_network(checkpoint.model, "tract").model)
+    spec = get_spec("tract", quantization)
+    return Case(model.SerializeToString(), spec, inputs, run_pytorch(checkpoint.model, inputs))
 
 
 if __name__ == "__main__":

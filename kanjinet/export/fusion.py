@@ -1,4 +1,4 @@
-"""The same network for inference only: fewer operators, equal logits."""
+"""Folds a trained network for inference: fewer operators, equal logits."""
 
 import copy
 
@@ -11,9 +11,9 @@ from kanjinet.model import DOWNSAMPLING, LightweightKanjiNet, ModelConfig, Resid
 
 
 class ChannelGates(nn.Module):
-    """SqueezeExcite without its last multiplication: (B, C, H, W) -> gates (B, C, 1, 1), 0-1.
+    """Computes SqueezeExcite's gates: (B, C, H, W) -> (B, C, 1, 1), 0-1.
 
-    Its linear layers are 1x1 convolutions, so that no tensor changes its rank. Its gain is left to the layer after it.
+    The linear layers are 1x1 convolutions, so that no tensor changes its rank. The gain is left to the layer after.
     """
 
     def __init__(self, module: SqueezeExcite, pool: nn.Module) -> None:
@@ -27,7 +27,7 @@ class ChannelGates(nn.Module):
 
 
 class GatedChannels(nn.Module):
-    """(B, C, H, W) -> the same shape, each channel times its gate."""
+    """Multiplies each channel with its gate: (B, C, H, W) -> the same shape."""
 
     def __init__(self, gates: ChannelGates) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class GatedChannels(nn.Module):
 
 
 class WeightedPooling(nn.Module):
-    """(B, C, H, W) times a weight for each cell (C, H, W), then pooled."""
+    """Multiplies (B, C, H, W) with a weight for each cell (C, H, W), then pools."""
 
     def __init__(self, cell_weights: torch.Tensor, pool: nn.Module) -> None:
         super().__init__()
@@ -49,8 +49,8 @@ class WeightedPooling(nn.Module):
         return self.pool(x * self.cell_weights)
 
 
-class InferenceForm(nn.Module):
-    """A network whose batch norm and constant factors are folded into the weights beside them.
+class FusedNetwork(nn.Module):
+    """Represents a network whose batch norm and constant factors are folded into the weights beside them.
 
     Attributes:
         config: of the network that it was made from.
@@ -82,8 +82,8 @@ class InferenceForm(nn.Module):
         return logits
 
 
-def make_inference_form(model: LightweightKanjiNet, *, fixed_pooling: bool) -> InferenceForm:
-    """Fold what is constant, and order what is left so that engines have the least to do.
+def fuse_network(model: LightweightKanjiNet, *, fixed_pooling: bool) -> FusedNetwork:
+    """Folds what is constant, and orders what is left so that engines have little to do.
 
     Batch norm goes into the convolution before it or the linear layer after it, a depthwise convolution's bias into the
     pointwise one after it.
@@ -117,7 +117,7 @@ def make_inference_form(model: LightweightKanjiNet, *, fixed_pooling: bool) -> I
         pool = _make_weighted_pooling(copied.cell_weights.detach() * gain, pool)
     else:
         assert gain == 1, "without learned weights there is nothing to take the gain"
-    form = InferenceForm(copied.config, copied.stages, pool, gates, copied.classifier)
+    form = FusedNetwork(copied.config, copied.stages, pool, gates, copied.classifier)
     for layers in [module for module in form.modules() if isinstance(module, nn.Sequential)]:
         _fold_batch_norm(layers)
     for block in [module for module in form.modules() if isinstance(module, ResidualBlock)]:
@@ -138,7 +138,7 @@ def _make_weighted_pooling(cell_weights: torch.Tensor, pool: nn.Module) -> nn.Mo
 
 
 def _scale_input(block: nn.Module, gain: float) -> None:
-    """Multiply what a block takes in, by way of its first convolution's weights."""
+    """Multiplies what a block takes in, by way of its first convolution's weights."""
     assert not getattr(block, "is_residual", False), "its input is added to its output too"
     convolution = next(module for module in block.modules() if isinstance(module, nn.Conv2d))
     convolution.weight = nn.Parameter(convolution.weight.detach() * gain)
@@ -162,7 +162,7 @@ def _fold_batch_norm(layers: nn.Sequential) -> None:
 
 
 def _move_bias(depthwise: nn.Conv2d, pointwise: nn.Conv2d) -> nn.Sequential:
-    """W (d + t) + b = W d + (b + W t): nothing but the pointwise convolution stands behind the depthwise one."""
+    """Uses W (d + t) + b = W d + (b + W t): nothing but the pointwise convolution stands behind the depthwise one."""
     assert depthwise.bias is not None and pointwise.bias is not None
     pointwise.bias = nn.Parameter((pointwise.bias + pointwise.weight[:, :, 0, 0] @ depthwise.bias).detach())
     depthwise.bias = None
@@ -170,7 +170,7 @@ def _move_bias(depthwise: nn.Conv2d, pointwise: nn.Conv2d) -> nn.Sequential:
 
 
 def _fuse_bn_linear(norm: nn.BatchNorm1d, linear: nn.Linear) -> nn.Linear:
-    """W (s x + t) + b = (W s) x + (b + W t)."""
+    """Uses W (s x + t) + b = (W s) x + (b + W t)."""
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     shift = norm.bias - norm.running_mean * scale

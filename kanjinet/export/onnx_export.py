@@ -1,4 +1,4 @@
-"""A trained network as one ONNX file that is what its backend's name says."""
+"""Exports a trained network as one ONNX file that keeps to its backend's spec."""
 
 import io
 import logging
@@ -13,16 +13,10 @@ from onnx import helper, numpy_helper
 from kanjinet import __version__
 from kanjinet.classes import NUM_CLASSES
 from kanjinet.errors import KanjinetError
-from kanjinet.export.fusion import InferenceForm, make_inference_form
-from kanjinet.export.verification import ExportSpec, check_structure
+from kanjinet.export.fusion import FusedNetwork, fuse_network
+from kanjinet.export.spec import SPECS, ExportSpec, check_structure
 from kanjinet.model import LightweightKanjiNet
 
-SPECS = {
-    "tract": ExportSpec(opset=12, dynamic_batch=True, fixed_pooling=False),
-    "ort-tract": ExportSpec(opset=11, dynamic_batch=True, fixed_pooling=True),
-    "strict": ExportSpec(opset=11, dynamic_batch=False, fixed_pooling=True),
-}
-BACKENDS = tuple(SPECS)
 DYNAMO = "torch.export"
 TORCHSCRIPT = "TorchScript"
 
@@ -35,7 +29,7 @@ _TRACED_BATCH = 2  # PyTorch takes a batch of 1 for a constant
 
 @dataclass(frozen=True)
 class Export:
-    """An exported network.
+    """Holds an exported network.
 
     Attributes:
         model: the ONNX model, complete but for its metadata.
@@ -48,21 +42,16 @@ class Export:
     fallback_reason: str
 
 
-def pooling_of_backend(pooling_type: str, backend: str) -> str:
-    """The pooling type that a file for `backend` has: adaptive_* becomes fixed_*, which computes the same, or stays."""
-    return pooling_type.replace("adaptive", "fixed") if SPECS[backend].fixed_pooling else pooling_type
-
-
 def export_network(network: LightweightKanjiNet, backend: str) -> Export:
-    """Export a network, in evaluation mode, with batch norm folded.
+    """Exports a network, in evaluation mode, with batch norm folded.
 
     Input "input": (batch, 1, size, size) float32; output "output": (batch, 3036) float32.
 
     Raises:
-        KanjinetError: the graph does not keep the backend's promise.
+        KanjinetError: the graph does not keep to the backend's spec.
     """
     spec = SPECS[backend]
-    form = make_inference_form(network, fixed_pooling=spec.fixed_pooling)
+    form = fuse_network(network, fixed_pooling=spec.fixed_pooling)
     reason = ""
     if backend == "tract":
         try:
@@ -74,7 +63,7 @@ def export_network(network: LightweightKanjiNet, backend: str) -> Export:
 
 
 def add_metadata(model: onnx.ModelProto, properties: dict[str, str]) -> None:
-    """Write what the file says about itself: producer, description and properties."""
+    """Writes what the file says about itself: producer, description and properties."""
     model.producer_name, model.producer_version = "kanjinet", __version__
     model.doc_string = (
         f"LightweightKanjiNet {properties['model_version']}: logits of the {NUM_CLASSES} characters of ETL9G for "
@@ -84,7 +73,7 @@ def add_metadata(model: onnx.ModelProto, properties: dict[str, str]) -> None:
     helper.set_model_props(model, properties)
 
 
-def _export_dynamo(form: InferenceForm, spec: ExportSpec) -> onnx.ModelProto:
+def _export_dynamo(form: FusedNetwork, spec: ExportSpec) -> onnx.ModelProto:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which nothing here uses
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the insides of PyTorch; the result is checked
@@ -102,7 +91,7 @@ def _export_dynamo(form: InferenceForm, spec: ExportSpec) -> onnx.ModelProto:
     return _finish(_lower(program.model_proto), form, spec)
 
 
-def _export_torchscript(form: InferenceForm, spec: ExportSpec) -> onnx.ModelProto:
+def _export_torchscript(form: FusedNetwork, spec: ExportSpec) -> onnx.ModelProto:
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch calls this exporter old; opset 11 needs it
@@ -119,12 +108,12 @@ def _export_torchscript(form: InferenceForm, spec: ExportSpec) -> onnx.ModelProt
     return _finish(onnx.load_from_string(file.getvalue()), form, spec)
 
 
-def _make_example(form: InferenceForm, batch: int) -> torch.Tensor:
+def _make_example(form: FusedNetwork, batch: int) -> torch.Tensor:
     return torch.zeros(batch, 1, form.config.image_size, form.config.image_size)
 
 
-def _finish(exported: onnx.ModelProto, form: InferenceForm, spec: ExportSpec) -> onnx.ModelProto:
-    """A model with the exported nodes and weights and nothing else of what the exporters add.
+def _finish(exported: onnx.ModelProto, form: FusedNetwork, spec: ExportSpec) -> onnx.ModelProto:
+    """Returns a model with the exported nodes and weights, without what the exporters add.
 
     They leave traces of the source code, intermediate shapes with batch names that contradict a batch pinned by the
     user (tract then refuses the file), constants as nodes, and an IR version newer than the opset needs.
@@ -161,7 +150,7 @@ def _finish(exported: onnx.ModelProto, form: InferenceForm, spec: ExportSpec) ->
 
 
 def _lower(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Rewrite what differs between opset 18 and opset 12 in the few operators that the network uses.
+    """Rewrites what differs between opset 18 and opset 12 in the few operators that the network uses.
 
     Raises:
         KanjinetError: an operator for which no rewriting is known.
@@ -187,7 +176,7 @@ def _lower(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _lower_reduction(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> onnx.NodeProto:
-    """Over both sides of the map: a global pooling, which onnxruntime runs without changing the layout in memory."""
+    """Turns a reduction over both sides into a global pooling, for which onnxruntime keeps the layout in memory."""
     axes = constants.get(node.input[1]) if len(node.input) == 2 else None
     keep = next((attribute.i for attribute in node.attribute if attribute.name == "keepdims"), 1)
     if axes is None or sorted(axis % 4 for axis in axes.tolist()) != [2, 3] or not keep:
@@ -198,7 +187,7 @@ def _lower_reduction(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> 
 def _lower_flattening(
     node: onnx.NodeProto, constants: dict[str, np.ndarray], shapes: dict[str, list[int]]
 ) -> onnx.NodeProto:
-    """Reshape to (-1, n) with n = all but the batch: Flatten, which has no allowzero and no shape to compute."""
+    """Turns Reshape to (-1, n), n = all but the batch, into Flatten, which has no allowzero and no shape to compute."""
     features = int(np.prod(shapes.get(node.input[0], [0])[1:]))
     target = constants.get(node.input[1])
     if target is None or target.tolist() != [-1, features] or features <= 0:

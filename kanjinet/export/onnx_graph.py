@@ -8,6 +8,8 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from kanjinet.storage.onnx_file import open_session
+
 Array = npt.NDArray[Any]
 
 INPUT, OUTPUT = "input", "output"  # of every exported network
@@ -26,20 +28,20 @@ class GraphWriter:
         self._arrays: dict[str, Array] = {}
 
     def tensor(self, array: npt.ArrayLike | np.generic) -> str:
-        """The name of a constant; equal ones share it."""
+        """Returns the name of a constant; equal ones share it."""
         value = np.ascontiguousarray(array).reshape(np.shape(array))  # ascontiguousarray makes a scalar a vector
         name = self._tensors.setdefault((str(value.dtype), value.shape, value.tobytes()), f"c{len(self._tensors)}")
         self._arrays[name] = value
         return name
 
     def add(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        """Append a node; returns the name of its output, by default a new one."""
+        """Appends a node and returns the name of its output, by default a new one."""
         output = output or f"t{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
         return output
 
     def copy(self, node: onnx.NodeProto, names: dict[str, str]) -> None:
-        """Append a node of another graph.
+        """Appends a node of another graph.
 
         Args:
             node: with one output.
@@ -49,7 +51,7 @@ class GraphWriter:
         names[node.output[0]] = self.add(node.op_type, *inputs, output=keep_graph_output(node), **read_attributes(node))
 
     def build(self, source: onnx.ModelProto, opset: int | None = None) -> onnx.ModelProto:
-        """A model with these nodes, and the name, inputs and outputs of another one.
+        """Builds a model with these nodes, and the name, inputs and outputs of another one.
 
         Args:
             source: the other one.
@@ -63,24 +65,56 @@ class GraphWriter:
 
 
 def read_tensors(model: onnx.ModelProto) -> dict[str, Array]:
-    """A model's constants by name."""
+    """Returns a model's constants by name."""
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
 def read_attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """A node's attributes as Python values."""
+    """Returns a node's attributes as Python values."""
     return {each.name: helper.get_attribute_value(each) for each in node.attribute}
 
 
 def keep_graph_output(node: onnx.NodeProto) -> str:
-    """The graph's output keeps its name; every other value gets a new one, which is what "" stands for."""
+    """Returns the graph output's name for the node that computes it, "" for any other, which gets a new name."""
     return OUTPUT if node.output[0] == OUTPUT else ""
 
 
 def list_users(nodes: Iterable[onnx.NodeProto]) -> dict[str, list[onnx.NodeProto]]:
-    """The nodes that take each value in."""
+    """Returns the nodes that take each value in."""
     users: dict[str, list[onnx.NodeProto]] = {}
     for node in nodes:
         for name in node.input:
             users.setdefault(name, []).append(node)
     return users
+
+
+def is_weighted(node: onnx.NodeProto) -> bool:
+    """Returns whether a node has weights by output channel as its input 1, and a bias, if any, as its input 2."""
+    return node.op_type in ("Conv", "Gemm")
+
+
+def align(factors: Array, rank: int) -> Array:
+    """Reshapes (channels,) to (channels, 1, ...), which multiplies a tensor of this rank by channel."""
+    return factors.reshape(-1, *[1] * (rank - 1))
+
+
+def replace_tensors(model: onnx.ModelProto, tensors: dict[str, Array]) -> onnx.ModelProto:
+    """Returns the same graph with other constants, float32, by name."""
+    replaced = onnx.ModelProto()
+    replaced.CopyFrom(model)
+    del replaced.graph.initializer[:]
+    replaced.graph.initializer.extend(
+        numpy_helper.from_array(array.astype(np.float32), name) for name, array in tensors.items()
+    )
+    return replaced
+
+
+def open_with_all_values(model: onnx.ModelProto) -> tuple[list[str], Any]:
+    """Opens a session that returns each value in a graph, for any batch; returns their names, and the session."""
+    names = [name for node in model.graph.node for name in node.output]
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    opened.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"  # also where the file pins it
+    del opened.graph.output[:]
+    opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return names, open_session(opened.SerializeToString())

@@ -1,27 +1,35 @@
-"""An exported network that computes with 8 bits: a quarter of the size, and fast where there is integer arithmetic."""
+"""Makes an exported network compute with 8 bits: a quarter of the size, and fast where there is integer arithmetic.
 
-from pathlib import Path
+onnxruntime.quantization.quantize_static (1.32; QDQ, per_channel, reduce_range, percentile 99.99 %) was measured in its
+place, on 1,227 real drawings: it makes the float32 network's prediction for 99.67 % of them, this for all, with the
+pretrained network; 75.6 % and 95.0 % with a network of a short training. Its file has 1.22 MB, this 1.13 MB.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-import torch
 
-from kanjinet.data.dataset import METADATA_NAME, DatasetInfo, read_dataset_info
-from kanjinet.data.preprocessing import to_model_input
-from kanjinet.errors import KanjinetError
-from kanjinet.export.onnx_graph import INPUT, OUTPUT, GraphWriter, list_users, read_attributes, read_tensors
-from kanjinet.export.weight_compression import WEIGHTED, quantize_weights, split_large_layers
-from kanjinet.storage.checkpoint import Checkpoint
-from kanjinet.storage.onnx_file import open_session
-from kanjinet.training.augmentation import Augmentation
-from kanjinet.training.held_out import read_part
-from kanjinet.training.samples import to_float_images
+from kanjinet.export.equalization import equalize_channels
+from kanjinet.export.onnx_graph import (
+    INPUT,
+    OUTPUT,
+    GraphWriter,
+    align,
+    is_weighted,
+    list_users,
+    open_with_all_values,
+    read_attributes,
+    read_tensors,
+)
+from kanjinet.export.spec import QUANTIZED_OPSET
+from kanjinet.export.weight_compression import quantize_weights, split_large_layers
 
-QUANTIZED_OPSET = 13  # the first whose DequantizeLinear has a scale for each channel
-CALIBRATION_IMAGES = 512
-HELD_OUT_IMAGES = 4096
-OUTLIERS = 1e-4  # share of an activation's values, at either end, that its range may cut off
+# CPUs without VNNI add products of u8 and s8 in pairs, in 16 bits with saturation: 2 * 64 * 255 = 32,640 fits.
+MAX_CODE = 64  # of a weight
+SHRINKAGES = np.linspace(1, 0.5, 26)  # of a channel's largest weight, tried as its largest code
+OUTLIERS = 1e-5  # fraction of an activation's values, at either end, that its range may cut off
 _BATCH = 32
 _MAX_STEPS = 1 << 30  # of a bias, with room for the sum that it is added to
 
@@ -32,51 +40,23 @@ _BEFORE_RELU = {"Conv", "Gemm", "Add"}  # whose codes end at 0 where ReLU would 
 Inputs = npt.NDArray[np.float32]
 
 
-def load_calibration_inputs(data_dir: Path, checkpoint: Checkpoint) -> Inputs:
-    """Some of the images that a checkpoint was trained on, varied as in training: (512, 1, size, size) float32, 0-1.
+@dataclass(frozen=True)
+class Activation:
+    """Holds what calibration found of one value in a graph.
 
-    The variation matters: measured on neat images only, ranges are too small for coarse and blurred ones.
-
-    Raises:
-        KanjinetError: no dataset, or one that was prepared in another way.
+    Attributes:
+        low: lower end of its range, but for outliers.
+        high: upper end.
+        means: (channels,) float64.
     """
-    images, _ = read_part(_read_matching_info(data_dir, checkpoint), checkpoint, "train", CALIBRATION_IMAGES)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        batches = to_float_images(torch.from_numpy(images)).split(_BATCH)
-        return torch.cat([Augmentation()(batch) for batch in batches]).numpy()
 
-
-def load_held_out_inputs(data_dir: Path, checkpoint: Checkpoint) -> tuple[Inputs, npt.NDArray[np.int64]]:
-    """Images (n, 1, size, size) that were held out from training, and their classes (n,); at most 4,096.
-
-    Raises:
-        KanjinetError: no dataset, or one that was prepared in another way.
-    """
-    images, labels = read_part(_read_matching_info(data_dir, checkpoint), checkpoint, "test", HELD_OUT_IMAGES)
-    return to_model_input(images), labels
-
-
-def has_matching_dataset(data_dir: Path, checkpoint: Checkpoint) -> bool:
-    """Whether a folder is a dataset whose images were prepared as those that a network was trained on."""
-    if not (data_dir / METADATA_NAME).is_file():
-        return False
-    info = read_dataset_info(data_dir)
-    return (info.image_size, info.preprocessing) == (checkpoint.config.image_size, checkpoint.card.preprocessing)
-
-
-def _read_matching_info(data_dir: Path, checkpoint: Checkpoint) -> DatasetInfo:
-    if not has_matching_dataset(data_dir, checkpoint):
-        raise KanjinetError(
-            f"{data_dir}: no prepared dataset with images of {checkpoint.config.image_size} pixels and preprocessing "
-            f"{checkpoint.card.preprocessing}, on which --quantize int8 measures activations",
-            "name the one that the network was trained on with --data-dir",
-        )
-    return read_dataset_info(data_dir)
+    low: float
+    high: float
+    means: npt.NDArray[np.float64]
 
 
 def quantize_int8(model: onnx.ModelProto, inputs: Inputs) -> onnx.ModelProto:
-    """The same network with 8-bit weights, a scale for each output channel, and 8-bit activations.
+    """Makes the same network with 8-bit activations, and weights of 7 bits with a scale for each output channel.
 
     Between a QuantizeLinear and a DequantizeLinear stands what is kept in 8 bits: an engine with integer arithmetic
     merges them with the operators beside them, any other one computes in float32 with the same rounding.
@@ -85,28 +65,24 @@ def quantize_int8(model: onnx.ModelProto, inputs: Inputs) -> onnx.ModelProto:
         model: an exported network, of an opset of at most 13.
         inputs: (n, 1, size, size) float32 images on which the range of each activation is measured.
     """
-    model = split_large_layers(model)
-    return _Quantizer(model, measure_ranges(model, inputs)).run()
+    model = equalize_channels(split_large_layers(model), inputs)
+    return _Quantizer(model, measure_activations(model, inputs)).run()
 
 
-def measure_ranges(model: onnx.ModelProto, inputs: Inputs) -> dict[str, tuple[float, float]]:
-    """The range of each value in a graph but for outliers: the mean, over batches, of both quantiles."""
-    names = [name for node in model.graph.node for name in node.output]
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
-    opened.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"  # also where the file pins it
-    del opened.graph.output[:]
-    opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = open_session(opened.SerializeToString())
-    found: dict[str, list[tuple[float, float]]] = {}
+def measure_activations(model: onnx.ModelProto, inputs: Inputs) -> dict[str, Activation]:
+    """Measures each value in a graph: its range as the mean, over batches, of both quantiles, and its means."""
+    names, session = open_with_all_values(model)
+    found: dict[str, list[tuple[float, float, npt.NDArray]]] = {}
     for start in range(0, len(inputs), _BATCH):
         batch = inputs[start : start + _BATCH]
         for name, values in zip([INPUT, *names], [batch, *session.run(names, {INPUT: batch})], strict=True):
             cut = round(values.size * OUTLIERS)
             ordered = np.partition(values.ravel(), [cut, values.size - 1 - cut])
-            found.setdefault(name, []).append((float(ordered[cut]), float(ordered[values.size - 1 - cut])))
+            means = values.mean(axis=(0, *range(2, values.ndim)), dtype=np.float64)
+            found.setdefault(name, []).append((ordered[cut], ordered[values.size - 1 - cut], means))
     return {
-        name: (float(low), float(high)) for name, (low, high) in ((n, np.mean(v, axis=0)) for n, v in found.items())
+        name: Activation(float(np.mean(lows)), float(np.mean(highs)), np.mean(means, axis=0))
+        for name, (lows, highs, means) in ((name, zip(*each, strict=True)) for name, each in found.items())
     }
 
 
@@ -118,9 +94,9 @@ class _Quantizer:
         steps: of quantized values of the old graph: the new graph's names of scale and zero point.
     """
 
-    def __init__(self, model: onnx.ModelProto, ranges: dict[str, tuple[float, float]]) -> None:
+    def __init__(self, model: onnx.ModelProto, activations: dict[str, Activation]) -> None:
         self.model = model
-        self.ranges = ranges
+        self.activations = activations
         self.tensors = read_tensors(model)
         self.writer = GraphWriter()
         self.names: dict[str, str] = {}
@@ -149,11 +125,11 @@ class _Quantizer:
         return self.writer.build(self.model, QUANTIZED_OPSET)
 
     def _quantize(self, value: str, computed: str, like: str = "") -> None:
-        """Put a value of the old graph, computed as `computed` in the new one, into 8 bits and back."""
+        """Puts a value of the old graph, computed as `computed` in the new one, into 8 bits and back."""
         if like in self.steps:
             self.steps[value], self.scales[value] = self.steps[like], self.scales[like]
         else:
-            low, high = min(self.ranges[value][0], 0.0), max(self.ranges[value][1], 0.0)
+            low, high = min(self.activations[value].low, 0.0), max(self.activations[value].high, 0.0)
             scale = np.float32(max(high - low, 1e-6) / 255)
             zero = np.uint8(np.clip(round(-low / float(scale)), 0, 255))
             self.steps[value], self.scales[value] = (self.writer.tensor(scale), self.writer.tensor(zero)), scale
@@ -161,7 +137,7 @@ class _Quantizer:
         self.names[value] = self.writer.add("DequantizeLinear", codes, *self.steps[value])
 
     def _write_inputs(self, node: onnx.NodeProto) -> list[str]:
-        if node.op_type not in WEIGHTED:
+        if not is_weighted(node):
             return [
                 self.writer.tensor(self.tensors[name]) if name in self.tensors else self.names[name]
                 for name in node.input
@@ -169,17 +145,24 @@ class _Quantizer:
         source, weights = node.input[0], self.tensors[node.input[1]]
         bias = self.tensors[node.input[2]] if len(node.input) > 2 else np.zeros(len(weights), np.float32)
         # Where the activation is nearly dead, a bias would need more steps than 32 bits count.
-        least_scale = np.abs(bias) / (np.float64(self.scales[source]) * _MAX_STEPS)
-        scale, codes = quantize_weights(weights, least_scale)
+        min_scale = np.abs(bias) / (np.float64(self.scales[source]) * _MAX_STEPS)
+        scale, codes = quantize_weights(weights, min_scale, MAX_CODE, SHRINKAGES)
+        error = codes * align(scale.astype(np.float64), weights.ndim) - weights
+        bias = bias - _sum_products(error, self.activations[source].means)
         steps = self.writer.add("Cast", self.writer.tensor(scale), to=onnx.TensorProto.FLOAT)
         zeros = self.writer.tensor(np.zeros(len(scale), np.int8))  # without them onnxruntime computes in float32
-        inputs = [
-            self.names[source],
-            self.writer.add("DequantizeLinear", self.writer.tensor(codes), steps, zeros, axis=0),
-        ]
-        if len(node.input) > 2:  # a bias has the steps of the products that it is added to
-            product_steps = self.writer.add("Mul", steps, self.steps[source][0])
-            exact = scale.astype(np.float32) * self.scales[source]
-            bias_codes = self.writer.tensor(np.rint(bias / exact).astype(np.int32))
-            inputs.append(self.writer.add("DequantizeLinear", bias_codes, product_steps, axis=0))
-        return inputs
+        weight_name = self.writer.add("DequantizeLinear", self.writer.tensor(codes), steps, zeros, axis=0)
+        # A bias has the steps of the products that it is added to.
+        product_steps = self.writer.add("Mul", steps, self.steps[source][0])
+        bias_codes = np.rint(bias / (scale.astype(np.float32) * self.scales[source])).astype(np.int32)
+        bias_name = self.writer.add("DequantizeLinear", self.writer.tensor(bias_codes), product_steps, axis=0)
+        return [self.names[source], weight_name, bias_name]
+
+
+def _sum_products(weights: npt.NDArray, means: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Returns a layer's output (channels,) for an input that is everywhere its mean (input channels,).
+
+    Weights are (channels, input channels, ...), or (channels, 1, ...) for a depthwise convolution.
+    """
+    sums = weights.reshape(*weights.shape[:2], -1).sum(axis=2)
+    return sums[:, 0] * means if sums.shape[1] == 1 else sums @ means

@@ -1,17 +1,28 @@
-"""Inputs to compare networks on: images of a dataset where there is one, else characters drawn from KanjiVG."""
+"""Network inputs for exports: to compare on, to calibrate quantization on, and to measure its loss on."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from kanjinet.classes import CHARACTERS, NUM_CLASSES
-from kanjinet.data.dataset import METADATA_NAME, read_dataset_info, read_images
+from kanjinet.data.dataset import METADATA_NAME, DatasetInfo, read_dataset_info, read_images
 from kanjinet.data.preprocessing import preprocess, to_model_input
+from kanjinet.errors import KanjinetError
+from kanjinet.storage.checkpoint import Checkpoint
 from kanjinet.synth.printed import draw_character
+from kanjinet.training.augmentation import Augmentation
+from kanjinet.training.held_out import read_part
+from kanjinet.training.samples import to_float_images
 
 NUM_IMAGES = 512
+CALIBRATION_IMAGES = 512
+HELD_OUT_IMAGES = 4096
+_BATCH = 32
+
+Inputs = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -23,7 +34,7 @@ class SampleInputs:
         origin: where they come from, for messages.
     """
 
-    inputs: npt.NDArray[np.float32]
+    inputs: Inputs
     origin: str
 
 
@@ -34,20 +45,69 @@ def load_sample_inputs(data_dir: Path, image_size: int, preprocessing: str) -> S
         KanjinetError: the dataset is damaged, or KanjiVG is not installed.
     """
     random = np.random.default_rng(0)
-    if (data_dir / METADATA_NAME).is_file():
-        info = read_dataset_info(data_dir)
-        if (info.image_size, info.preprocessing) == (image_size, preprocessing):
-            chunk = info.chunks[-1]
-            count = min(NUM_IMAGES, chunk.records)
-            indices = np.sort(random.choice(chunk.records, count, replace=False))
-            images = read_images(replace(info, chunks=(chunk,)), indices)
-            return SampleInputs(to_model_input(images), f"{count} images of {data_dir / chunk.name}")
+    if info := _read_matching_info(data_dir, image_size, preprocessing):
+        chunk = info.chunks[-1]
+        count = min(NUM_IMAGES, chunk.records)
+        indices = np.sort(random.choice(chunk.records, count, replace=False))
+        images = read_images(replace(info, chunks=(chunk,)), indices)
+        return SampleInputs(to_model_input(images), f"{count} images of {data_dir / chunk.name}")
     classes = np.sort(random.choice(NUM_CLASSES, NUM_IMAGES, replace=False))
     drawn = np.stack([draw_character(CHARACTERS[index]) for index in classes])
     images = preprocess(drawn, image_size, preprocessing, cells=False)
     return SampleInputs(to_model_input(images), f"{NUM_IMAGES} characters drawn from KanjiVG")
 
 
-def make_random_inputs(count: int, image_size: int) -> npt.NDArray[np.float32]:
+def make_random_inputs(count: int, image_size: int) -> Inputs:
     """Makes inputs (count, 1, image_size, image_size) float32, uniform in 0-1, the same at every call."""
     return np.random.default_rng(1).random((count, 1, image_size, image_size), dtype=np.float32)
+
+
+def load_calibration_inputs(data_dir: Path, checkpoint: Checkpoint) -> Inputs:
+    """Loads images that a checkpoint was trained on, augmented as in training: (512, 1, size, size) float32, 0-1.
+
+    The augmentation matters: measured on neat images only, ranges are too small for coarse and blurred ones.
+
+    Raises:
+        KanjinetError: no dataset, or one that was prepared in another way.
+    """
+    images, _ = _read_part(data_dir, checkpoint, "train", CALIBRATION_IMAGES)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        batches = to_float_images(torch.from_numpy(images)).split(_BATCH)
+        return torch.cat([Augmentation()(batch) for batch in batches]).numpy()
+
+
+def load_held_out_inputs(data_dir: Path, checkpoint: Checkpoint) -> tuple[Inputs, npt.NDArray[np.int64]]:
+    """Loads held-out images (n, 1, size, size) and their class indices (n,); at most 4,096.
+
+    Raises:
+        KanjinetError: no dataset, or one that was prepared in another way.
+    """
+    images, labels = _read_part(data_dir, checkpoint, "test", HELD_OUT_IMAGES)
+    return to_model_input(images), labels
+
+
+def has_matching_dataset(data_dir: Path, checkpoint: Checkpoint) -> bool:
+    """Returns whether a folder is a dataset whose images were prepared as those that a network was trained on."""
+    return _read_matching_info(data_dir, checkpoint.config.image_size, checkpoint.card.preprocessing) is not None
+
+
+def _read_matching_info(data_dir: Path, image_size: int, preprocessing: str) -> DatasetInfo | None:
+    if not (data_dir / METADATA_NAME).is_file():
+        return None
+    info = read_dataset_info(data_dir)
+    return info if (info.image_size, info.preprocessing) == (image_size, preprocessing) else None
+
+
+def _read_part(
+    data_dir: Path, checkpoint: Checkpoint, part: str, max_images: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    size, preprocessing = checkpoint.config.image_size, checkpoint.card.preprocessing
+    info = _read_matching_info(data_dir, size, preprocessing)
+    if info is None:
+        raise KanjinetError(
+            f"{data_dir}: no prepared dataset with images of {size} pixels and preprocessing {preprocessing}, on which "
+            "--quantize int8 measures activations",
+            "name the one that the network was trained on with --data-dir",
+        )
+    return read_part(info, checkpoint, part, max_images)

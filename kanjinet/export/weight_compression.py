@@ -1,24 +1,30 @@
-"""An exported network whose weights take less room in the file, and float32 again when an engine loads it.
+"""Stores an exported network's weights with fewer bits; they are float32 again when an engine loads the file.
 
 Engines compute a Cast or a Mul of constants once, on loading: the file is small, and as fast as a float32 one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from kanjinet.export.onnx_graph import Array, GraphWriter, keep_graph_output, read_attributes, read_tensors
+from kanjinet.export.onnx_graph import (
+    Array,
+    GraphWriter,
+    align,
+    is_weighted,
+    keep_graph_output,
+    read_attributes,
+    read_tensors,
+)
 
 MAX_LAYER = 1_000_000  # weights; tract 0.23 computes larger constants again at every run
 MIN_TENSOR = 64  # values; a smaller one takes no room worth a node
-WEIGHTED = ("Conv", "Gemm")  # input 1: weights by output channel; input 2: bias
-_INT8_MAX = 127
 
 
 def store_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same network with its weights stored in 16 bits; computation, input and output stay float32."""
+    """Stores the weights in 16 bits; computation, input and output stay float32."""
 
     def write(writer: GraphWriter, array: Array, _is_weights: bool) -> str:
         if array.size < MIN_TENSOR:
@@ -29,7 +35,7 @@ def store_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def store_int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same network with its weights stored in 8 bits, a scale for each output channel; all else stays float32."""
+    """Stores the weights in 8 bits, with a scale for each output channel; all else stays float32."""
 
     def write(writer: GraphWriter, array: Array, is_weights: bool) -> str:
         if not is_weights:
@@ -43,39 +49,47 @@ def store_int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _rewrite_tensors(model: onnx.ModelProto, write: Callable[[GraphWriter, Array, bool], str]) -> onnx.ModelProto:
-    """The same nodes, with each constant as `write` writes it: once, however many nodes use it."""
+    """Copies the nodes, with each constant as `write` writes it: once, however many nodes use it."""
     tensors, writer = read_tensors(model), GraphWriter()
-    weights = {node.input[1] for node in model.graph.node if node.op_type in WEIGHTED}
+    weights = {node.input[1] for node in model.graph.node if is_weighted(node)}
     names = {name: write(writer, array, name in weights) for name, array in tensors.items()}
     for node in model.graph.node:
         writer.copy(node, names)
     return writer.build(model)
 
 
-def quantize_weights(weights: Array, least_scale: npt.ArrayLike = 0) -> tuple[Array, Array]:
-    """Weights (channels, ...) -> scales (channels,) float16, and codes of the weights' shape, int8 in -127 ... 127.
+def quantize_weights(
+    weights: Array, min_scale: npt.ArrayLike = 0, max_code: int = 127, shrinkages: Sequence[float] | Array = (1.0,)
+) -> tuple[Array, Array]:
+    """Rounds weights (channels, ...) to scales (channels,) float16 and codes of the weights' shape, int8.
 
     Scales of 16 bits halve their room and lose nothing: the codes are computed for the rounded scale.
 
     Args:
         weights: one row a channel.
-        least_scale: no channel's scale is smaller, one number or (channels,).
+        min_scale: no channel's scale is smaller, one number or (channels,).
+        max_code: codes lie in -max_code ... max_code.
+        shrinkages: fractions of a channel's largest weight for max_code to stand for, which cuts off larger ones; each
+            channel gets the one with the smallest squared error.
     """
-    largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
-    wanted = np.maximum(np.maximum(largest, 1e-3) / _INT8_MAX, least_scale)  # float16 has few digits for less
-    scale = wanted.astype(np.float16)
-    scale = np.where(scale < wanted, np.nextafter(scale, np.float16(np.inf)), scale)
-    codes = np.rint(weights / align(scale.astype(np.float32), weights.ndim))
-    return scale, codes.astype(np.int8)
-
-
-def align(scale: Array, rank: int) -> Array:
-    """(channels,) -> (channels, 1, ...), which multiplies a tensor of this rank by channel."""
-    return scale.reshape(-1, *[1] * (rank - 1))
+    rows = weights.reshape(len(weights), -1)
+    full = np.maximum(np.abs(rows).max(axis=1), 1e-3) / max_code  # float16 has few digits for less
+    scales, codes = np.zeros(len(rows), np.float16), np.zeros(rows.shape, np.int8)
+    errors = np.full(len(rows), np.inf)
+    for shrinkage in shrinkages:
+        wanted = np.maximum(full * shrinkage, min_scale)
+        scale = wanted.astype(np.float16)
+        scale = np.where(scale < wanted, np.nextafter(scale, np.float16(np.inf)), scale)
+        exact = scale.astype(np.float32)[:, None]
+        rounded = np.clip(np.rint(rows / exact), -max_code, max_code)
+        error = np.square(rounded * exact - rows).sum(axis=1)
+        better = error < errors
+        scales[better], codes[better], errors[better] = scale[better], rounded[better], error[better]
+    return scales, codes.reshape(weights.shape)
 
 
 def split_large_layers(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Divide linear layers of more than MAX_LAYER weights into several with a part of the outputs each."""
+    """Divides linear layers of more than MAX_LAYER weights into several with a part of the outputs each."""
     tensors, writer = read_tensors(model), GraphWriter()
     names = {name: writer.tensor(array) for name, array in tensors.items()}
     for node in model.graph.node:

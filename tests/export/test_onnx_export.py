@@ -21,10 +21,12 @@ from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256
 from kanjinet.contract import CONTRACTS
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import load_recognizer
-from kanjinet.export import onnx_export, sample_inputs, verification
-from kanjinet.export.onnx_export import BACKENDS, SPECS, export_network, pooling_of_backend
+from kanjinet.export import onnx_export, sample_inputs, spec
+from kanjinet.export.onnx_export import export_network
+from kanjinet.export.pooling import pooling_of_backend
 from kanjinet.export.quantization import quantize_int8
-from kanjinet.export.verification import ExportSpec, check_structure, compare_engines
+from kanjinet.export.spec import BACKENDS, SPECS, ExportSpec, check_structure
+from kanjinet.export.verification import compare_engines
 from kanjinet.export.weight_compression import split_large_layers
 from kanjinet.model import POOLING_TYPES, change_pooling
 from kanjinet.storage.safetensors_file import serialize_checkpoint
@@ -141,7 +143,7 @@ def test_export_is_what_its_name_says(
             assert (found.argmax(axis=1) == expected[: len(found)].argmax(axis=1)).all()
 
 
-def test_promises_are_those_of_the_readme() -> None:
+def test_specs_are_those_of_the_readme() -> None:
     assert list(BACKENDS) == BACKENDS_OF_TEST
     assert {name: spec.opset for name, spec in SPECS.items()} == OPSETS
 
@@ -215,10 +217,10 @@ def test_engine_check_refuses_other_scores(damage: str) -> None:
     inputs = draw_images(32)[:5].numpy()
     content = export_network(change_pooling(network, "fixed_avg"), "strict").model.SerializeToString()
     reference = compute_logits(network, torch.from_numpy(inputs))
-    compare_engines(content, reference, inputs, dynamic_batch=False)
+    compare_engines(content, SPECS["strict"], inputs, reference)
     reference[2, 7] = np.nan if damage == "nan" else reference[2, 7] + 0.01
     with pytest.raises(KanjinetError, match="differ from PyTorch"):
-        compare_engines(content, reference, inputs, dynamic_batch=False)
+        compare_engines(content, SPECS["strict"], inputs, reference)
 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, *options: object) -> None:
@@ -281,7 +283,7 @@ def test_pooling_that_changes_the_network_is_measured_and_named(
     run_main(monkeypatch, *options, "--pooling-type", "adaptive_max", "--onnx-path", tmp_path / "max.onnx")
     out = capsys.readouterr().out
     assert "train_etl9g_model.py --image-size 32 --pooling-type fixed_max --model-version 2.1" in out
-    assert "the best class changes for" in out
+    assert "the prediction changes for" in out
     properties = read_properties(tmp_path / "max.onnx")
     assert properties["accuracy"] == "{}"  # it belongs to the network with average pooling
     assert properties["trained_pooling_type"] == "adaptive_avg"
@@ -364,7 +366,7 @@ def test_quantized_file_is_small_and_reads_the_same_in_both_engines(
 ) -> None:
     checkpoint = write_checkpoint(tmp_path / "m.pth")
     # random weights are far more sensitive than trained ones
-    monkeypatch.setitem(verification.MIN_AGREEMENT, "int8", 0.2)
+    monkeypatch.setitem(spec.MIN_AGREEMENT, "int8", 0.2)
     options = ("--quantize", "int8", "--data-dir", workplace / "dataset")
     run_main(monkeypatch, "--model-path", checkpoint, "--target-backend", backend, *options)
     path = tmp_path / f"kanji_model_etl9g_64x64_3036classes_{backend}_int8.onnx"
@@ -404,7 +406,7 @@ def test_weights_of_fewer_bits_are_small_and_of_the_backend_s_opset(
     correlation: float,
 ) -> None:
     checkpoint = write_checkpoint(tmp_path / "m.pth")
-    monkeypatch.setitem(verification.MIN_AGREEMENT, quantization, 0.5)  # random weights are more sensitive
+    monkeypatch.setitem(spec.MIN_AGREEMENT, quantization, 0.5)  # random weights are more sensitive
     options = ("--target-backend", backend, "--quantize", quantization, "--data-dir", tmp_path)
     run_main(monkeypatch, "--model-path", checkpoint, *options)
     path = tmp_path / f"kanji_model_etl9g_64x64_3036classes_{backend}_{quantization}.onnx"
@@ -466,7 +468,7 @@ def test_quantized_file_that_reads_otherwise_is_refused(
     workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = write_checkpoint(tmp_path / "m.pth")
-    with pytest.raises(KanjinetError, match="the bound is 97.0% equal best classes"):
+    with pytest.raises(KanjinetError, match="the bound is 97.0% equal predictions"):
         run_main(monkeypatch, "--model-path", checkpoint, "--quantize", "int8", "--data-dir", workplace / "dataset")
     assert [each.name for each in tmp_path.iterdir()] == ["m.pth"]
 
