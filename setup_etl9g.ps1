@@ -3,7 +3,7 @@
 Sets up the toolkit: a virtual environment in venv with every package.
 
 .DESCRIPTION
-Finds a Python 3.10 to 3.13 and runs setup_etl9g.py with it. PyTorch comes with CUDA where the machine has an NVIDIA
+Finds a Python 3.10 to 3.14 and runs setup_etl9g.py with it. PyTorch comes with CUDA where the machine has an NVIDIA
 GPU. The script may be run again at any time: what is already there is kept.
 
 .PARAMETER Demo
@@ -41,7 +41,7 @@ function Test-Python {
     }
     $ErrorActionPreference = 'Continue'  # Windows PowerShell turns redirected messages into errors
     $options = @($Command | Select-Object -Skip 1)
-    $check = 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))'
+    $check = 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))'
     & $Command[0] @options -c $check 2>$null | Out-Null
     return $LASTEXITCODE -eq 0
 }
@@ -50,15 +50,15 @@ function Find-Python {
     # The command, as an array of words, of the first Python that the packages support.
     $commands = @(
         @('python'), @('python3'),
-        @('py', '-3.13'), @('py', '-3.12'), @('py', '-3.11'), @('py', '-3.10'),
-        @('python3.13'), @('python3.12'), @('python3.11'), @('python3.10')
+        @('py', '-3.14'), @('py', '-3.13'), @('py', '-3.12'), @('py', '-3.11'), @('py', '-3.10'),
+        @('python3.14'), @('python3.13'), @('python3.12'), @('python3.11'), @('python3.10')
     )
     foreach ($command in $commands) {
         if (Test-Python -Command $command) {
             return $command
         }
     }
-    throw 'No Python 3.10 to 3.13 found: install one from python.org, then run this script again.'
+    throw 'No Python 3.10 to 3.14 found: install one from python.org, then run this script again.'
 }
 
 $python = @(Find-Python)

@@ -2,7 +2,7 @@
 """Set up the toolkit: a virtual environment in venv/ with every package; then, if asked, the demo or the tests.
 
 Reads requirements.txt, requirements-dev.txt (with --test) and constraints.txt; writes venv/. It needs Python 3.10 to
-3.13 and nothing else, and may be run again at any time: what is already there is kept.
+3.14 and nothing else, and may be run again at any time: what is already there is kept.
 
     python setup_etl9g.py            the environment only
     python setup_etl9g.py --demo     ... then every stage, from sample files to an image of characters read

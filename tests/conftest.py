@@ -17,6 +17,20 @@ WINDOWS_MANNERS = ROOT / "tests" / "system" / "windows_site"  # its sitecustomiz
 keep_freed_memory()
 
 
+# What makes a test slow: it trains, runs the stages, starts a browser or makes an environment.
+SLOW_FIXTURES = {"benchmarks", "browser", "etl_dir", "page_files", "ready", "wheel", "workplace", "workshop"}
+SLOW_MODULES = {"test_benchmarks", "test_documented_commands", "test_export_benchmarks", "test_make_sample"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of those modules, and those that take one of those fixtures, as slow."""
+    for item in items:
+        module = Path(item.path).stem
+        if module in SLOW_MODULES or SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
 def require(is_there: object, remedy: str) -> None:
     """Skip the test where the machine lacks something; in CI, fail."""
     if not is_there:

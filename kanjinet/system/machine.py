@@ -11,12 +11,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)  # every package has wheels for these
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 14)  # every package has wheels for these
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """An NVIDIA GPU as nvidia-smi describes it."""
+    """Represents an NVIDIA GPU as nvidia-smi describes it."""
 
     name: str
     driver: str  # such as 580.65.06
@@ -25,17 +25,17 @@ class Gpu:
 
 
 def describe_python_range() -> str:
-    """Such as "3.10 to 3.13"."""
+    """Returns the versions that are supported, such as "3.10 to 3.14"."""
     return " to ".join(f"{major}.{minor}" for major, minor in (OLDEST_PYTHON, NEWEST_PYTHON))
 
 
 def is_python_supported(version: tuple[int, int] = (sys.version_info.major, sys.version_info.minor)) -> bool:
-    """Whether every package has wheels for this version of Python."""
+    """Returns whether every package has wheels for this version of Python."""
     return OLDEST_PYTHON <= version <= NEWEST_PYTHON
 
 
 def find_gpu(run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run) -> Gpu | None:
-    """The first NVIDIA GPU, or None where nvidia-smi is absent or does not answer."""
+    """Returns the first NVIDIA GPU, or None where nvidia-smi is absent or does not answer."""
     for fields in ("name,driver_version,memory.total,compute_cap", "name,driver_version,memory.total"):
         command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
         try:
