@@ -70,7 +70,7 @@ NUM_NOISE = 16  # random images beside the real or drawn ones
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line."""
+    """Reads the command line."""
     parser = make_parser(__doc__, "python convert_to_onnx.py --target-backend ort-tract")
     parser.add_argument(
         "--model-path", type=Path, default=Path(CHECKPOINT_NAME), help="the trained network, .pth or .safetensors"
@@ -95,7 +95,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Export the network, check the file, and only then give it its name."""
+    """Exports the network, checks the file, and only then gives it its name."""
     args = parse_args()
     checkpoint = load_trained_network(args.model_path)
     config, backend = checkpoint.config, args.target_backend
@@ -147,11 +147,13 @@ def main() -> None:
     print(f"written      {show_path(path)}\n             {show_path(mapping_path)}")
 
 
-def quantize(model: onnx.ModelProto, way: str, data_dir: Path, checkpoint: Checkpoint) -> tuple[onnx.ModelProto, str]:
-    """A network with fewer bits, and what was done in one sentence."""
-    if way == "fp16":
+def quantize(
+    model: onnx.ModelProto, quantization: str, data_dir: Path, checkpoint: Checkpoint
+) -> tuple[onnx.ModelProto, str]:
+    """Returns a network with fewer bits, and what was done in one sentence."""
+    if quantization == "fp16":
         return store_fp16(model), "fp16: weights stored in 16 bits; computes in float32"
-    if way == "int8-weights":
+    if quantization == "int8-weights":
         sentence = "int8-weights: weights stored in 8 bits by output channel; computes in float32"
         return store_int8_weights(model), sentence
     calibration = load_calibration_inputs(data_dir, checkpoint)
@@ -164,7 +166,7 @@ def quantize(model: onnx.ModelProto, way: str, data_dir: Path, checkpoint: Check
 def choose_inputs(
     network: LightweightKanjiNet, samples: SampleInputs, spec: ExportSpec
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """What to run the file on, PyTorch's logits for it (n, 3036), and where it comes from."""
+    """Returns inputs to run the file on, PyTorch's logits for them (n, 3036), and their origin."""
     # ranges of 8-bit activations were measured on images
     num_noise = 0 if spec.quantization == "int8" else NUM_NOISE
     inputs = np.concatenate([samples.inputs, make_random_inputs(num_noise, network.config.image_size)])
@@ -173,15 +175,15 @@ def choose_inputs(
 
 
 def describe_input(spec: ExportSpec, size: int) -> str:
-    """What a client gives to the file."""
+    """Says what a client gives to the file."""
     return f"float32 ({spec.batch}, 1, {size}, {size}): images after preprocessing_contract"
 
 
 def measure_loss(content: bytes, network: LightweightKanjiNet, data_dir: Path, checkpoint: Checkpoint) -> str:
-    """Compare top-1 accuracy with the float32 network's on images held out from training, in onnxruntime.
+    """Compares top-1 accuracy with the float32 network's on images held out from training, in onnxruntime.
 
     Returns:
-        The figures in words; nothing where there is no dataset that was prepared as the network's own.
+        The accuracies in words; nothing where there is no dataset that was prepared as the network's own.
 
     Raises:
         KanjinetError: more is lost than MAX_LOSS, beyond what chance explains (two standard errors).
@@ -212,7 +214,7 @@ def check_image_size(image_size: int | None, config: ModelConfig, model_path: Pa
 
 
 def describe_file(name: str, content: bytes, spec: ExportSpec, properties: dict[str, str]) -> dict[str, Any]:
-    """What the mapping's `model_info` says about the file that it belongs to."""
+    """Returns what the mapping's `model_info` says about the file that it belongs to."""
     size = int(properties["image_size"])
     return {
         "model_file": name,

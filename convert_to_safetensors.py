@@ -25,7 +25,7 @@ OUTPUT_BOUND = 1e-5  # equal weights give equal logits; where tensors lie in mem
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line."""
+    """Reads the command line."""
     parser = make_parser(__doc__, "python convert_to_safetensors.py --model-path best_kanji_model.pth --verify")
     parser.add_argument("--model-path", type=Path, default=Path(CHECKPOINT_NAME), help="the checkpoint")
     parser.add_argument("--output-path", type=Path, help="the file to write (default: beside the checkpoint)")
@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Load the checkpoint, write the file, and compare it where asked."""
+    """Loads the checkpoint, writes the file, and compares it where asked."""
     args = parse_args()
     checkpoint = load_checkpoint(args.model_path)
     path = args.output_path or default_export_path(args.model_path, checkpoint.config.image_size, ".safetensors")
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def verify(checkpoint: Checkpoint, path: Path) -> str:
-    """Rebuild the network from the file alone and compare it; says what was compared."""
+    """Rebuilds the network from the file alone and compares it; says what was compared."""
     reloaded = load_safetensors(path)
     if reloaded.config != checkpoint.config:
         raise KanjinetError(f"{path}: its configuration differs after reloading")

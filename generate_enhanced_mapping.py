@@ -15,14 +15,14 @@ from kanjinet.storage.files import make_folder, write_json
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line."""
+    """Reads the command line."""
     parser = make_parser(__doc__, "python generate_enhanced_mapping.py")
     parser.add_argument("--output-path", type=Path, default=Path(ENHANCED_MAPPING_NAME), help="the JSON file to write")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Build the mapping, write it, and show what is in it."""
+    """Builds the mapping, writes it, and shows what is in it."""
     args = parse_args()
     mapping = build_mapping()
     make_folder(args.output_path.parent)

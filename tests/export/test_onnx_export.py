@@ -323,6 +323,7 @@ def test_bad_checkpoints_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (["--image-size", "96"], KanjinetError, r"32 pixels.*train_etl9g_model\.py --image-size 96"),
         (["--onnx-path", "m.pth"], KanjinetError, r"ends in \.onnx"),
         (["--onnx-path", "m.pth/x.onnx"], (KanjinetError, OSError), r"m\.pth"),
+        (["--target-backend", "strict", "--device", "mps"], KanjinetError, "mps: ONNX files run on cpu or cuda"),
         (["--image-size", "-1"], SystemExit, "2"),
         (["--pooling-type", "mean"], SystemExit, "2"),
         (["--target-backend", "tensorrt"], SystemExit, "2"),
