@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kanjinet.synth.kanjivg import find_kanjivg_folder
 from tests.faults.damage import damage
 from tests.faults.injector import READING, WRITING, Fault
 from tests.faults.stages import OUT, STAGES, FaultError, Workshop
@@ -90,7 +91,8 @@ def kill_again_and_again(workshop: Workshop, stage: str, rng: random.Random) -> 
 def kill_worker(workshop: Workshop, stage: str, rng: random.Random) -> int:
     """SIGKILL for a worker process alone, as when memory runs out, where it writes or reads."""
     with workshop.trial(stage) as trial:
-        fault = Fault(str(trial.out), "kill worker", 1, (*WRITING, *READING))
+        place = find_kanjivg_folder() if stage == "sample" else trial.out  # sample's workers do not touch its output
+        fault = Fault(str(place), "kill worker", 1, (*WRITING, *READING))
         trial.expect_refusal(trial.run(fault=fault))
         trial.finish()
     return 1
