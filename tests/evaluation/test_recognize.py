@@ -19,6 +19,7 @@ from kanjinet.evaluation.recognizer import PRETRAINED_PATH, Recognizer
 from kanjinet.synth.printed import draw_character
 from tests.conftest import ROOT, run_script
 from tests.data.test_image_files import png_of_nothing, save
+from tests.random_checkpoint import CARD
 
 STROKES = {"田": 5, "東": 8, "あ": 3, "験": 18, "川": 3}
 JIS = {character: character.encode("euc_jp").hex() for character in STROKES}
@@ -158,7 +159,7 @@ def test_best_classes_are_those_of_a_stable_sort() -> None:
     def run(inputs: np.ndarray) -> np.ndarray:
         return logits[np.rint(inputs[:, 0, 0, 0] * 255).astype(int)]
 
-    best = Recognizer(Path("x.onnx"), run, 7, 1, "none", True, {}).find_best(images, 5)
+    best = Recognizer(Path("x.onnx"), run, 7, 1, CARD).find_best(images, 5)
     np.testing.assert_array_equal(best.classes, np.argsort(-logits, axis=1, kind="stable")[:, :5])
     powers = np.exp(logits.astype(np.float64))
     shares = np.take_along_axis(powers / powers.sum(axis=1, keepdims=True), best.classes, axis=1)
