@@ -152,7 +152,7 @@ def start_slowly(workplace: Path, output_dir: Path, *options: str) -> subprocess
 
 def wait_for_step(folder: Path, epoch: int, step: int) -> None:
     """Return once a run's state is of this step, or a later one of the epoch."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300  # generation takes its time on a busy machine
     while time.monotonic() < deadline:
         if (folder / "training_state.pth").is_file():
             with contextlib.suppress(FileNotFoundError):  # it is about to be replaced
