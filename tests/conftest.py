@@ -19,7 +19,15 @@ keep_freed_memory()
 
 # What makes a test slow: it trains, runs the stages, starts a browser or makes an environment.
 SLOW_FIXTURES = {"benchmarks", "browser", "etl_dir", "page_files", "ready", "wheel", "workplace", "workshop"}
-SLOW_MODULES = {"test_benchmarks", "test_documented_commands", "test_export_benchmarks", "test_make_sample"}
+SLOW_MODULES = {
+    "test_benchmarks",
+    "test_documented_commands",
+    "test_export_benchmarks",
+    "test_initialization",
+    "test_make_sample",
+    "test_onnx_export",
+    "test_readers",
+}
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow

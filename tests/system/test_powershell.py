@@ -16,7 +16,7 @@ from tests.documented_commands import (
 
 POWERSHELL_FILES = sorted(ROOT.glob("*.ps1"))
 SCRIPTS = sorted(path for path in ROOT.glob("*.py"))
-README = ROOT / "README.md"
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # What Windows PowerShell 5.1 has not: operators, variables and parameters of PowerShell 7
 NEW_OPERATORS = {"&&", "||", "?", "??", "??=", "?.", "?["}
@@ -120,17 +120,19 @@ def test_examples_of_scripts_use_known_options(script: Path) -> None:
         check_command(command)
 
 
-def test_readme_commands_use_known_options() -> None:
-    commands = [command for block in read_code_blocks(README) for command in find_python_commands(block.code)]
+def test_documented_commands_use_known_options() -> None:
+    blocks = [block for document in DOCUMENTS for block in read_code_blocks(document)]
+    commands = [command for block in blocks for command in find_python_commands(block.code)]
     assert commands
     for command in commands:
         check_command(command)
 
 
-def test_readme_names_known_powershell_parameters() -> None:
+def test_documents_name_known_powershell_parameters() -> None:
     calls = [
         match
-        for block in read_code_blocks(README)
+        for document in DOCUMENTS
+        for block in read_code_blocks(document)
         for match in re.finditer(r"^.*?(?:\.[\\/])(\w+\.ps1)\b([^\n#]*)", block.code, re.MULTILINE)
     ]
     assert calls

@@ -251,6 +251,7 @@ def test_onnxruntime_gpu_is_chosen_where_it_can_run(
     assert fits_onnxruntime_gpu(gpu, torch, system, python) is expected
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="onnxruntime-gpu for CUDA 13 needs Python 3.11")
 def test_onnxruntime_follows_the_gpu(tmp_path: Path) -> None:
