@@ -17,6 +17,7 @@ import tract
 from onnx import TensorProto, helper, numpy_helper
 
 import convert_to_onnx
+from kanjinet import __version__
 from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256
 from kanjinet.contract import CONTRACTS
 from kanjinet.errors import KanjinetError
@@ -264,7 +265,7 @@ def test_script_writes_file_mapping_and_metadata(tmp_path: Path) -> None:
     assert properties["license"]
     assert "torch.export" in properties["exporter"]
     model = onnx.load(path)
-    assert (model.producer_name, model.producer_version) == ("kanjinet", "1.0.0")
+    assert (model.producer_name, model.producer_version) == ("kanjinet", __version__)
     assert str(ROOT).encode() not in path.read_bytes()  # no trace of where it was made
     mapping = json.loads((tmp_path / f"{stem}_mapping.json").read_text(encoding="utf-8"))
     assert "".join(each["character"] for each in mapping["characters"].values()) == CHARACTERS
