@@ -111,7 +111,7 @@ def compare_tensors(before: LightweightKanjiNet, after: LightweightKanjiNet) -> 
     """
     expected, found = before.state_dict(), after.state_dict()
     if expected.keys() != found.keys():
-        raise KanjinetError("tensors differ: {', '.join(sorted(expected.keys() ^ found.keys()))}")
+        raise KanjinetError(f"tensors differ: {', '.join(sorted(expected.keys() ^ found.keys()))}")
     for name, tensor in expected.items():
         other = found[name]
         if (tensor.shape, tensor.dtype) != (other.shape, other.dtype) or _to_bytes(tensor) != _to_bytes(other):
