@@ -14,14 +14,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from bench_writers import add_writer_options, compare_on_new_writers, judge_on_new_writers, write_samples
-from short_training import Result, make_short_trainer, train_all_epochs
+from short_training import Result, add_options, compare, judge, make_short_trainer, train_all_epochs, write_samples
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kanjinet.cli import make_parser, run_script
 from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet
-from kanjinet.synth.glyph_table import read_glyph_table
 from kanjinet.training.options import TrainingOptions
 from kanjinet.training.recipe import LABEL_SMOOTHING, WEIGHT_DECAY
 from kanjinet.training.trainer import Trainer
@@ -114,7 +112,7 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python benchmarks/compare_recipes.py --drawings drawings.npz --seeds 3")
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES), help="lines of the table")
     parser.add_argument("--versions", nargs="+", choices=MODEL_VERSIONS, help="compare these networks instead")
-    add_writer_options(parser)
+    add_options(parser)
     return parser.parse_args()
 
 
@@ -122,17 +120,16 @@ def train_and_judge(name: str, seed: int, args: argparse.Namespace) -> Result:
     """Trains by one recipe, or one version of the network, and judges the result."""
     change, changed = RECIPES.get(name, (keep, {"model_version": name}))
     options = TrainingOptions(epochs=args.epochs, seed=seed, **changed)
-    table = read_glyph_table()
-    trainer = make_short_trainer(write_samples(table, args.sets, 2 * seed, "nothing"), options, args.jobs)
+    trainer = make_short_trainer(write_samples(args.sets, 2 * seed), options, args.jobs)
     network = change(trainer)
     train_all_epochs(trainer)
-    return judge_on_new_writers(name, seed, network, table, args)
+    return judge(name, seed, network, args.drawings)
 
 
 def main() -> None:
     """Trains by each recipe, or each version."""
     args = parse_args()
-    compare_on_new_writers(train_and_judge, args.versions or args.recipes, args)
+    compare(train_and_judge, args.versions or args.recipes, args)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,15 @@ sys.path.insert(0, str(ROOT))
 
 from kanjinet.classes import NUM_HIRAGANA
 from kanjinet.cli import positive_int
+from kanjinet.contract import NORMALIZE
 from kanjinet.data.drawings import read_drawings
+from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.data.worker_processes import start_worker
 from kanjinet.model import LightweightKanjiNet
+from kanjinet.synth.glyph_table import read_glyph_table
+from kanjinet.synth.handwriting import write_sheet
+from kanjinet.synth.sheets import list_sheet_classes
+from kanjinet.synth.writers import sample_writer
 from kanjinet.training.allocator import keep_freed_memory
 from kanjinet.training.augmentation import Augmentation
 from kanjinet.training.initialization import initialize_network
@@ -31,6 +37,7 @@ from kanjinet.training.trainer import Trainer
 from kanjinet.training.validation import predict_logits
 
 SIZE = 64  # pixels
+TEST_SETS = 2
 NO_AUGMENTATION = Augmentation(**{field.name: 0 for field in fields(Augmentation) if field.name != "elastic_points"})
 COLUMNS = ("unseen_writers", "drawings", "drawn_hiragana", "drawn_kanji")
 
@@ -52,6 +59,7 @@ class Result:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that all comparisons have."""
     parser.add_argument("--drawings", type=Path, help=".npz of real drawings (arrays images and characters)")
+    parser.add_argument("--sets", type=positive_int, default=4, help="data sets of 3,036 characters to train on")
     parser.add_argument("--seeds", type=positive_int, default=3, help="trainings of each")
     parser.add_argument("--epochs", type=positive_int, default=10, help="of each training")
     parser.add_argument("--jobs", type=positive_int, default=1, help="trainings at a time")
@@ -62,6 +70,7 @@ TrainAndJudge = Callable[[str, int, argparse.Namespace], Result]  # a name and a
 
 def compare(train_and_judge: TrainAndJudge, names: list[str], args: argparse.Namespace) -> None:
     """Trains under every name with every seed, printing each result, then the means and their spread."""
+    print(f"{args.sets} data sets, {args.epochs} epochs, {args.seeds} seeds; judged on {TEST_SETS} data sets unseen")
     start = time.perf_counter()
     results: list[Result] = []
     context = multiprocessing.get_context("spawn")
@@ -73,14 +82,12 @@ def compare(train_and_judge: TrainAndJudge, names: list[str], args: argparse.Nam
     print_table(names, results)
 
 
-def make_short_trainer(
-    samples: TrainingSamples, options: TrainingOptions, jobs: int, augmentation: Augmentation | None = None
-) -> Trainer:
+def make_short_trainer(samples: TrainingSamples, options: TrainingOptions, jobs: int) -> Trainer:
     """Prepares a training from scratch in this process, one of `jobs` at a time that divide the cores among them."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     keep_freed_memory()
-    model = initialize_network(options.config, samples, options.seed, augmentation)
-    return Trainer(model, samples, options, augmentation)
+    model = initialize_network(options.config, samples, options.seed)
+    return Trainer(model, samples, options)
 
 
 def train_all_epochs(trainer: Trainer) -> LightweightKanjiNet:
@@ -95,19 +102,26 @@ def as_samples(images: Images, labels: npt.NDArray[np.integer]) -> TrainingSampl
     return TrainingSamples(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)))
 
 
-def load_drawings(path: Path | None, prepare: Callable[[Images], Images]) -> Samples | None:
-    """Loads the real drawings of --drawings, where it is given, as `prepare` makes them (n, 64, 64)."""
-    if path is None:
-        return None
-    drawings = read_drawings(path)
-    return as_samples(prepare(drawings.ink), drawings.classes)
+def write_samples(number_of_sets: int, seed: int) -> TrainingSamples:
+    """Writes data sets by new writers, 20 sheets by 20 writers each, and preprocesses them."""
+    table = read_glyph_table()
+    images, labels = [], []
+    for number in range(number_of_sets):
+        for sheet, classes in enumerate(list_sheet_classes()):
+            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number, sheet)))
+            cells = write_sheet(table, classes, sample_writer(rng), rng)
+            images.append(preprocess(cells * np.uint8(INK_SCALE), SIZE, NORMALIZE, cells=True))
+            labels.append(classes)
+    return as_samples(np.concatenate(images), np.concatenate(labels))
 
 
-def judge(name: str, seed: int, model: LightweightKanjiNet, unseen: Samples, drawings: Samples | None) -> Result:
-    """Measures the accuracies of a trained network."""
-    accuracy = float(_find_hits(model, unseen).mean())
-    if drawings is None:
+def judge(name: str, seed: int, model: LightweightKanjiNet, drawings_path: Path | None) -> Result:
+    """Measures a network's accuracies on writers whom no training of this seed saw, and on the drawings."""
+    accuracy = float(_find_hits(model, write_samples(TEST_SETS, 2 * seed + 1)).mean())
+    if drawings_path is None:
         return Result(name, seed, accuracy)
+    found = read_drawings(drawings_path)
+    drawings = as_samples(preprocess(found.ink, SIZE, NORMALIZE, cells=False), found.classes)
     hits = _find_hits(model, drawings)
     is_kana = drawings.labels.numpy() < NUM_HIRAGANA
     return Result(name, seed, accuracy, *(float(hits[part].mean()) for part in (slice(None), is_kana, ~is_kana)))

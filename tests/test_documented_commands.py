@@ -1,4 +1,4 @@
-"""Every command that README and training_commands.ps1 show is run, in their order, shortened by its own options."""
+"""Every command that README, docs/options.md and training_commands.ps1 show is run, shortened by its own options."""
 
 import re
 import shutil
@@ -10,7 +10,9 @@ import torch
 
 from kanjinet.classes import CHARACTERS
 from kanjinet.storage.checkpoint import load_checkpoint
+from kanjinet.storage.png import write_png
 from kanjinet.storage.safetensors_file import serialize_checkpoint
+from kanjinet.synth.printed import draw_character
 from kanjinet.training.validation import predict_logits
 from tests.conftest import run_script
 from tests.documented_commands import ROOT, find_python_commands, find_stage_commands, read_code_blocks
@@ -62,8 +64,9 @@ def fill_in(command: list[str]) -> list[str]:
 
 def list_blocks() -> dict[str, list[list[str]]]:
     blocks = {
-        f"README block {number}": find_python_commands(block.code)
-        for number, block in enumerate(read_code_blocks(ROOT / "README.md"), start=1)
+        f"{path} block {number}": find_python_commands(block.code)
+        for path in ("README.md", "docs/options.md")
+        for number, block in enumerate(read_code_blocks(ROOT / path), start=1)
     }
     blocks["training_commands.ps1"] = [
         fill_in(command) for command in find_stage_commands(ROOT / "training_commands.ps1")
@@ -82,22 +85,20 @@ def test_documented_commands_run_in_their_order(commands: list[list[str]], workp
     if all(command[0] != "prepare_etl9g_dataset.py" for command in commands):
         shutil.copytree(workplace / "dataset", tmp_path / "dataset")
     shutil.copytree(ROOT / "pretrained", tmp_path / "pretrained")
+    write_png(tmp_path / "drawing.png", 255 - draw_character("田"))
     for command in commands:
         run_script(command, tmp_path)
 
 
 def test_every_stage_is_documented_and_in_the_script() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     stages = {path.name for path in ROOT.glob("*.py")} - TESTED_ELSEWHERE
-    in_table = set(re.findall(r"^\| `(\w+\.py)` \|", readme, re.MULTILINE))
     in_script = {command[0] for command in find_stage_commands(ROOT / "training_commands.ps1")}
-    assert in_table == stages
+    for path in ("README.md", "docs/options.md"):
+        assert set(re.findall(r"^\| `(\w+\.py)` \|", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)) == stages
     assert in_script == stages - NOT_IN_WORKFLOW
 
 
-def test_readme_python_examples_score_a_image_as_the_toolkit_does(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_python_examples_compute_logits_as_the_toolkit_does(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_script(["convert_to_onnx.py"], workplace)
     trained = load_checkpoint(workplace / "best_kanji_model.pth")
     tensors = workplace / "kanji_model_etl9g_64x64_3036classes.safetensors"
@@ -105,13 +106,23 @@ def test_readme_python_examples_score_a_image_as_the_toolkit_does(
     images = np.load(workplace / "dataset" / "etl9g_dataset_chunk_01.npz")["X"][:1]
     expected = predict_logits(trained.model, torch.from_numpy(images)).numpy()
 
-    blocks = [block.code for block in read_code_blocks(ROOT / "README.md") if block.language == "python"]
+    blocks = [block.code for block in read_code_blocks(ROOT / "docs" / "formats.md") if block.language == "python"]
     assert ["onnxruntime" in code for code in blocks] == [True, False]
     assert not any("kanjinet" in code for code in blocks)
     monkeypatch.chdir(workplace)
     for code in blocks:
         printed: list[str] = []
         names = {"print": printed.append}
-        exec(compile(code, "README.md", "exec"), names)
+        exec(compile(code, "formats.md", "exec"), names)
         np.testing.assert_allclose(names["logits"], expected, rtol=0, atol=1e-4 * np.abs(expected).max())
         assert printed == [CHARACTERS[expected.argmax()]]
+
+
+def test_the_python_example_of_the_readme_names_the_character(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = (block.code for block in read_code_blocks(ROOT / "README.md") if block.language == "python")
+    write_png(tmp_path / "drawing.png", 255 - draw_character("田"))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("田 0.9")

@@ -107,7 +107,7 @@ class Environment:
         self.unfinished_path.touch()
         try:
             if "torch" in names:
-                self._install_torch(stamp, gpu)
+                self._install_torch(sorted(names & {"torch", "torchvision"}), stamp, gpu)
                 self._write_stamp({**wanted, "files": {}})
             self.report(f"installing {' and '.join(requirement_files)}")
             requirements = [argument for name in requirement_files for argument in ("-r", name)]
@@ -121,22 +121,26 @@ class Environment:
         self.unfinished_path.unlink()
         return True
 
-    def _install_torch(self, stamp: dict[str, Any], gpu: Gpu | None) -> None:
-        """Installs PyTorch from its own index where that is the better source; else the requirements bring it.
+    def _install_torch(self, names: Sequence[str], stamp: dict[str, Any], gpu: Gpu | None) -> None:
+        """Installs PyTorch, and what is built for it, from PyTorch's own index where that is the better source.
 
-        Only the wheel itself comes from there (--no-deps): what it depends on comes with the requirements.
+        Else the requirements bring it.
+
+        Only the wheels themselves come from there (--no-deps): what they depend on comes with the requirements.
         """
         device = "cuda" if gpu else "cpu"
         is_replacement = stamp.get("device", device) != device
-        version = _read_tested_torch_version(self.root)
-        if not is_replacement and self._list_versions().get("torch", "").partition("+")[0] == version:
+        pins = {name: _read_pin(self.root, name) for name in names}
+        installed = self._list_versions()
+        if not is_replacement and all(installed.get(name, "").partition("+")[0] == pins[name] for name in names):
             return
+        version = pins["torch"]
         wheels = choose_torch_wheels(gpu, platform.system(), lambda url: index_has_torch(self.python, url, version))
         self.report(f"PyTorch {version}: {wheels.reason}")
         source = ["--index-url", wheels.index_url] if wheels.index_url else []
         if source or is_replacement:
             force = ["--force-reinstall"] if is_replacement else []
-            self._run_pip("install", f"torch=={version}", "--no-deps", *force, *source)
+            self._run_pip("install", *(f"{name}=={pin}" for name, pin in pins.items()), "--no-deps", *force, *source)
 
     def _choose_onnxruntime(self, gpu: Gpu | None) -> None:
         """Replaces onnxruntime by onnxruntime-gpu where that fits, and the other way round where it does not.
@@ -214,11 +218,11 @@ def _covers(stamp: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return same and all(files.get(name) == digest for name, digest in wanted["files"].items())
 
 
-def _read_tested_torch_version(root: Path) -> str:
-    """Returns the version of PyTorch in constraints.txt."""
-    match = re.search(r"^torch==(\S+)", (root / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+def _read_pin(root: Path, name: str) -> str:
+    """Returns the version of a package in constraints.txt."""
+    match = re.search(rf"^{name}==(\S+)", (root / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
     if match is None:
-        raise KanjinetError("constraints.txt: no line 'torch==VERSION'", "get the file again")
+        raise KanjinetError(f"constraints.txt: no line '{name}==VERSION'", "get the file again")
     return match[1]
 
 

@@ -330,10 +330,3 @@ def test_the_lock_file_names_no_registry() -> None:
     assert "://" not in text
     packages = json.loads(text)["packages"]
     assert all("integrity" in package for name, package in packages.items() if name)
-
-
-def test_the_server_is_measured_beside_slow_clients(page_files: dict[str, bytes], tmp_path: Path) -> None:
-    command = ["benchmarks/bench_web_server.py", "--requests", "60", "--slow-clients", "10"]
-    output = run_script(command, tmp_path).stdout
-    for name in ("alone", "10 slow clients"):
-        assert re.search(rf"^{name} +60( +[\d,.]+){{5}}$", output, re.MULTILINE), output
