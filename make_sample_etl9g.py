@@ -9,11 +9,10 @@ An interrupted run is continued by the same command: whole files of the same see
 
 import argparse
 import itertools
-import multiprocessing
 import time
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +35,7 @@ from kanjinet.data.etl9g import (
     find_etl9g_files,
     write_records,
 )
-from kanjinet.data.worker_processes import MAX_WORKERS, start_worker, usable_cores
+from kanjinet.data.worker_processes import MAX_WORKERS, open_workers, usable_cores
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import make_folder, read_bytes, replace_on_success
 from kanjinet.storage.locks import lock_folder
@@ -82,9 +81,13 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python make_sample_etl9g.py --files 2 --output-dir ETL9G")
     parser.add_argument("--output-dir", type=Path, default=Path("ETL9G"), help="folder for the files")
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--files", type=file_count, default=2, help="files of 12,144 characters, 1-50; ETL9G has 50")
     size.add_argument(
-        "--sets", type=set_count, help="data sets of 3,036 characters, 1-200, four to a file, for less than whole files"
+        "--files", type=count_to(NUM_FILES), default=2, help="files of 12,144 characters, 1-50; ETL9G has 50"
+    )
+    size.add_argument(
+        "--sets",
+        type=count_to(NUM_DATA_SETS),
+        help="data sets of 3,036 characters, 1-200, four to a file, for less than whole files",
     )
     parser.add_argument("--seed", type=seed_number, default=0, help="the same seed and options, the same bytes")
     parser.add_argument("--workers", type=positive_int, help="processes (default: one a usable core)")
@@ -96,21 +99,16 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def file_count(text: str) -> int:
-    """An argparse type: 1-50."""
-    return _bounded(text, NUM_FILES)
+def count_to(maximum: int) -> Callable[[str], int]:
+    """Returns an argparse type: 1 to `maximum`."""
 
+    def parse(text: str) -> int:
+        value = positive_int(text)
+        if value > maximum:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected at most {maximum}, as many as ETL9G has")
+        return value
 
-def set_count(text: str) -> int:
-    """An argparse type: 1-200."""
-    return _bounded(text, NUM_DATA_SETS)
-
-
-def _bounded(text: str, maximum: int) -> int:
-    value = positive_int(text)
-    if value > maximum:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected at most {maximum}, as many as ETL9G has")
-    return value
+    return parse
 
 
 def known_characters(text: str) -> str:
@@ -169,20 +167,15 @@ def write_files(folder: Path, plan: Plan, sample: Sample, workers: int, contact:
     if not plan and not contact:
         return
     with (
-        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker) as pool,
+        open_workers(workers) as pool,
         tqdm(total=SHEETS_PER_SET * sum(map(len, plan.values())), unit="sheet", disable=None) as bar,
     ):
-        try:
-            if contact:
-                pool.submit(write_contact_sheet, *contact, sample).result()
-            for number, data_sets in plan.items():
-                jobs = itertools.product(data_sets, SHEETS)
-                tasks = (pool.submit(make_sheet, sample, *job) for job in jobs)
-                sheets = take_in_order(tasks, workers * SHEETS_AHEAD_PER_WORKER, bar)
-                write_records(folder / etl9g_file_name(number), sheets)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        if contact:
+            pool.submit(write_contact_sheet, *contact, sample).result()
+        for number, data_sets in plan.items():
+            tasks = (pool.submit(make_sheet, sample, *job) for job in itertools.product(data_sets, SHEETS))
+            sheets = take_in_order(tasks, workers * SHEETS_AHEAD_PER_WORKER, bar)
+            write_records(folder / etl9g_file_name(number), sheets)
 
 
 def take_in_order(tasks: Iterator[Future[Records]], max_waiting: int, bar: "tqdm[None]") -> Iterator[Records]:

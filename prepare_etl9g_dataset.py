@@ -9,10 +9,9 @@ A second run does only what is missing or changed, so an interrupted run is cont
 
 import argparse
 import hashlib
-import multiprocessing
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,7 +47,7 @@ from kanjinet.data.etl9g import (
     unpack_pixels,
 )
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
-from kanjinet.data.worker_processes import start_worker
+from kanjinet.data.worker_processes import open_workers
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import make_folder, read_json, replace_on_success, sha256_of_file, write_json
 from kanjinet.storage.locks import lock_folder
@@ -164,9 +163,7 @@ def prepare_chunks(files: list[Etl9gFile], settings: Settings, workers: int) -> 
     known = read_finished_chunks(settings)
     finished: dict[str, ChunkInfo] = {}
     written = 0
-    context = multiprocessing.get_context("spawn")  # the same on every platform
-    pool = ProcessPoolExecutor(min(workers, len(files)), mp_context=context, initializer=start_worker)
-    try:
+    with open_workers(min(workers, len(files))) as pool:
         tasks = [pool.submit(make_chunk, file, settings, known.get(chunk_name(file.number))) for file in files]
         for task in tqdm(as_completed(tasks), total=len(tasks), unit="file", disable=None):
             chunk, is_new = task.result()
@@ -176,8 +173,6 @@ def prepare_chunks(files: list[Etl9gFile], settings: Settings, workers: int) -> 
                 (settings.folder / METADATA_NAME).unlink(missing_ok=True)
                 known[chunk.name] = chunk
                 write_chunk_infos(settings.folder, known.values(), settings.describe())
-    finally:
-        pool.shutdown(cancel_futures=True)
     return tuple(finished[name] for name in sorted(finished)), written
 
 

@@ -16,7 +16,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import psutil
@@ -32,15 +32,17 @@ from kanjinet.model import MODEL_VERSIONS, POOLING_TYPES, LightweightKanjiNet, c
 from kanjinet.storage.checkpoint import Checkpoint
 from kanjinet.storage.files import make_folder, sha256_of_file
 from kanjinet.storage.locks import lock_folder
-from kanjinet.storage.model_card import SPLITS, merge_sources
+from kanjinet.storage.model_card import SPLITS, TrainingOptions, merge_sources
+from kanjinet.synth.handwriting import GENERATOR_VERSION
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY
 from kanjinet.training.allocator import keep_freed_memory
 from kanjinet.training.calibration import describe_calibration
 from kanjinet.training.distributed import ProcessGroup, choose_device, join_process_group
 from kanjinet.training.history import open_tensorboard
 from kanjinet.training.initialization import initialize_network, load_initial_network
-from kanjinet.training.options import TrainingOptions
-from kanjinet.training.run import OUTPUT_NAMES, PREVIOUS_NAME, STATE_NAME, EpochResult, Interrupted, TrainingRun
+from kanjinet.training.recipe import make_config
+from kanjinet.training.resume import STATE_NAME, Interrupted, can_resume
+from kanjinet.training.run import OUTPUT_NAMES, PREVIOUS_NAME, EpochResult, TrainingRun
 from kanjinet.training.samples import Parts, open_parts
 from kanjinet.training.trainer import Progress, Trainer
 
@@ -137,9 +139,9 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
     started = time.perf_counter()
     info = read_dataset_info(args.data_dir)
     options = collect_options(args, info)
-    is_resumed = args.resume and TrainingRun.can_resume(args.output_dir, group)
+    is_resumed = args.resume and can_resume(args.output_dir, group)
     init_from = None if is_resumed else args.init_from  # an interrupted run's weights are in its state
-    model, sources = LightweightKanjiNet(options.config) if is_resumed else None, info.sources
+    model, sources = LightweightKanjiNet(make_config(options)) if is_resumed else None, info.sources
     if init_from:
         checkpoint = load_checkpoint_to_train(init_from, options, info)
         model, sources = checkpoint.model, merge_sources(sources, checkpoint.card.sources)
@@ -148,7 +150,7 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
         if args.batch_size > len(parts.train):
             raise KanjinetError(f"--batch-size {args.batch_size}: only {len(parts.train)} training images", "use fewer")
         folder = make_folder(args.output_dir)
-        model = model or initialize_network(options.config, parts.train, options.seed)
+        model = model or initialize_network(options, parts.train)
         trainer = Trainer(model.to(device), parts.train, options, group=group)
         print_plan(trainer, parts, info, init_from)
         print(f"ready      after {time.perf_counter() - started:.1f} s, {measure_memory_gib():.1f} GiB", flush=True)
@@ -167,7 +169,7 @@ def train_epochs(run: TrainingRun, args: argparse.Namespace) -> None:
     is_first = run.trainer.group.is_first
     write_board = open_tensorboard(args.tensorboard) if args.tensorboard and is_first else None
     try:
-        with run.stop_on_signals():
+        with run.state_file.handle_signals():
             while not run.is_over(args.patience):
                 with show_progress(run) as report:
                     result = run.train_epoch(report)
@@ -188,12 +190,18 @@ def collect_options(args: argparse.Namespace, info: DatasetInfo) -> TrainingOpti
             f"--image-size {args.image_size}: {info.folder} holds images of {info.image_size} x {info.image_size}",
             f"run prepare_etl9g_dataset.py --size {args.image_size} --output-dir another_folder first",
         )
-    return TrainingOptions.collect(vars(args), info)
+    chosen = {field.name: getattr(args, field.name) for field in fields(TrainingOptions) if field.name in args}
+    chosen |= {"image_size": info.image_size, "dataset_sha256": info.sha256}
+    if args.fresh_sets:
+        chosen["fresh_writers"] = GENERATOR_VERSION
+        if args.fresh_difficulty is None:
+            chosen["fresh_difficulty"] = DEFAULT_DIFFICULTY
+    return TrainingOptions(**chosen)
 
 
 def load_checkpoint_to_train(path: Path, options: TrainingOptions, info: DatasetInfo) -> Checkpoint:
     """Loads the network of --init-from, and says where its training may have seen this one's test images."""
-    checkpoint = load_initial_network(path, options.config, info)
+    checkpoint = load_initial_network(path, options, info)
     trained = checkpoint.card.options
     if trained.dataset_sha256 == info.sha256 and any(
         getattr(trained, name) != getattr(options, name) for name in ("split", "seed", "sample_limit")
@@ -235,7 +243,7 @@ def measure_memory_gib() -> float:
 
 def resume(run: TrainingRun) -> None:
     """Continues the interrupted run, and prints from where."""
-    path = run.resume()
+    path = run.state_file.load()
     if path is None:
         print(f"resumed    no {show_path(run.folder / STATE_NAME)} of an earlier run: starting at the beginning")
         return

@@ -28,10 +28,11 @@ from kanjinet.classes import NUM_CLASSES
 from kanjinet.cli import make_parser, positive_float, positive_int, run_script
 from kanjinet.errors import KanjinetError
 from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
+from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.training.allocator import keep_freed_memory
 from kanjinet.training.augmentation import Augmentation
 from kanjinet.training.distributed import choose_device
-from kanjinet.training.options import TrainingOptions
+from kanjinet.training.recipe import make_config
 from kanjinet.training.samples import TrainingSamples
 from kanjinet.training.trainer import Trainer
 
@@ -116,7 +117,7 @@ def make_plain_loop(version: str, dataset: PlainDataset, batch_size: int, worker
 def make_toolkit_loop(samples: TrainingSamples, options: TrainingOptions, augmentation: Augmentation) -> Loop:
     """Makes the toolkit's own training loop."""
     torch.manual_seed(0)
-    model = LightweightKanjiNet(options.config).to(samples.labels.device)
+    model = LightweightKanjiNet(make_config(options)).to(samples.labels.device)
     trainer = Trainer(model, samples, options, augmentation)
     epochs = itertools.count()
 

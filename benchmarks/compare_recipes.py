@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kanjinet.cli import make_parser, run_script
 from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet
-from kanjinet.training.options import TrainingOptions
+from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.training.recipe import LABEL_SMOOTHING, WEIGHT_DECAY
 from kanjinet.training.trainer import Trainer
 

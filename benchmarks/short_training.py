@@ -1,12 +1,11 @@
 """The short training that the comparisons in this folder have in common, judged on writers never seen."""
 
 import argparse
-import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -22,8 +21,9 @@ from kanjinet.cli import positive_int
 from kanjinet.contract import NORMALIZE
 from kanjinet.data.drawings import read_drawings
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
-from kanjinet.data.worker_processes import start_worker
+from kanjinet.data.worker_processes import open_workers
 from kanjinet.model import LightweightKanjiNet
+from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.synth.glyph_table import read_glyph_table
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.sheets import list_sheet_classes
@@ -31,7 +31,6 @@ from kanjinet.synth.writers import sample_writer
 from kanjinet.training.allocator import keep_freed_memory
 from kanjinet.training.augmentation import Augmentation
 from kanjinet.training.initialization import initialize_network
-from kanjinet.training.options import TrainingOptions
 from kanjinet.training.samples import Samples, TrainingSamples
 from kanjinet.training.trainer import Trainer
 from kanjinet.training.validation import predict_logits
@@ -73,8 +72,7 @@ def compare(train_and_judge: TrainAndJudge, names: list[str], args: argparse.Nam
     print(f"{args.sets} data sets, {args.epochs} epochs, {args.seeds} seeds; judged on {TEST_SETS} data sets unseen")
     start = time.perf_counter()
     results: list[Result] = []
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(args.jobs, mp_context=context, initializer=start_worker) as pool:
+    with open_workers(args.jobs) as pool:
         tasks = [pool.submit(train_and_judge, name, seed, args) for seed in range(args.seeds) for name in names]
         for task in as_completed(tasks):
             results.append(task.result())
@@ -86,7 +84,7 @@ def make_short_trainer(samples: TrainingSamples, options: TrainingOptions, jobs:
     """Prepares a training from scratch in this process, one of `jobs` at a time that divide the cores among them."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     keep_freed_memory()
-    model = initialize_network(options.config, samples, options.seed)
+    model = initialize_network(options, samples)
     return Trainer(model, samples, options)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from kanjinet.training.options import TrainingOptions
+from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.training.samples import TrainingSamples
 from tests.conftest import require, run_script
 

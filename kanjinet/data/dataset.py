@@ -266,11 +266,6 @@ def _check_classes(path: Path, classes: npt.NDArray[np.uint16]) -> None:
         raise KanjinetError(f"{path}: class {classes.max()}, expected 0-{NUM_CLASSES - 1}", _RERUN_REMEDY)
 
 
-def count_classes(labels: Labels) -> list[int]:
-    """Counts the samples of each of the 3,036 classes."""
-    return np.bincount(labels.classes, minlength=NUM_CLASSES).tolist()
-
-
 def read_labels(folder: Path, chunks: tuple[ChunkInfo, ...]) -> Labels:
     """Reads classes, data sets and sheets of all samples, without their images.
 
@@ -342,10 +337,10 @@ def describe_dataset(
         "num_classes": NUM_CLASSES,
         "image_size": image_size,
         "num_chunks": len(chunks),
-        "data_sets": [int(number) for number in np.unique(labels.data_sets)],
+        "data_sets": np.unique(labels.data_sets).tolist(),
         "dataset_sha256": hash_dataset(chunks),
         "preprocessing": {"version": preprocessing, "contract": CONTRACTS[preprocessing]},
         "class_table": CHARACTERS,
         "class_table_sha256": CLASS_TABLE_SHA256,
-        "samples_per_class": count_classes(labels),
+        "samples_per_class": np.bincount(labels.classes, minlength=NUM_CLASSES).tolist(),
     }

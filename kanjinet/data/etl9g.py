@@ -148,16 +148,13 @@ def read_records(path: Path, *, allow_partial: bool = False) -> npt.NDArray[np.v
     return np.frombuffer(content, RECORD_DTYPE)
 
 
-def write_records(path: Path, records: Iterable[npt.NDArray[np.void]]) -> int:
-    """Writes blocks of `RECORD_DTYPE` records as one file, whole or not at all, and returns their number."""
-    count = 0
+def write_records(path: Path, records: Iterable[npt.NDArray[np.void]]) -> None:
+    """Writes blocks of `RECORD_DTYPE` records as one file, whole or not at all."""
     with replace_on_success(path) as file:
         for block in records:
             if block.dtype != RECORD_DTYPE:
                 raise TypeError(f"records of {RECORD_DTYPE} expected, got {block.dtype}")
             file.write(np.ascontiguousarray(block).data)
-            count += len(block)
-    return count
 
 
 def unpack_pixels(packed: npt.NDArray[np.uint8], scale: int = 1) -> npt.NDArray[np.uint8]:

@@ -1,9 +1,12 @@
 """Worker processes: how many to start, and how each one begins."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import cv2
 
@@ -13,6 +16,17 @@ MAX_WORKERS = 61  # more processes than that ProcessPoolExecutor refuses on Wind
 def usable_cores() -> int:
     """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def open_workers(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Starts at most `count` worker processes; in the end, drops the tasks that have not begun."""
+    context = multiprocessing.get_context("spawn")  # the same on every platform
+    pool = ProcessPoolExecutor(min(count, MAX_WORKERS), mp_context=context, initializer=start_worker)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def start_worker() -> None:

@@ -89,16 +89,8 @@ def stroke_counts() -> list[int]:
     Raises:
         KanjinetError: the package `kanjivg` is missing or incomplete.
     """
-    return [count_strokes(character) for character in CHARACTERS]
-
-
-def count_strokes(character: str) -> int:
-    """Returns the number of strokes of a character's main file.
-
-    Raises:
-        KanjinetError: the package `kanjivg` is missing or lacks the character.
-    """
-    return _read_text(find_kanjivg_folder() / file_name(character)).count("<path ")
+    folder = find_kanjivg_folder()
+    return [_read_text(folder / file_name(character)).count("<path ") for character in CHARACTERS]
 
 
 def file_name(character: str, form: str = "") -> str:

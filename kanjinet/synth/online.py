@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import multiprocessing
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from kanjinet.data.etl9g import SHEETS_PER_SET
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
-from kanjinet.data.worker_processes import MAX_WORKERS, start_worker, usable_cores
+from kanjinet.data.worker_processes import open_workers, usable_cores
 from kanjinet.synth.glyph_table import read_glyph_table
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.kanjivg import find_kanjivg_folder
@@ -25,23 +24,14 @@ Images = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class GenerationSpec:
-    """Says what is generated for each epoch.
+    """Says what is generated for each epoch of a training; the images depend on its seed and on the epoch alone."""
 
-    Attributes:
-        sets: data sets of 3,036 characters, each of 20 sheets by 20 writers.
-        difficulty: 0 (neat) ... 1 (hasty).
-        seed: of the training; the images depend on it and on the epoch alone.
-        epochs: of the training.
-        image_size: side of the images, pixels.
-        preprocessing: version of what happens to the cells.
-    """
-
-    sets: int
-    difficulty: float
+    sets: int  # data sets of 3,036 characters, each of 20 sheets by 20 writers
+    difficulty: float  # 0 = neat ... 1 = hasty
     seed: int
     epochs: int
-    image_size: int
-    preprocessing: str
+    image_size: int  # side, pixels
+    preprocessing: str  # version
 
 
 class SampleGenerator:
@@ -87,13 +77,8 @@ def open_generator(spec: GenerationSpec, rank: int = 0, size: int = 1) -> Iterat
         KanjinetError: the package `kanjivg` is missing or damaged.
     """
     find_kanjivg_folder()
-    workers = max(1, min(usable_cores() // size, MAX_WORKERS))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
-        try:
-            yield SampleGenerator(spec, pool, rank, size)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with open_workers(max(1, usable_cores() // size)) as pool:
+        yield SampleGenerator(spec, pool, rank, size)
 
 
 def _generate_sheet(spec: GenerationSpec, epoch: int, number: int, sheet: int) -> Images:

@@ -18,11 +18,12 @@ from torch.nn import functional as F
 
 from kanjinet.data.dataset import DatasetInfo
 from kanjinet.errors import KanjinetError
-from kanjinet.model import LightweightKanjiNet, ModelConfig
+from kanjinet.model import LightweightKanjiNet
 from kanjinet.storage.checkpoint import Checkpoint
+from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.storage.safetensors_file import load_trained_network
 from kanjinet.training.augmentation import Augmentation
-from kanjinet.training.recipe import LABEL_SMOOTHING
+from kanjinet.training.recipe import LABEL_SMOOTHING, make_config
 from kanjinet.training.samples import Samples, TrainingSamples, to_float_images
 
 MAX_IMAGES = 32_768  # for the class means: about ten of each class
@@ -34,17 +35,18 @@ _MIN_SINGULAR_VALUE_ROOT = 0.01  # of the largest
 _LOGIT_SCALES = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
 
 
-def load_initial_network(path: Path, config: ModelConfig, info: DatasetInfo) -> Checkpoint:
+def load_initial_network(path: Path, options: TrainingOptions, info: DatasetInfo) -> Checkpoint:
     """Loads the trained network of --init-from.
 
     Raises:
         KanjinetError: it is of another configuration or preprocessing than this training.
     """
     checkpoint = load_trained_network(path)
-    for (name, found), expected in zip(checkpoint.config.to_dict().items(), config.to_dict().values(), strict=True):
-        if found != expected:
+    config = make_config(options).to_dict()
+    for name, found in checkpoint.config.to_dict().items():
+        if found != config[name]:
             raise KanjinetError(
-                f"{path}: --init-from: a network with {name} {found}, this training is of one with {expected}",
+                f"{path}: --init-from: a network with {name} {found}, this training is of one with {config[name]}",
                 "give the options that it was trained with, or another file",
             )
     if checkpoint.card.preprocessing != info.preprocessing:
@@ -56,19 +58,17 @@ def load_initial_network(path: Path, config: ModelConfig, info: DatasetInfo) -> 
     return checkpoint
 
 
-def initialize_network(
-    config: ModelConfig, samples: TrainingSamples, seed: int, augmentation: Augmentation | None = None
-) -> LightweightKanjiNet:
+def initialize_network(options: TrainingOptions, samples: TrainingSamples) -> LightweightKanjiNet:
     """Makes a network as a training from scratch begins with it, on the samples' device, channels last.
 
     The classifier of version 3.0 is fitted to the samples of the first epoch; the published versions are random, as
     they were.
     """
     samples.refresh(epoch=0)
-    torch.manual_seed(seed)
-    model = LightweightKanjiNet(config).to(samples.labels.device).to(memory_format=torch.channels_last)
-    if config.hidden_features == 0:
-        fit_classifier(model, samples, augmentation or Augmentation())
+    torch.manual_seed(options.seed)
+    model = LightweightKanjiNet(make_config(options)).to(samples.labels.device).to(memory_format=torch.channels_last)
+    if model.config.hidden_features == 0:
+        fit_classifier(model, samples, Augmentation())
     return model
 
 

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import nn
 
-from kanjinet.model import LightweightKanjiNet
+from kanjinet.model import LightweightKanjiNet, ModelConfig
+from kanjinet.storage.model_card import TrainingOptions
 
 LABEL_SMOOTHING = 0.1  # of the targets' probability, spread evenly over all classes
 WEIGHT_DECAY = 0.05  # of matrices and kernels; biases and normalization have none
@@ -16,6 +17,11 @@ REFERENCE_BATCH_SIZE = 64  # images
 WARM_UP_FRACTION = 0.15  # of all steps
 FINAL_LR_FRACTION = 1e-3  # the last learning rate / the highest
 FITTED_CLASSIFIER_LR_SCALE = 0.3  # of the learning rate: a classifier fitted to images has less far to go
+
+
+def make_config(options: TrainingOptions) -> ModelConfig:
+    """Makes the configuration of the network that is trained with these options."""
+    return ModelConfig.preset(options.model_version, options.image_size, options.pooling_type)
 
 
 def peak_learning_rate(learning_rate: float, batch_size: int) -> float:

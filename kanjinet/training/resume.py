@@ -11,7 +11,8 @@ from typing import Any
 
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.checkpoint import load_tensors, write_tensors
-from kanjinet.training.options import TrainingOptions
+from kanjinet.storage.model_card import TrainingOptions
+from kanjinet.training.distributed import ProcessGroup
 from kanjinet.training.trainer import Trainer
 
 STATE_NAME = "training_state.pth"
@@ -50,10 +51,10 @@ class StateFile:
         self.is_stop_requested = False
 
     def load(self) -> Path | None:
-        """Continues the run whose newest whole state is in the folder.
+        """Continues the run whose newest whole state is in the folder; returns the state's file, None without any.
 
-        Returns:
-            The state's file; None where there is none at all.
+        Raises:
+            KanjinetError: all states are damaged, or of other options.
         """
         group, options = self.trainer.group, self.trainer.options
         found = group.broadcast(load_newest_state(self.folder, options) if group.is_first else None)
@@ -126,6 +127,11 @@ def list_state_paths(folder: Path) -> list[Path]:
     """Lists the files of the last few states, the newest first."""
     stem, suffix = STATE_NAME.split(".")
     return [folder / STATE_NAME, *(folder / f"{stem}_previous_{age}.{suffix}" for age in range(1, MAX_STATES))]
+
+
+def can_resume(folder: Path, group: ProcessGroup) -> bool:
+    """Returns whether a folder has an interrupted run's state, as the first process sees it."""
+    return group.broadcast(any(path.is_file() for path in list_state_paths(folder)))
 
 
 def load_newest_state(folder: Path, options: TrainingOptions) -> tuple[dict[str, Any], Path] | None:

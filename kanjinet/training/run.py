@@ -1,6 +1,5 @@
 """A run of training: epochs with validation, the best weights kept, and its files up to date after each."""
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -17,14 +16,11 @@ from kanjinet.storage.files import replace_on_success, write_json
 from kanjinet.storage.model_card import SYNTHETIC, Metrics, ModelCard, describe_environment, merge_sources
 from kanjinet.training.calibration import calibrate
 from kanjinet.training.curves import CURVES_NAME, draw_curves
-from kanjinet.training.distributed import ProcessGroup
 from kanjinet.training.history import HISTORY_NAME, write_history
-from kanjinet.training.resume import STATE_NAME, Interrupted, RunRecord, StateFile, list_state_paths
+from kanjinet.training.resume import STATE_NAME, RunRecord, StateFile
 from kanjinet.training.samples import Parts
 from kanjinet.training.trainer import Progress, Trainer
 from kanjinet.training.validation import compute_metrics
-
-__all__ = ["OUTPUT_NAMES", "PREVIOUS_NAME", "STATE_NAME", "EpochResult", "Interrupted", "TrainingRun"]
 
 INFO_NAME = "best_model_info.json"
 PREVIOUS_NAME = "best_kanji_model_previous.pth"
@@ -48,6 +44,7 @@ class TrainingRun:
         trainer: what trains.
         folder: of the files.
         record: the history, and the best epoch.
+        state_file: from which an interrupted run is resumed.
     """
 
     def __init__(
@@ -56,24 +53,7 @@ class TrainingRun:
         self.trainer, self.record = trainer, RunRecord(history=[])
         self.record.sources = merge_sources(sources, [SYNTHETIC] if trainer.options.fresh_sets else [])
         self.folder, self._parts, self._info = folder, parts, info
-        self._state_file = StateFile(folder, trainer, self.record)
-
-    @staticmethod
-    def can_resume(folder: Path, group: ProcessGroup) -> bool:
-        """Returns whether a folder has an interrupted run's state, as the first process sees it."""
-        return group.broadcast(any(path.is_file() for path in list_state_paths(folder)))
-
-    def resume(self) -> Path | None:
-        """Continues the interrupted run of the folder; returns its state's file, None where there is none.
-
-        Raises:
-            KanjinetError: it is damaged, or of other options.
-        """
-        return self._state_file.load()
-
-    def stop_on_signals(self) -> contextlib.AbstractContextManager[None]:
-        """Requests a stop at the next step on SIGINT or SIGTERM, after which `train_epoch` raises `Interrupted`."""
-        return self._state_file.handle_signals()
+        self.state_file = StateFile(folder, trainer, self.record)
 
     def is_over(self, patience: int) -> bool:
         """Returns whether all epochs are done, or the last `patience` ones brought no better validation accuracy."""
@@ -90,7 +70,7 @@ class TrainingRun:
         start = time.perf_counter()
         trainer, record = self.trainer, self.record
         steps_before = trainer.position["step"] if trainer.position else 0
-        trained = trainer.train_epoch(record.epochs_done, report, self._state_file.save_when_due)
+        trained = trainer.train_epoch(record.epochs_done, report, self.state_file.save_when_due)
         images = (trainer.steps_per_epoch - steps_before) * trainer.options.batch_size
         images_per_s = images / (time.perf_counter() - start)
         validated = compute_metrics(trainer.model, self._parts.validation, trainer.group)
@@ -111,7 +91,7 @@ class TrainingRun:
             record.best_accuracy, record.best_epoch = validated.top1, entry["epoch"]
         if trainer.group.is_first:
             self._write_files(validated if is_best else None)
-        self._state_file.save()
+        self.state_file.save()
         return EpochResult(entry, images_per_s, is_best, kept_previous)
 
     def _keep_previous_model(self) -> bool:

@@ -10,9 +10,9 @@ import torch
 from kanjinet.classes import NUM_CLASSES, NUM_HIRAGANA
 from kanjinet.data.dataset import DatasetInfo, read_images, read_labels
 from kanjinet.data.splits import choose_samples, split_samples
-from kanjinet.synth.online import SampleGenerator, open_generator
+from kanjinet.storage.model_card import TrainingOptions
+from kanjinet.synth.online import GenerationSpec, SampleGenerator, open_generator
 from kanjinet.training.distributed import ALONE, ProcessGroup
-from kanjinet.training.options import TrainingOptions
 
 
 @dataclass
@@ -83,8 +83,18 @@ def open_parts(
     Raises:
         KanjinetError: a damaged dataset, too few samples, or the package `kanjivg` is missing.
     """
-    spec = options.make_generation_spec(info.preprocessing)
-    with open_generator(spec, group.rank, group.size) if spec else contextlib.nullcontext() as generator:
+    with contextlib.ExitStack() as stack:
+        generator = None
+        if options.fresh_sets and options.fresh_difficulty is not None:
+            spec = GenerationSpec(
+                options.fresh_sets,
+                options.fresh_difficulty,
+                options.seed,
+                options.epochs,
+                info.image_size,
+                info.preprocessing,
+            )
+            generator = stack.enter_context(open_generator(spec, group.rank, group.size))
         labels = read_labels(info.folder, info.chunks)
         chosen = choose_samples(labels.classes, options.sample_limit, options.seed)
         indices = split_samples(labels, chosen, options.split, options.seed)

@@ -12,10 +12,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from kanjinet.errors import KanjinetError
 from kanjinet.model import LightweightKanjiNet, use_channels_last
+from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.training.augmentation import Augmentation, compile_augmentation
 from kanjinet.training.distributed import ALONE, ProcessGroup
-from kanjinet.training.options import TrainingOptions
-from kanjinet.training.recipe import make_optimizer, schedule_factor
+from kanjinet.training.recipe import make_optimizer, peak_learning_rate, schedule_factor
 from kanjinet.training.samples import TrainingSamples, repeat_hiragana
 from kanjinet.training.step import TrainingStep, compile_network
 
@@ -60,7 +60,7 @@ class Trainer:
     ) -> None:
         """Prepares to train a network, which lies on the samples' device."""
         self.model, self.samples, self.options, self.group = use_channels_last(model), samples, options, group
-        self.peak_rate = options.peak_rate
+        self.peak_rate = peak_learning_rate(options.learning_rate, options.batch_size)
         self.position: dict[str, Any] | None = None
         self.optimizer = make_optimizer(model, self.peak_rate)
         self.device = samples.labels.device

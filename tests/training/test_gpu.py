@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet
+from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.training.cuda_graph import RecordedStep
-from kanjinet.training.options import TrainingOptions
+from kanjinet.training.recipe import make_config
 from kanjinet.training.samples import TrainingSamples
 from kanjinet.training.trainer import Trainer, TrainingMetrics
 from kanjinet.training.validation import compute_metrics
@@ -35,7 +36,7 @@ def make_trainer(version: str = "3.0", *, is_recorded: bool = True, compiles: bo
     options = TrainingOptions(
         epochs=EPOCHS, batch_size=16, learning_rate=0.0005, model_version=version, compile=compiles
     )
-    trainer = Trainer(LightweightKanjiNet(options.config).cuda(), samples, options)
+    trainer = Trainer(LightweightKanjiNet(make_config(options)).cuda(), samples, options)
     assert isinstance(trainer.step._run, RecordedStep)
     if not is_recorded:
         trainer.step.is_recorded = False

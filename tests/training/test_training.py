@@ -23,8 +23,8 @@ from kanjinet import cli
 from kanjinet.errors import KanjinetError
 from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
 from kanjinet.storage.locks import lock_folder
-from kanjinet.training.options import TrainingOptions
-from kanjinet.training.recipe import peak_learning_rate, schedule_factor
+from kanjinet.storage.model_card import TrainingOptions
+from kanjinet.training.recipe import make_config, peak_learning_rate, schedule_factor
 from kanjinet.training.resume import STATE_FORMAT
 from kanjinet.training.samples import TrainingSamples, repeat_hiragana
 from kanjinet.training.step import compile_network
@@ -211,7 +211,7 @@ from dataclasses import fields
 from kanjinet.training.augmentation import Augmentation
 from kanjinet.model import LightweightKanjiNet, ModelConfig
 from kanjinet.training.distributed import join_process_group
-from kanjinet.training.options import TrainingOptions
+from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.training.samples import TrainingSamples
 from kanjinet.training.trainer import Trainer
 from kanjinet.training.validation import compute_metrics
@@ -567,7 +567,7 @@ def make_trainer(version: str) -> Trainer:
     torch.manual_seed(0)
     samples = TrainingSamples(torch.randint(0, 256, (16, 64, 64), dtype=torch.uint8), torch.arange(16))
     options = TrainingOptions(epochs=1, batch_size=8, learning_rate=0.0007, model_version=version)
-    return Trainer(LightweightKanjiNet(options.config), samples, options)
+    return Trainer(LightweightKanjiNet(make_config(options)), samples, options)
 
 
 @pytest.mark.parametrize("version", MODEL_VERSIONS)
