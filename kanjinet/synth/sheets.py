@@ -73,7 +73,7 @@ Readings:   not given; the field holds each character's Unicode code point
     def has_same_bytes(self, info: str) -> bool:
         """Tells whether the data sets of another ETL9INFO have the same bytes; their number may be another."""
         number = r"Data sets:.*"
-        return re.sub(number, "", info) == re.sub(number, "", self.describe())
+        return re.sub(number, "", info.replace("\r\n", "\n")) == re.sub(number, "", self.describe())
 
 
 def list_sheet_classes() -> list[npt.NDArray[np.int64]]:

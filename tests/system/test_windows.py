@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import make_sample_etl9g
 from kanjinet.data.image_files import list_labeled_images
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, load_recognizer
 from kanjinet.storage.files import read_json, write_json
 from kanjinet.storage.model_card import describe_environment
 from kanjinet.storage.safetensors_file import load_trained_network
+from kanjinet.synth.sheets import Sample
 from kanjinet.system.packages import read_requirements
 from tests.conftest import ROOT, run_script
 from tests.evaluation.test_recognize import write_image
@@ -112,10 +112,9 @@ def test_carriage_returns_and_byte_order_marks_are_read(tmp_path: Path) -> None:
     (tmp_path / "unix.txt").write_bytes(content)
     (tmp_path / "windows.txt").write_bytes(content.replace(b"\n", b"\r\n"))
     assert read_requirements(tmp_path / "windows.txt") == read_requirements(tmp_path / "unix.txt")
-    info = make_sample_etl9g.describe_sample(1, 0, 0.5)
-    (tmp_path / "ETL9INFO").write_bytes(info.replace("\n", "\r\n").encode())
-    found = make_sample_etl9g.read_info(tmp_path / "ETL9INFO")
-    assert make_sample_etl9g.identify(found) == make_sample_etl9g.identify(info)
+    sample = Sample(1, 0, 0.5)
+    assert sample.has_same_bytes(sample.describe().replace("\n", "\r\n"))
+    assert not sample.has_same_bytes(Sample(1, 1, 0.5).describe())
 
 
 def test_what_git_says_in_another_encoding_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
