@@ -28,17 +28,11 @@ ONNXRUNTIMES = {"onnxruntime", "onnxruntime-gpu"}  # for the CPU, and for CUDA t
 
 @dataclass(frozen=True)
 class Environment:
-    """Represents the virtual environment in a folder.
+    """Represents the virtual environment in a folder."""
 
-    Attributes:
-        folder: the environment's folder, absolute.
-        root: the toolkit's folder, where the requirement files lie.
-        report: takes a line about what is done next.
-    """
-
-    folder: Path
-    root: Path
-    report: Callable[[str], None]
+    folder: Path  # absolute
+    root: Path  # the toolkit's folder, where the requirement files lie
+    report: Callable[[str], None]  # takes a line about what is done next
 
     @property
     def python(self) -> Path:
@@ -98,7 +92,13 @@ class Environment:
 
     def install(self, requirement_files: Sequence[str], gpu: Gpu | None) -> bool:
         """Installs what the stamp does not have yet; returns False when there was nothing to do."""
-        wanted = self._describe_installation(requirement_files, "cuda" if gpu else "cpu")
+        files = [each for name in requirement_files for each in list_requirement_files(self.root / name)]
+        files.append(self.root / "constraints.txt")
+        wanted = {
+            "python": platform.python_version(),
+            "device": "cuda" if gpu else "cpu",
+            "files": {each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in files},
+        }
         names = {item.name for file in requirement_files for item in read_requirements(self.root / file)}
         stamp = self._read_stamp()
         if _covers(stamp, wanted) and self._has_packages(names):
@@ -135,12 +135,14 @@ class Environment:
         if not is_replacement and all(installed.get(name, "").partition("+")[0] == pins[name] for name in names):
             return
         version = pins["torch"]
-        wheels = choose_torch_wheels(gpu, platform.system(), lambda url: index_has_torch(self.python, url, version))
-        self.report(f"PyTorch {version}: {wheels.reason}")
-        source = ["--index-url", wheels.index_url] if wheels.index_url else []
-        if source or is_replacement:
-            force = ["--force-reinstall"] if is_replacement else []
-            self._run_pip("install", *(f"{name}=={pin}" for name, pin in pins.items()), "--no-deps", *force, *source)
+        index_url, reason = choose_torch_wheels(
+            gpu, platform.system(), lambda url: index_has_torch(self.python, url, version)
+        )
+        self.report(f"PyTorch {version}: {reason}")
+        options = ["--force-reinstall"] if is_replacement else []
+        options += ["--index-url", index_url] if index_url else []
+        if options:
+            self._run_pip("install", *(f"{name}=={pin}" for name, pin in pins.items()), "--no-deps", *options)
 
     def _choose_onnxruntime(self, gpu: Gpu | None) -> None:
         """Replaces onnxruntime by onnxruntime-gpu where that fits, and the other way round where it does not.
@@ -186,16 +188,6 @@ class Environment:
                 "Check the network connection and the free disk space, then run this script again"
             )
 
-    def _describe_installation(self, requirement_files: Sequence[str], device: str) -> dict[str, Any]:
-        """Returns what a finished environment is made from, for the stamp."""
-        files = [each for name in requirement_files for each in list_requirement_files(self.root / name)]
-        files.append(self.root / "constraints.txt")
-        return {
-            "python": platform.python_version(),
-            "device": device,
-            "files": {each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in files},
-        }
-
     def _read_stamp(self) -> dict[str, Any]:
         """Returns the stamp, or {} where it is absent or damaged."""
         try:
@@ -213,9 +205,8 @@ class Environment:
 
 def _covers(stamp: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Returns whether the stamp has what is wanted; an environment for the tests serves the stages as well."""
-    files = stamp.get("files", {})
-    same = all(stamp.get(key) == wanted[key] for key in ("python", "device"))
-    return same and all(files.get(name) == digest for name, digest in wanted["files"].items())
+    is_same = (stamp.get("python"), stamp.get("device")) == (wanted["python"], wanted["device"])
+    return is_same and wanted["files"].items() <= stamp.get("files", {}).items()
 
 
 def _read_pin(root: Path, name: str) -> str:
@@ -230,7 +221,7 @@ def format_command(command: Sequence[str]) -> str:
     """Returns a command line that can be pasted into a shell."""
     if os.name == "nt":
         return subprocess.list2cmdline(command)
-    return " ".join(map(shlex.quote, command))
+    return shlex.join(command)
 
 
 def describe_status(status: int) -> str:

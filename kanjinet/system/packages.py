@@ -11,7 +11,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ _IMPORT_TIMEOUT_S = 300  # the first import of torch on a slow disk takes a minu
 
 @dataclass(frozen=True)
 class Requirement:
-    """A package by its name in the registry, and its lowest version where the file gives one."""
+    """Represents a package: its name in the registry, and its lowest version where the file gives one."""
 
     name: str
     minimum: str | None = None
@@ -39,7 +40,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What came of importing a package: its version, or the error; torch and onnxruntime also tell about CUDA."""
+    """Represents what came of importing a package: its version or the error, and what it tells about CUDA."""
 
     version: str | None
     error: str | None
@@ -63,7 +64,7 @@ def read_requirements(path: Path) -> list[Requirement]:
 
 
 def is_version_enough(version: str, minimum: str) -> bool:
-    """Whether the numbers of a version, such as 2.14.1+cpu, reach those of the minimum."""
+    """Returns whether the numbers of a version, such as 2.14.1+cpu, reach those of the minimum."""
 
     def numbers(text: str) -> list[int]:
         return [int(number) for number in re.findall(r"\d+", text.partition("+")[0])]
@@ -71,59 +72,45 @@ def is_version_enough(version: str, minimum: str) -> bool:
     return numbers(version) >= numbers(minimum)
 
 
-def try_imports(requirements: Iterable[Requirement], root: Path) -> dict[str, ImportResult]:
-    """Import packages in another process of this interpreter, and in one more for each that kills it.
-
-    Args:
-        requirements: what to import.
-        root: the toolkit's folder, where that process starts.
-    """
-    waiting = list(requirements)
-    results: dict[str, ImportResult] = {}
-    while waiting:
-        code = "import sys; from kanjinet.system.packages import report_imports; report_imports(sys.argv[1:])"
-        command = [sys.executable, "-c", code, *(f"{item.name}={item.import_name}" for item in waiting)]
-        try:
-            process = subprocess.run(command, cwd=root, capture_output=True, timeout=_IMPORT_TIMEOUT_S)
-            output, end = process.stdout, f"the import ended Python with status {process.returncode}"
-        except subprocess.TimeoutExpired as error:
-            output, end = error.stdout or b"", f"the import did not end within {_IMPORT_TIMEOUT_S} s"
-        for line in output.splitlines():
-            report = json.loads(line)
-            results[report.pop("name")] = ImportResult(report.pop("version"), report.pop("error"), report)
-        waiting = [item for item in waiting if item.name not in results]
-        if waiting:
-            results[waiting.pop(0).name] = ImportResult(None, end, {})
-    return results
+def try_imports(requirements: Sequence[Requirement], root: Path) -> dict[str, ImportResult]:
+    """Imports each package in a process of its own, which it may end; `root` is the toolkit's folder."""
+    with ThreadPoolExecutor() as pool:
+        results = pool.map(lambda requirement: _try_import(requirement, root), requirements)
+        return {requirement.name: result for requirement, result in zip(requirements, results, strict=True)}
 
 
-def report_imports(names: list[str]) -> None:
-    """In the other process: import each package of ["numpy=numpy", ...] and print a line of JSON about it."""
-    for item in names:
-        name, _, import_name = item.partition("=")
-        report: dict[str, Any] = {"name": name, "version": None, "error": None}
-        try:
-            with contextlib.redirect_stdout(sys.stderr):  # a package may greet its user
-                module = importlib.import_module(import_name) if import_name else None
-                report["version"] = _version_of(name, module)
-                report.update(_describe_cuda(name, module))
-        except Exception as error:  # whatever a broken package raises is the result
-            is_missing = isinstance(error, ModuleNotFoundError) and error.name in (import_name, name)
-            first_line = str(error).strip().partition("\n")[0]
-            report["error"] = "not installed" if is_missing else f"{type(error).__name__}: {first_line}"
-        print(json.dumps(report), flush=True)
-
-
-def _version_of(name: str, module: Any) -> str:
-    import importlib.metadata  # here, because an older Python lacks it
-
+def _try_import(requirement: Requirement, root: Path) -> ImportResult:
+    code = "import sys; from kanjinet.system.packages import report_import; report_import(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, requirement.name, requirement.import_name]
     try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        if module is None:
-            raise
-        # installed as another build, such as opencv-python
-        return str(getattr(module, "__version__", "unknown"))
+        process = subprocess.run(command, cwd=root, capture_output=True, timeout=_IMPORT_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return ImportResult(None, f"the import did not end within {_IMPORT_TIMEOUT_S} s", {})
+    if not process.stdout:
+        return ImportResult(None, f"the import ended Python with status {process.returncode}", {})
+    return ImportResult(**json.loads(process.stdout))
+
+
+def report_import(name: str, import_name: str) -> None:
+    """Imports a package in this process and prints its ImportResult as JSON."""
+    from importlib import metadata  # here, because an older Python lacks it
+
+    version, error, details = None, None, {}
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # a package may greet its user
+            module = importlib.import_module(import_name) if import_name else None
+            try:
+                version = metadata.version(name)
+            except metadata.PackageNotFoundError:
+                if module is None:
+                    raise
+                version = str(getattr(module, "__version__", "unknown"))  # another build, such as opencv-python
+            details = _describe_cuda(name, module)
+    except Exception as problem:  # whatever a broken package raises is the result
+        is_missing = isinstance(problem, ModuleNotFoundError) and problem.name in (import_name, name)
+        first_line = str(problem).strip().partition("\n")[0]
+        error = "not installed" if is_missing else f"{type(problem).__name__}: {first_line}"
+    print(json.dumps({"version": version, "error": error, "details": details}))
 
 
 def _describe_cuda(name: str, module: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from kanjinet.system.machine import Gpu
@@ -22,17 +21,8 @@ CUDA_13_CAPABILITY = 7.5  # Turing; CUDA 13 dropped Maxwell, Pascal and Volta
 ONNXRUNTIME_GPU_PYTHON = (3, 11)  # the last onnxruntime-gpu for an older one needs CUDA 12
 
 
-@dataclass(frozen=True)
-class TorchWheels:
-    """Represents which PyTorch wheels to install, from where, and why."""
-
-    device: str  # "cuda" or "cpu": what the machine asks for
-    index_url: str | None  # None: the platform's default
-    reason: str
-
-
-def choose_torch_wheels(gpu: Gpu | None, system: str, has_torch: Callable[[str], bool]) -> TorchWheels:
-    """Chooses PyTorch's wheels for a machine.
+def choose_torch_wheels(gpu: Gpu | None, system: str, has_torch: Callable[[str], bool]) -> tuple[str | None, str]:
+    """Chooses PyTorch's wheels for a machine: their index's URL, or None for the platform's default, and the reason.
 
     Args:
         gpu: its NVIDIA GPU, if any.
@@ -41,21 +31,21 @@ def choose_torch_wheels(gpu: Gpu | None, system: str, has_torch: Callable[[str],
     """
     if gpu is None:
         if system == "Darwin":
-            return TorchWheels("cpu", None, "macOS: PyTorch's default wheels")
+            return None, "macOS: PyTorch's default wheels"
         url = f"{TORCH_INDEX}/cpu"
         if has_torch(url):
-            return TorchWheels("cpu", url, "no NVIDIA GPU: PyTorch's CPU wheels, about 200 MB")
+            return url, "no NVIDIA GPU: PyTorch's CPU wheels, about 200 MB"
         size = ", with CUDA packages that go unused (about 3 GB)" if system == "Linux" else ""
-        return TorchWheels("cpu", None, f"no NVIDIA GPU, and {url} cannot be reached: the platform's default{size}")
+        return None, f"no NVIDIA GPU, and {url} cannot be reached: the platform's default{size}"
 
     found = f"{gpu.name}, driver {gpu.driver}"
     if runs_cuda_13(gpu) and system == "Linux":
-        return TorchWheels("cuda", None, f"{found}: the platform's default, with CUDA")
+        return None, f"{found}: the platform's default, with CUDA"
     url = f"{TORCH_INDEX}/{CUDA_13 if runs_cuda_13(gpu) else CUDA_12}"
     if has_torch(url):
-        return TorchWheels("cuda", url, f"{found}: PyTorch's CUDA wheels")
+        return url, f"{found}: PyTorch's CUDA wheels"
     effect = "it may need a newer driver or GPU" if system == "Linux" else "it does not use the GPU"
-    return TorchWheels("cuda", None, f"{found}, but {url} cannot be reached: the platform's default; {effect}")
+    return None, f"{found}, but {url} cannot be reached: the platform's default; {effect}"
 
 
 def runs_cuda_13(gpu: Gpu) -> bool:
