@@ -22,21 +22,22 @@ ASCII_MARKS = {"ok": "[ok]", "warning": "[--]", "failed": "[!!]"}  # a cp932 or 
 
 
 def main() -> None:
-    """Run the checks and print them as a table or as JSON."""
     args = parse_args()
     checks = run_checks(args.etl_dir, ROOT)
-    is_ready = not any(check.status == "failed" for check in checks)
+    failed = [check.name for check in checks if check.status == "failed"]
     if args.json:
-        print(json.dumps({"ready": is_ready, "checks": [dataclasses.asdict(check) for check in checks]}, indent=2))
+        print(json.dumps({"ready": not failed, "checks": [dataclasses.asdict(check) for check in checks]}, indent=2))
     else:
         print_table(checks)
-        print_conclusion(checks, args.etl_dir)
-    if not is_ready:
+        if failed:
+            print(f"\ntraining cannot start yet: {len(failed)} failed ({', '.join(failed)})")
+        else:
+            print(f"\ntraining can start; next: python prepare_etl9g_dataset.py --etl-dir {show_path(args.etl_dir)}")
+    if failed:
         sys.exit(1)
 
 
 def parse_args() -> argparse.Namespace:
-    """Parse the command line."""
     parser = make_parser("Check that training can start.", "python preflight_check.py --etl-dir ETL9G")
     parser.add_argument("--etl-dir", type=Path, default=Path("ETL9G"), help="folder of the ETL9G files")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -44,7 +45,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def print_table(checks: list[Check]) -> None:
-    """Print one line a check under its group, and what to do under those that are not well."""
+    """Prints one line a check under its group, and what to do under those that are not well."""
     marks = choose_marks(sys.stdout.encoding)
     mark_width = max(map(len, marks.values()))
     name_width = max(len(check.name) for check in checks)
@@ -60,21 +61,12 @@ def print_table(checks: list[Check]) -> None:
 
 
 def choose_marks(encoding: str | None) -> dict[str, str]:
-    """Ticks and crosses where the output's encoding has them, else plain letters."""
+    """Returns ticks and crosses where the output's encoding has them, else plain letters."""
     try:
         "".join(MARKS.values()).encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
         return ASCII_MARKS
     return MARKS
-
-
-def print_conclusion(checks: list[Check], etl_dir: Path) -> None:
-    """Print whether training can start, and the next command if so."""
-    failed = [check.name for check in checks if check.status == "failed"]
-    if failed:
-        print(f"\ntraining cannot start yet: {len(failed)} failed ({', '.join(failed)})")
-    else:
-        print(f"\ntraining can start; next: python prepare_etl9g_dataset.py --etl-dir {show_path(etl_dir)}")
 
 
 if __name__ == "__main__":

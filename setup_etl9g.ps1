@@ -6,15 +6,6 @@ Sets up the toolkit: a virtual environment in venv with every package.
 Finds a Python 3.10 to 3.14 and runs setup_etl9g.py with it. PyTorch comes with CUDA where the machine has an NVIDIA
 GPU. The script may be run again at any time: what is already there is kept.
 
-.PARAMETER Demo
-Then runs every stage on sample files, in the folder demo.
-
-.PARAMETER Test
-Then runs the tests.
-
-.PARAMETER Cpu
-Installs PyTorch's CPU wheels even if there is a GPU.
-
 .EXAMPLE
 .\setup_etl9g.ps1 -Demo
 
@@ -24,8 +15,13 @@ powershell -ExecutionPolicy Bypass -File setup_etl9g.ps1 -Demo
 #>
 [CmdletBinding()]
 param(
+    # Then runs every stage on sample files, in the folder demo.
     [switch] $Demo,
+
+    # Then runs the tests.
     [switch] $Test,
+
+    # Installs PyTorch's CPU wheels even if there is a GPU.
     [switch] $Cpu
 )
 

@@ -29,15 +29,13 @@ from kanjinet.system.machine import NEWEST_PYTHON, describe_python_range, find_g
 ROOT = Path(__file__).resolve().parent
 ALL_TESTS = ("-m", "", "--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")  # pytest alone: the quick ones
 
-DEMO_DIR = "demo"
-DEMO_EPOCHS = 4
 # The stages in order, as a user types them; training_commands.ps1 is the same workflow for the real files.
 DEMO_STAGES = (
     "make_sample_etl9g.py --output-dir demo/ETL9G --files 2 --seed 0",
     "preflight_check.py --etl-dir demo/ETL9G",
     "prepare_etl9g_dataset.py --etl-dir demo/ETL9G --output-dir demo/dataset",
     "test_etl9g_setup.py --data-dir demo/dataset --test-model",
-    f"train_etl9g_model.py --data-dir demo/dataset --output-dir demo --epochs {DEMO_EPOCHS} --split writers",
+    "train_etl9g_model.py --data-dir demo/dataset --output-dir demo --epochs 4 --split writers",
     "convert_to_onnx.py --model-path demo/best_kanji_model.pth --data-dir demo/dataset",
     "convert_to_safetensors.py --model-path demo/best_kanji_model.pth --verify",
     "generate_enhanced_mapping.py --output-path demo/kanji_etl9g_enhanced_mapping.json",
@@ -47,7 +45,6 @@ DEMO_STAGES = (
 
 
 def main() -> None:
-    """Check Python, make the environment, install the packages, then run the demo or the tests."""
     check_python()
     args = parse_args()
     environment = Environment(Path(args.venv_dir).resolve() if args.venv_dir else ROOT / "venv", ROOT, report=say)
@@ -67,7 +64,6 @@ def main() -> None:
 
 
 def parse_args() -> argparse.Namespace:
-    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description="Make a virtual environment with everything that the toolkit needs.",
         epilog="example: python setup_etl9g.py --demo",
@@ -84,7 +80,6 @@ def parse_args() -> argparse.Namespace:
 
 
 def check_python() -> None:
-    """Refuse a Python for which not every package has wheels."""
     if not is_python_supported():
         newest = "{}.{}".format(*NEWEST_PYTHON)
         raise KanjinetError(
@@ -96,7 +91,6 @@ def check_python() -> None:
 
 
 def run_demo(environment: Environment) -> None:
-    """Run every stage on sample files in demo/, showing each command, and report what came out."""
     started = time.monotonic()
     say("demo: the whole workflow on sample files; 'python' is the environment's")
     for number, stage in enumerate(DEMO_STAGES, start=1):
@@ -108,15 +102,13 @@ def run_demo(environment: Environment) -> None:
                 f"above. The command was:\n  python {stage}",
                 exit_status=abs(status),
             )
-    print_demo_report(ROOT / DEMO_DIR, elapsed_s=time.monotonic() - started)
+    print_demo_report(ROOT / "demo", elapsed_s=time.monotonic() - started)
     print("\nwith the real data (ETL9G_01 ... ETL9G_50 in the folder ETL9G):")
     print_activation(environment)
-    print("then begin with")
-    print("  python preflight_check.py --etl-dir ETL9G")
+    print("then begin with\n  python preflight_check.py --etl-dir ETL9G")
 
 
 def print_demo_report(demo_dir: Path, elapsed_s: float) -> None:
-    """Print time, accuracy, the image and the files made."""
     report_path = demo_dir / "evaluation" / "evaluation.json"
     try:
         top1 = float(json.loads(report_path.read_text(encoding="utf-8"))["top1"])
@@ -134,7 +126,6 @@ def print_demo_report(demo_dir: Path, elapsed_s: float) -> None:
 
 
 def run_tests(environment: Environment, pytest_args: Sequence[str]) -> None:
-    """Run all the tests in the toolkit's folder, in several processes; pytest's exit status becomes this script's."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes use the cores
     command = [str(environment.python), "-m", "pytest", *ALL_TESTS, *pytest_args]
     print(f"> {format_command(command)}", flush=True)
@@ -144,7 +135,6 @@ def run_tests(environment: Environment, pytest_args: Sequence[str]) -> None:
 
 
 def print_activation(environment: Environment) -> None:
-    """Print how to activate the environment in PowerShell and in bash."""
     folder = show_path(environment.folder)
     scripts = "Scripts" if os.name == "nt" else "bin"
     print("activate it with")
@@ -153,7 +143,7 @@ def print_activation(environment: Environment) -> None:
 
 
 def say(message: str) -> None:
-    """Print a line that stands out from what pip and the stages print."""
+    """Prints a line that stands out from what pip and the stages print."""
     print(f"\n== {message}", flush=True)
 
 

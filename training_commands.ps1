@@ -6,46 +6,6 @@ Runs the stages in order: from ETL9G files to a trained model, its exports and i
 Each stage is a script that can also be run alone; its command line is shown before it runs. A stage that fails stops
 the workflow. With venv set up by setup_etl9g.ps1, the stages use its Python.
 
-.PARAMETER EtlDir
-The folder of the ETL9G files.
-
-.PARAMETER DataDir
-The folder of the prepared dataset.
-
-.PARAMETER OutputDir
-The folder of the checkpoint, the exports and the evaluation.
-
-.PARAMETER Epochs
-How often training goes through the data.
-
-.PARAMETER BatchSize
-How many images a training step takes.
-
-.PARAMETER LearningRate
-The learning rate.
-
-.PARAMETER SampleLimit
-Trains on this many samples, spread evenly over the characters; 0 takes all.
-
-.PARAMETER Split
-How validation and test samples are held back: random keeps some of each character; writers keeps whole writers, so
-that the accuracy is that on hands never seen.
-
-.PARAMETER ImageSize
-The side of the prepared images, in pixels.
-
-.PARAMETER ModelVersion
-The version of the network.
-
-.PARAMETER Backend
-What the ONNX file is made for.
-
-.PARAMETER Quick
-A short run to see that everything works: 2 epochs on 15000 samples, unless -Epochs or -SampleLimit say otherwise.
-
-.PARAMETER Python
-The Python to use instead of the one in venv.
-
 .EXAMPLE
 .\training_commands.ps1 -EtlDir D:\ETL9G -Quick
 
@@ -57,41 +17,55 @@ Works in Windows PowerShell 5.1 and PowerShell 7.
 #>
 [CmdletBinding()]
 param(
+    # The folder of the ETL9G files.
     [ValidateNotNullOrEmpty()]
     [string] $EtlDir = 'ETL9G',
 
+    # The folder of the prepared dataset.
     [ValidateNotNullOrEmpty()]
     [string] $DataDir = 'dataset',
 
+    # The folder of the checkpoint, the exports and the evaluation.
     [ValidateNotNullOrEmpty()]
     [string] $OutputDir = '.',
 
+    # How often training goes through the data.
     [ValidateRange(1, 100000)]
     [int] $Epochs = 30,
 
+    # How many images a training step takes.
     [ValidateRange(1, 100000)]
     [int] $BatchSize = 64,
 
+    # The learning rate.
     [ValidateRange(0.0000001, 10)]
     [double] $LearningRate = 0.001,
 
+    # Trains on this many samples, spread evenly over the characters; 0 takes all.
     [ValidateRange(0, 607200)]
     [int] $SampleLimit = 0,
 
+    # How validation and test samples are held out: random takes some of each character; writers takes whole writers,
+    # so that the accuracy is that for writers never seen.
     [ValidateSet('random', 'writers')]
     [string] $Split = 'random',
 
+    # The side of the prepared images, in pixels.
     [ValidateSet(32, 48, 64, 96, 128)]
     [int] $ImageSize = 64,
 
+    # The version of the network.
     [ValidateSet('1.0', '2.0', '2.1', '3.0')]
     [string] $ModelVersion = '3.0',
 
+    # What the ONNX file is made for.
     [ValidateSet('tract', 'ort-tract', 'strict')]
     [string] $Backend = 'tract',
 
+    # A short run to see that everything works: 2 epochs on 15000 samples, unless -Epochs or -SampleLimit say otherwise.
     [switch] $Quick,
 
+    # The Python to use instead of the one in venv.
     [string] $Python = ''
 )
 
@@ -148,5 +122,5 @@ Invoke-Stage convert_to_onnx.py --model-path $checkpoint --target-backend $Backe
 Invoke-Stage convert_to_safetensors.py --model-path $checkpoint --verify
 Invoke-Stage generate_enhanced_mapping.py --output-path $mapping
 
-# How well does the exported file read the samples that training held back?
+# How well does the exported file recognize the held-out samples?
 Invoke-Stage evaluate_model.py --model $model --data-dir $DataDir --split test --output-dir $evaluation

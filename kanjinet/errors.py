@@ -38,6 +38,11 @@ def explain_os_error(error: OSError) -> KanjinetError:
     return KanjinetError(": ".join(parts), _REMEDIES.get(error.errno or 0, ""))
 
 
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an exception's message, or its type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def brief(value: object) -> str:
     """Shortens a value's `repr` for a message, for a small file can hold one without end."""
     text = reprlib.repr(value)

@@ -13,7 +13,7 @@ from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, JIS_CODES, NUM_CLAS
 from kanjinet.contract import IMAGE_SIZES
 from kanjinet.data.image_files import ImageArray, ImageSource, read_image, to_network_input
 from kanjinet.data.preprocessing import to_model_input
-from kanjinet.errors import KanjinetError
+from kanjinet.errors import KanjinetError, first_line
 from kanjinet.storage.files import read_json
 from kanjinet.storage.model_card import ModelCard
 from kanjinet.storage.onnx_file import DEVICES, open_session, read_self_contained
@@ -193,13 +193,7 @@ def _load_torch(path: Path, device: str) -> Recognizer:
         logits: npt.NDArray[np.float32] = model(torch.from_numpy(inputs).to(place)).cpu().numpy()
         return logits
 
-    return Recognizer(
-        path=path,
-        run=run,
-        max_batch=_BATCH,
-        image_size=checkpoint.config.image_size,
-        card=checkpoint.card,
-    )
+    return Recognizer(path, run, _BATCH, checkpoint.config.image_size, checkpoint.card)
 
 
 def _choose_torch_device(name: str) -> str:
@@ -226,7 +220,7 @@ def _load_onnx(path: Path, device: str) -> Recognizer:
         session = open_session(content, device=device)
         properties = session.get_modelmeta().custom_metadata_map
     except (*refusals, UnicodeDecodeError) as error:
-        raise KanjinetError(f"{path}: onnxruntime does not take it ({_first_line(error)})", remedy) from error
+        raise KanjinetError(f"{path}: onnxruntime does not take it ({first_line(error)})", remedy) from error
     source = next(iter(session.get_inputs()), None)
     if source is None:
         raise KanjinetError(f"{path}: takes no images", remedy)
@@ -239,7 +233,7 @@ def _load_onnx(path: Path, device: str) -> Recognizer:
         try:
             logits = session.run(None, {source.name: inputs})[0]
         except refusals as error:
-            raise KanjinetError(f"{path}: onnxruntime cannot run it ({_first_line(error)})", remedy) from error
+            raise KanjinetError(f"{path}: onnxruntime cannot run it ({first_line(error)})", remedy) from error
         if not isinstance(logits, np.ndarray) or (logits.shape, logits.dtype) != ((len(inputs), NUM_CLASSES), "<f4"):
             raise KanjinetError(f"{path}: does not answer with {NUM_CLASSES:,} logits an image", remedy)
         return logits
@@ -255,13 +249,9 @@ def _load_onnx(path: Path, device: str) -> Recognizer:
             card=ModelCard.from_strings(properties, path),
         )
     except (KeyError, IndexError, ValueError, TypeError, RecursionError) as error:
-        raise KanjinetError(f"{path}: not a model of this toolkit ({_first_line(error)})", remedy) from error
+        raise KanjinetError(f"{path}: not a model of this toolkit ({first_line(error)})", remedy) from error
     if recognizer.image_size not in IMAGE_SIZES or recognizer.max_batch < 1:
         raise KanjinetError(
             f"{path}: takes {recognizer.max_batch} images of {recognizer.image_size} pixels a side", remedy
         )
     return recognizer
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

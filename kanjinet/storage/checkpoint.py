@@ -14,7 +14,7 @@ import torch
 
 from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
 from kanjinet.contract import CONTRACTS, check_preprocessing
-from kanjinet.errors import KanjinetError, brief
+from kanjinet.errors import KanjinetError, brief, first_line
 from kanjinet.model import LightweightKanjiNet, ModelConfig, count_parameters
 from kanjinet.storage.files import read_bounded, replace_on_success
 from kanjinet.storage.model_card import ModelCard
@@ -81,8 +81,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         KanjinetError: no such file, not a checkpoint, a damaged one, or one of another format, network or class table.
     """
     content = load_tensors(path, _REMEDY)
-    if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
-        found = content.get("format") if isinstance(content, dict) else None
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != CHECKPOINT_FORMAT:
         raise KanjinetError(f"{path}: format {brief(found)}, expected {CHECKPOINT_FORMAT!r}", _REMEDY)
     if content.get("class_table") != CHARACTERS:
         raise KanjinetError(f"{path}: another class table than SHA-256 {CLASS_TABLE_SHA256[:12]}...", _REMEDY)
@@ -94,8 +94,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except KeyError as error:
         raise KanjinetError(f"{path}: no {error} in it", _REMEDY) from error
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise KanjinetError(f"{path}: its parts do not fit together ({first_line})", _REMEDY) from error
+        raise KanjinetError(f"{path}: its parts do not fit together ({first_line(error)})", _REMEDY) from error
     check_preprocessing(card.preprocessing, str(path))
     return Checkpoint(model, card)
 
@@ -162,24 +161,14 @@ def load_tensors(path: Path, remedy: str) -> Any:
         raise KanjinetError(f"{path}: not found", remedy)
     content = io.BytesIO(read_bounded(path, MAX_UNPACKED_BYTES, remedy))
     try:
-        _check_archive(content)
+        with open_zip(content) as archive:  # PyTorch neither unpacks within bounds nor looks at the parts' CRC-32
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} is damaged")
+        content.seek(0)
         return torch.load(content, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise KanjinetError(
             f"{path}: not a checkpoint, or one with objects or code in it, which are never loaded", remedy
         ) from error
     except _DAMAGED as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise KanjinetError(f"{path}: not a checkpoint, or a damaged one ({first_line})", remedy) from error
-
-
-def _check_archive(content: io.BytesIO) -> None:
-    """Compares every part of a file that `torch.save` wrote with its CRC-32, which PyTorch itself does not do.
-
-    Raises:
-        ValueError: one differs, or `open_zip` refuses the file: PyTorch would unpack it without a bound.
-    """
-    with open_zip(content) as archive:
-        if damaged := archive.testzip():
-            raise ValueError(f"{damaged} is damaged")
-    content.seek(0)
+        raise KanjinetError(f"{path}: not a checkpoint, or a damaged one ({first_line(error)})", remedy) from error

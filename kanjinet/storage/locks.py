@@ -23,10 +23,11 @@ def lock_folder(folder: Path, stage: str) -> Iterator[None]:
     with open(path, "a+b", opener=open_no_link) as file:
         try:
             _lock(file.fileno())
+            if not _is_still_there(path, file.fileno()):
+                raise FileNotFoundError("its holder removed it after it had been opened here")
         except OSError as error:
-            raise _conflict(folder, stage) from error
-        if not _is_still_there(path, file.fileno()):  # its holder removed it after we had opened it
-            raise _conflict(folder, stage)
+            problem = f"{folder}: another {stage} is at work in this folder"
+            raise KanjinetError(problem, "wait for it, or choose another folder") from error
         try:
             yield
         finally:
@@ -37,12 +38,6 @@ def lock_folder(folder: Path, stage: str) -> Iterator[None]:
 def open_no_link(path: str | Path, flags: int) -> int:
     """Opens a file as `open`'s opener does, but no symbolic link."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)  # Windows has no such flag, and rarely links
-
-
-def _conflict(folder: Path, stage: str) -> KanjinetError:
-    return KanjinetError(
-        f"{folder}: another {stage} is at work in this folder", "wait for it, or choose another folder"
-    )
 
 
 def _is_still_there(path: Path, descriptor: int) -> bool:

@@ -28,49 +28,34 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Says what determines a training's weights; stored with them, and compared when a run is resumed.
-
-    Attributes are named as in the files, and most as the command line's options.
-
-    Attributes:
-        image_size: side of the dataset's images, pixels.
-        fresh_sets: data sets of generated samples in an epoch.
-        fresh_difficulty: of their writers, 0-1.
-        fresh_writers: version of their generator.
-        dataset_sha256: checksum of the dataset.
-        init_from_sha256: checksum of the file of --init-from.
-    """
+    """Represents what determines a training's weights: stored with them, and compared when a run is resumed."""
 
     epochs: int = 30
     batch_size: int = 64
     learning_rate: float = 0.001
     sample_limit: int | None = None
     model_version: str = "3.0"
-    image_size: int = 64
+    image_size: int = 64  # of the dataset, pixels a side
     pooling_type: str = "adaptive_avg"
     split: str = "random"
     seed: int = 0
     hiragana_repeats: int = 1
-    fresh_sets: int | None = None
-    fresh_difficulty: float | None = None
-    fresh_writers: str | None = None
+    fresh_sets: int | None = None  # data sets of generated samples in an epoch
+    fresh_difficulty: float | None = None  # of their writers, 0-1
+    fresh_writers: str | None = None  # version of their generator
     compile: bool = False
     dataset_sha256: str = ""
-    init_from_sha256: str | None = None
+    init_from_sha256: str | None = None  # of the file of --init-from
 
     def __post_init__(self) -> None:
-        if (
-            self.split not in SPLITS
-            or not 0 <= self.seed < 1 << 32
-            or self.sample_limit is not None
-            and self.sample_limit < 1
-        ):
+        has_samples = self.sample_limit is None or self.sample_limit >= 1
+        if self.split not in SPLITS or not 0 <= self.seed < 1 << 32 or not has_samples:
             raise ValueError(f"split {brief(self.split)}, seed {self.seed}, sample_limit {self.sample_limit}")
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Mean cross-entropy and top-k accuracies, 0-1, on a number of held-out images."""
+    """Represents mean cross-entropy and top-k accuracies, 0-1, on a number of held-out images."""
 
     loss: float
     top1: float
@@ -81,7 +66,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The temperature that was folded into the last layer, and what it did to the calibration error, 0-1."""
+    """Represents the temperature that was folded into the last layer, and what it did to the calibration error, 0-1."""
 
     value: float
     samples: int
@@ -91,7 +76,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Averaging:
-    """The files whose weights were averaged, and by which weights."""
+    """Represents the files whose weights were averaged, and by which weights."""
 
     averaged_from_sha256: tuple[str, ...]
     averaged_by_weights: tuple[float, ...]
@@ -99,7 +84,7 @@ class Averaging:
 
 @dataclass(frozen=True)
 class Environment:
-    """Versions of the software that trained a network, and the toolkit's git revision where it is known."""
+    """Represents the software that trained a network; git_revision is "unknown" outside of a repository."""
 
     kanjinet: str
     python: str
@@ -109,24 +94,13 @@ class Environment:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Says where a network comes from and how well it reads.
+    """Represents where a network comes from and how accurate it is."""
 
-    Attributes:
-        preprocessing: version of the preprocessing that its training images went through.
-        sources: REAL, SYNTHETIC or both: what its weights were learned from, by way of its start and averages too.
-        options: of its training.
-        best_epoch: the epoch whose weights they are.
-        metrics: by the names of PARTS_MEASURED, as far as they were measured.
-        calibration: after the training, if there was one.
-        averaging: where the weights are a mean of two networks'.
-        environment: that trained it.
-    """
-
-    preprocessing: str
-    sources: tuple[str, ...]
+    preprocessing: str  # version of it that its training images went through
+    sources: tuple[str, ...]  # REAL, SYNTHETIC or both: what it learned from, by its initialization and averages too
     options: TrainingOptions
-    best_epoch: int | None = None
-    metrics: Mapping[str, Metrics] = field(default_factory=dict)
+    best_epoch: int | None = None  # whose weights they are
+    metrics: Mapping[str, Metrics] = field(default_factory=dict)  # of those PARTS_MEASURED that were measured
     calibration: Calibration | None = None
     averaging: Averaging | None = None
     environment: Environment | None = None
@@ -143,19 +117,19 @@ class ModelCard:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the card as JSON knows it; `from_dict` reads it."""
-        calibration = {"temperature": asdict(self.calibration)} if self.calibration else {}
-        best_epoch = {} if self.best_epoch is None else {"best_epoch": self.best_epoch}
+        training = asdict(self.options)
+        if self.best_epoch is not None:
+            training["best_epoch"] = self.best_epoch
+        training |= {part: asdict(metrics) for part, metrics in self.metrics.items()}
+        if self.calibration:
+            training["temperature"] = asdict(self.calibration)
+        if self.averaging:
+            training |= {name: list(value) for name, value in asdict(self.averaging).items()}
         return {
             "preprocessing": self.preprocessing,
             "synthetic": self.synthetic,
             "sources": list(self.sources),
-            "training": {
-                **asdict(self.options),
-                **best_epoch,
-                **{part: asdict(metrics) for part, metrics in self.metrics.items()},
-                **calibration,
-                **({name: list(value) for name, value in asdict(self.averaging).items()} if self.averaging else {}),
-            },
+            "training": training,
             "dataset_sha256": self.options.dataset_sha256,
             "environment": asdict(self.environment) if self.environment else {},
         }
@@ -169,17 +143,13 @@ class ModelCard:
         """
         if missing := [name for name in ("preprocessing", "training", "synthetic") if name not in content]:
             raise ValueError(f"it does not say its {missing[0]}")
-        training = content["training"]
-        if not isinstance(training, dict):
-            raise ValueError(f"training is {brief(training)}, expected an object")
+        if not isinstance(content["training"], dict):
+            raise ValueError(f"training is {brief(content['training'])}, expected an object")
+        training = content["training"].copy()  # what is known is taken out of it
         if missing := [name for name in ("split", "seed", "sample_limit", "dataset_sha256") if name not in training]:
             raise ValueError(f"it does not say the {missing[0]} by which the images of its training were divided")
-        names = {each.name for each in fields(TrainingOptions)}
-        averaged = {each.name for each in fields(Averaging)}
-        unknown = training.keys() - names - averaged - {*PARTS_MEASURED, "best_epoch", "temperature"}
-        if unknown:
-            raise ValueError(f"training has {brief(min(map(str, unknown)))}, which this version does not know")
-        options = build(TrainingOptions, {name: value for name, value in training.items() if name in names})
+        options = build(TrainingOptions, _take_fields(TrainingOptions, training))
+        averaging = _take_fields(Averaging, training)
         if content.get("dataset_sha256", options.dataset_sha256) != options.dataset_sha256:
             raise ValueError(f"dataset_sha256 is {brief(content['dataset_sha256'])}, and another one in training")
         if not isinstance(content["synthetic"], bool):
@@ -189,14 +159,14 @@ class ModelCard:
             preprocessing=content["preprocessing"],
             sources=tuple(content.get("sources", older)),
             options=options,
-            best_epoch=training.get("best_epoch"),
-            metrics={part: build(Metrics, training[part]) for part in PARTS_MEASURED if part in training},
-            calibration=build(Calibration, training["temperature"]) if "temperature" in training else None,
-            averaging=build(Averaging, {name: training[name] for name in averaged & training.keys()})
-            if averaged & training.keys()
-            else None,
+            best_epoch=training.pop("best_epoch", None),
+            metrics={part: build(Metrics, training.pop(part)) for part in PARTS_MEASURED if part in training},
+            calibration=build(Calibration, training.pop("temperature")) if "temperature" in training else None,
+            averaging=build(Averaging, averaging) if averaging else None,
             environment=build(Environment, content["environment"]) if content.get("environment") else None,
         )
+        if training:
+            raise ValueError(f"training has {brief(min(map(str, training)))}, which this version does not know")
         if not isinstance(card.preprocessing, str) or not (card.best_epoch is None or type(card.best_epoch) is int):
             raise ValueError(f"preprocessing {brief(card.preprocessing)}, best_epoch {brief(card.best_epoch)}")
         if card.sources not in ((REAL,), (SYNTHETIC,), (REAL, SYNTHETIC)):
@@ -229,6 +199,10 @@ def merge_sources(*sources: Iterable[str]) -> tuple[str, ...]:
     """Returns the union of sources of data, in the order that a card has them."""
     found = set().union(*sources)
     return tuple(source for source in (REAL, SYNTHETIC) if source in found)
+
+
+def _take_fields(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    return {each.name: values.pop(each.name) for each in fields(kind) if each.name in values}
 
 
 def build(kind: type[_T], values: object) -> _T:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from kanjinet.classes import CHARACTERS
-from kanjinet.errors import KanjinetError, brief
+from kanjinet.errors import KanjinetError, brief, first_line
 from kanjinet.model import LightweightKanjiNet
 from kanjinet.storage.checkpoint import Checkpoint, hash_tensors, load_checkpoint, rebuild_model
 from kanjinet.storage.files import read_bounded
@@ -68,25 +68,21 @@ def load_safetensors(path: Path) -> Checkpoint:
         KanjinetError: no such file, a damaged one, or one of another format, network or class table.
     """
     header, tensors = _read(path)
-    if header.get("kanjinet_format") != SAFETENSORS_FORMAT:
-        found = header.get("kanjinet_format")
-        raise KanjinetError(f"{path}: format {brief(found)}, expected {SAFETENSORS_FORMAT!r}", _REMEDY)
+    format_name = header.get("kanjinet_format")
+    if format_name != SAFETENSORS_FORMAT:
+        raise KanjinetError(f"{path}: format {brief(format_name)}, expected {SAFETENSORS_FORMAT!r}", _REMEDY)
     if header.get("class_table") != CHARACTERS:
         raise KanjinetError(f"{path}: another class table", _REMEDY)
-    for name, compute in (
-        (HEADER_CHECKSUM, lambda: _hash_header(header)),
-        (WEIGHTS_CHECKSUM, lambda: hash_tensors(tensors)),
-    ):
-        if name in header and header[name] != compute():  # older files have none
-            raise KanjinetError(f"{path}: damaged, its {name} is not that of its content", _REMEDY)
     try:
+        for name, found in ((HEADER_CHECKSUM, _hash_header(header)), (WEIGHTS_CHECKSUM, hash_tensors(tensors))):
+            if header.get(name, found) != found:  # older files have none
+                raise KanjinetError(f"{path}: damaged, its {name} is not that of its content", _REMEDY)
         card = ModelCard.from_strings(header, path)
         return Checkpoint(rebuild_model(json.loads(header["config"]), tensors), card)
     except KeyError as error:
         raise KanjinetError(f"{path}: no {error} in its header", _REMEDY) from error
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise KanjinetError(f"{path}: its tensors do not fit its header ({first_line})", _REMEDY) from error
+        raise KanjinetError(f"{path}: its tensors do not fit its header ({first_line(error)})", _REMEDY) from error
 
 
 def load_trained_network(path: Path) -> Checkpoint:
@@ -113,8 +109,7 @@ def compare_tensors(before: LightweightKanjiNet, after: LightweightKanjiNet) -> 
     if expected.keys() != found.keys():
         raise KanjinetError(f"tensors differ: {', '.join(sorted(expected.keys() ^ found.keys()))}")
     for name, tensor in expected.items():
-        other = found[name]
-        if (tensor.shape, tensor.dtype) != (other.shape, other.dtype) or _to_bytes(tensor) != _to_bytes(other):
+        if hash_tensors({name: tensor}) != hash_tensors({name: found[name]}):
             raise KanjinetError(f"tensor {name} differs after reloading")
     return len(expected)
 
@@ -135,7 +130,3 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         return dict(header.get("__metadata__", {})), tensors
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise KanjinetError(f"{path}: not a SafeTensors file, or a damaged one ({error})", _REMEDY) from error
-
-
-def _to_bytes(tensor: torch.Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().numpy().tobytes()

@@ -83,14 +83,13 @@ def read_arrays(file: IO[bytes], names: Iterable[str]) -> dict[str, npt.NDArray[
         ValueError: no such array, a damaged one, or a file that `open_zip` refuses.
         OSError: the file cannot be read.
     """
+    arrays = {}
     with open_zip(file) as archive:
-        return {name: _read_array(archive, f"{name}.npy") for name in names}
-
-
-def _read_array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
-    with open_array(archive, name) as (member, _, _):
-        member.seek(0)
-        return np.lib.format.read_array(member, allow_pickle=False)
+        for name in names:
+            with open_array(archive, f"{name}.npy") as (member, _, _):
+                member.seek(0)
+                arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+    return arrays
 
 
 @contextmanager

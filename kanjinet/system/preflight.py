@@ -1,7 +1,4 @@
-"""What preflight_check.py looks at: one function a group of checks; each works before any package is installed.
-
-`kanjinet.data.etl9g` needs numpy, so it is imported only where it is used, and its absence is a result.
-"""
+"""The checks of preflight_check.py, which work before any package is installed."""
 
 import os
 import platform
@@ -10,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Literal
 
 from kanjinet.errors import KanjinetError, explain_os_error
@@ -42,7 +38,7 @@ _SETUP_REMEDY = "run setup_etl9g.py, and activate the environment that it makes"
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the table: what was looked at, how it is, and what to do about it."""
+    """Represents a line of the table: what was looked at, how it is, and what to do about it."""
 
     group: str
     name: str
@@ -52,12 +48,7 @@ class Check:
 
 
 def run_checks(etl_dir: Path, root: Path) -> list[Check]:
-    """Every check, in the order of the table.
-
-    Args:
-        etl_dir: the folder of the ETL9G files.
-        root: the toolkit's folder.
-    """
+    """Returns every check of the ETL9G files' folder and of the toolkit's, in the order of the table."""
     imports = try_imports(read_requirements(root / "requirements.txt"), root)
     data_checks, records = check_data(etl_dir)
     return [
@@ -72,7 +63,7 @@ def run_checks(etl_dir: Path, root: Path) -> list[Check]:
 
 
 def check_python() -> Check:
-    """The version of Python."""
+    """Checks the version of Python."""
     value = f"{platform.python_version()} ({sys.executable})"
     if is_python_supported():
         return Check("system", "Python", "ok", value)
@@ -81,7 +72,7 @@ def check_python() -> Check:
 
 
 def check_ram() -> Check:
-    """The memory of the machine."""
+    """Checks the memory of the machine."""
     try:
         import psutil
     except ImportError:
@@ -98,7 +89,7 @@ def check_ram() -> Check:
 
 
 def check_disk(records: int) -> Check:
-    """The free space of the current folder, where the stages write."""
+    """Checks the free space of the current folder, where the stages write."""
     needed_bytes = records * DATASET_BYTES_PER_RECORD + OTHER_OUTPUT_BYTES
     free_bytes = shutil.disk_usage(Path.cwd()).free
     value = f"{free_bytes / 1e9:.1f} GB free in {Path.cwd()}"
@@ -109,7 +100,7 @@ def check_disk(records: int) -> Check:
 
 
 def check_packages(imports: dict[str, ImportResult], root: Path) -> Iterator[Check]:
-    """Each package of requirements.txt: that it can be imported, and its version."""
+    """Checks that each package of requirements.txt can be imported, and its version."""
     for requirement in read_requirements(root / "requirements.txt"):
         result = imports[requirement.name]
         if result.error is not None or result.version is None:
@@ -119,17 +110,12 @@ def check_packages(imports: dict[str, ImportResult], root: Path) -> Iterator[Che
             value = f"{result.version}, but at least {requirement.minimum} is needed"
             yield Check("packages", requirement.name, "failed", value, _SETUP_REMEDY)
         else:
-            yield Check("packages", requirement.name, "ok", result.version + _describe_build(result))
-
-
-def _describe_build(result: ImportResult) -> str:
-    if "has_cuda" not in result.details:
-        return ""
-    return " (onnxruntime-gpu, with CUDA)" if result.details["has_cuda"] else " (without CUDA)"
+            builds = {True: " (onnxruntime-gpu, with CUDA)", False: " (without CUDA)", None: ""}
+            yield Check("packages", requirement.name, "ok", result.version + builds[result.details.get("has_cuda")])
 
 
 def check_gpu(gpu: Gpu | None, torch: ImportResult) -> Check:
-    """The NVIDIA GPU, its driver, and whether PyTorch can use it; without one training is slow, but works."""
+    """Checks the NVIDIA GPU, its driver, and whether PyTorch can use it; without one training is slow, but works."""
     device, cuda_build = torch.details.get("cuda_device"), torch.details.get("cuda_build")
     if gpu is None and device is None:
         remedy = "training runs on the CPU: start with --sample-limit and few --epochs"
@@ -149,9 +135,9 @@ def check_gpu(gpu: Gpu | None, torch: ImportResult) -> Check:
 
 
 def check_data(etl_dir: Path) -> tuple[list[Check], int]:
-    """The ETL9G files: how many, of which sizes, real or synthetic; also returns the number of records."""
+    """Checks the ETL9G files: how many, of which sizes, real or synthetic; also returns the number of records."""
     try:
-        from kanjinet.data import etl9g
+        from kanjinet.data import etl9g  # needs numpy
     except ImportError:
         found = len(list(etl_dir.glob("ETL9G_[0-5][0-9]")))
         value = f"{found} files in {etl_dir}, not looked at before numpy is installed"
@@ -162,37 +148,27 @@ def check_data(etl_dir: Path) -> tuple[list[Check], int]:
     except (KanjinetError, OSError) as error:
         return [_failed_data("ETL9G files", error)], 0
 
-    checks, records, size_bytes = [], 0, 0
+    damaged, num_records, size_bytes = [], 0, 0
     for file in files:
         try:
-            records_in_file, is_marked = _look_at_file(etl9g, file.path)
+            records = etl9g.open_records(file.path)
+            for part in (records[:RECORDS_LOOKED_AT], records[-RECORDS_LOOKED_AT:]):
+                etl9g.decode_classes(file.path, part)
+            is_synthetic |= etl9g.is_synthetic(etl_dir, records[:RECORDS_LOOKED_AT])
         except (KanjinetError, OSError) as error:
-            checks.append(_failed_data(file.path.name, error))
+            damaged.append(_failed_data(file.path.name, error))
             continue
-        records += records_in_file
+        num_records += len(records)
         size_bytes += file.path.stat().st_size
-        is_synthetic |= is_marked
-    checks.insert(0, _summarize_files(etl9g, files, len(checks), f"{records:,} records, {size_bytes / 1e9:.2f} GB"))
-    origin = "synthetic sample, not real handwriting" if is_synthetic else "AIST's files: no mark of a synthetic sample"
-    checks.insert(1, Check("data", "origin", "ok", origin))
-    return checks, records
 
-
-def _look_at_file(etl9g: ModuleType, path: Path) -> tuple[int, bool]:
-    """The number of records of a file, and whether they say that they are synthetic."""
-    records = etl9g.open_records(path)
-    for part in (records[:RECORDS_LOOKED_AT], records[-RECORDS_LOOKED_AT:]):
-        etl9g.decode_classes(path, part)
-    return len(records), etl9g.is_synthetic(path.parent, records[:RECORDS_LOOKED_AT])
-
-
-def _summarize_files(etl9g: ModuleType, files: list, damaged: int, amount: str) -> Check:
-    value = f"{len(files)} of {etl9g.NUM_FILES}: {amount}"
+    value = f"{len(files)} of {etl9g.NUM_FILES}: {num_records:,} records, {size_bytes / 1e9:.2f} GB"
+    summary = Check("data", "ETL9G files", "ok", value)
     if damaged:
-        return Check("data", "ETL9G files", "failed", f"{value}; {damaged} damaged", "see the lines below")
-    if len(files) < etl9g.NUM_FILES:
-        return Check("data", "ETL9G files", "warning", value, "training works with these; all 50 read better")
-    return Check("data", "ETL9G files", "ok", value)
+        summary = Check("data", "ETL9G files", "failed", f"{value}; {len(damaged)} damaged", "see the lines below")
+    elif len(files) < etl9g.NUM_FILES:
+        summary = Check("data", "ETL9G files", "warning", value, "training works with these; all 50 read better")
+    origin = "synthetic sample, not real handwriting" if is_synthetic else "AIST's files: no mark of a synthetic sample"
+    return [summary, Check("data", "origin", "ok", origin), *damaged], num_records
 
 
 def _failed_data(name: str, error: KanjinetError | OSError) -> Check:
@@ -201,7 +177,7 @@ def _failed_data(name: str, error: KanjinetError | OSError) -> Check:
 
 
 def check_scripts(root: Path) -> Check:
-    """The stages' scripts."""
+    """Checks that the stages' scripts are there."""
     missing = [name for name in STAGE_SCRIPTS if not (root / name).is_file()]
     if missing:
         return Check("scripts", "stages", "failed", f"missing: {', '.join(missing)}", "get the toolkit's files again")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 import convert_to_safetensors
@@ -189,6 +190,14 @@ def test_deeply_nested_header_is_refused(tmp_path: Path, content: bytes) -> None
     deep = "[" * 100_000 + "]" * 100_000
     with pytest.raises(KanjinetError, match=r"m\.safetensors"):
         load_safetensors(write_by_hand(path, content, {"config": deep}))
+
+
+def test_tensors_of_a_type_that_numpy_lacks_are_refused(tmp_path: Path, content: bytes) -> None:
+    properties, tensors = read_by_hand(content)
+    halves = {name: torch.from_numpy(tensor.copy()).to(torch.bfloat16) for name, tensor in tensors.items()}
+    (tmp_path / "m.safetensors").write_bytes(safetensors.torch.save(halves, metadata=properties))
+    with pytest.raises(KanjinetError, match=r"m\.safetensors: its tensors do not fit its header \(.*BFloat16"):
+        load_safetensors(tmp_path / "m.safetensors")
 
 
 @pytest.mark.parametrize(

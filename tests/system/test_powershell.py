@@ -80,9 +80,10 @@ def test_help_describes_each_parameter(path: Path) -> None:
     text = path.read_text(encoding="ascii")
     block = re.search(r"^param\(\n(.*?)^\)", text, re.DOTALL | re.MULTILINE)
     assert block is not None
-    declared = re.findall(r"^ +\[(?:string|int|double|switch)\] \$(\w+)", block[1], re.MULTILINE)
-    assert declared
-    assert re.findall(r"^\.PARAMETER (\w+)", text, re.MULTILINE) == declared
+    parameters = block[1].split(",\n\n")
+    assert len(parameters) == len(re.findall(r"^ +\[(?:string|int|double|switch)\] \$\w+", block[1], re.MULTILINE))
+    for parameter in parameters:  # Get-Help shows the comment before it
+        assert re.match(r" +# [A-Z].*(\n +#.*)*\.\n +\[", parameter), parameter
 
 
 @pytest.mark.parametrize("source", [b"$a = $b ? 1 : 2", b"a && b", b"$a ?? 1", b"if ($IsWindows) { 1 }", b"function {"])
@@ -139,7 +140,9 @@ def test_documents_name_known_powershell_parameters() -> None:
     for call in calls:
         script = (ROOT / call[1]).read_text(encoding="ascii")
         for parameter in re.findall(r"(?:^|\s)-([A-Za-z]\w*)", call[2]):
-            assert f"\n.PARAMETER {parameter}\n" in script, f"{call[1]} has no parameter -{parameter}: {call[0]}"
+            assert re.search(rf"^    \[\w+\] \${parameter}\b", script, re.MULTILINE), (
+                f"{call[1]} has no parameter -{parameter}: {call[0]}"
+            )
 
 
 def test_commands_are_found_in_text() -> None:
