@@ -43,7 +43,11 @@ def main() -> None:
     args = parse_args()
     check_export_path(args.output, ".pth", "--output")
     first, second = (load_trained_network(path) for path in args.models)
-    check_fit(args.models, first, second)
+    if (first.config, first.card.preprocessing) != (second.config, second.card.preprocessing):
+        raise KanjinetError(
+            f"{args.models[1]}: another configuration or preprocessing than {args.models[0]}",
+            "give one that was trained from it with --init-from",
+        )
     info = read_dataset_info(args.data_dir)
     if info.sha256 != second.card.options.dataset_sha256:
         raise KanjinetError(
@@ -65,15 +69,6 @@ def main() -> None:
     print(f"test       top-1 {tested.top1:.2%} of {tested.samples:,} images{note}")
     print(f"calibrated {describe_calibration(calibration)}")
     print(f"written    {show_path(args.output)}")
-
-
-def check_fit(paths: list[Path], first: Checkpoint, second: Checkpoint) -> None:
-    """Refuses networks of different kinds."""
-    if (first.config, first.card.preprocessing) != (second.config, second.card.preprocessing):
-        raise KanjinetError(
-            f"{paths[1]}: another configuration or preprocessing than {paths[0]}",
-            "give one that was trained from it with --init-from",
-        )
 
 
 def average(first: LightweightKanjiNet, second: LightweightKanjiNet, weight: float) -> LightweightKanjiNet:

@@ -25,6 +25,7 @@ from kanjinet.data.dataset import (
     CHUNK_INFO_NAME,
     CHUNK_NAME,
     METADATA_NAME,
+    RERUN_REMEDY,
     ChunkInfo,
     DatasetInfo,
     check_chunk,
@@ -53,7 +54,6 @@ from kanjinet.storage.files import make_folder, read_json, replace_on_success, s
 from kanjinet.storage.locks import lock_folder
 
 BLOCK_RECORDS = 128  # 2 MB of unpacked cells at a time: stays in the processor's cache
-RERUN_REMEDY = "run prepare_etl9g_dataset.py again"
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,8 @@ def verify_dataset(folder: Path) -> None:
         else:
             print(f"whole      {chunk.name}: {chunk.records:,} images")
     if problems:
-        raise KanjinetError(
-            f"{folder}: {problems} of {len(info.chunks)} chunks are wrong, as listed above",
-            RERUN_REMEDY,
-        )
+        problem = f"{folder}: {problems} of {len(info.chunks)} chunks are wrong, as listed above"
+        raise KanjinetError(problem, RERUN_REMEDY)
     labels = read_labels(folder, info.chunks)
     metadata = read_json(folder / METADATA_NAME, RERUN_REMEDY)
     expected = describe_dataset(info.chunks, labels, info.image_size, info.preprocessing)

@@ -1,7 +1,7 @@
 """Statistics of cells, to compare samples with real ETL9G: ink, size, place, stroke width, fragments."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -12,50 +12,26 @@ from kanjinet.data.etl9g import CELL_HEIGHT, CELL_WIDTH
 PERCENTILES = (5, 25, 50, 75, 95)
 _STROKE_FRACTION = 0.25  # of its cell's peak ink: a pixel with less is not part of a stroke
 _MIN_PART_PIXELS = 3  # smaller specks are no writing
-_TITLES = {
-    "peak ink, 0-15": "peak_ink",
-    "mean ink on strokes, 0-15": "stroke_ink",
-    "ink box width / cell width": "box_width",
-    "ink box height / cell height": "box_height",
-    "ink center x (of cell)": "center_x",
-    "ink center y (of cell)": "center_y",
-    "stroke width, pixels": "stroke_width",
+STATISTICS = {  # name -> title in the table; those of the writing are NaN in cells without any
+    "peak_ink": "peak ink, 0-15",
+    "stroke_ink": "mean ink on strokes, 0-15",
+    "box_width": "ink box width / cell width",  # of the character without fragments
+    "box_height": "ink box height / cell height",
+    "center_x": "ink center x (of cell)",
+    "center_y": "ink center y (of cell)",
+    "stroke_width": "stroke width, pixels",
+    "has_fragment": "cells with a neighbor's fragment",  # ink that touches the edge, apart from the character
+    "paper_ink": "paper",  # mean level of all pixels that are not near a stroke
 }
+_FORMATS_OF_MEANS = {"has_fragment": ".1%", "paper_ink": ".3f"}  # of the others, percentiles are shown
+
+Statistics: TypeAlias = dict[str, npt.NDArray[np.float64]]  # (n,) each
 
 
-@dataclass(frozen=True)
-class CellStatistics:
-    """Represents the statistics of n cells, each (n,) float64; NaN in cells without writing.
-
-    Attributes:
-        peak_ink: the darkest pixel, 0-15.
-        stroke_ink: the mean ink on strokes, 0-15.
-        box_width, box_height: of the character without fragments, by the cell's width and height.
-        center_x, center_y: middle of that box, by the cell's width and height.
-        stroke_width: pixels; the strokes' ink-weighted area by the length of their middle lines.
-        has_fragment: a part of the ink that touches the edge is apart from the character.
-        paper_ink: the mean level of all pixels that are not near a stroke.
-    """
-
-    peak_ink: npt.NDArray[np.float64]
-    stroke_ink: npt.NDArray[np.float64]
-    box_width: npt.NDArray[np.float64]
-    box_height: npt.NDArray[np.float64]
-    center_x: npt.NDArray[np.float64]
-    center_y: npt.NDArray[np.float64]
-    stroke_width: npt.NDArray[np.float64]
-    has_fragment: npt.NDArray[np.float64]
-    paper_ink: npt.NDArray[np.float64]
-
-
-def measure_cells(images: npt.NDArray[np.uint8]) -> CellStatistics:
-    """Measures cells.
-
-    Args:
-        images: (n, 127, 128) uint8 ink levels, 0-15.
-    """
-    rows = np.array([_measure_cell(image) for image in images], dtype=np.float64).reshape(len(images), 9)
-    return CellStatistics(*rows.T)
+def measure_cells(images: npt.NDArray[np.uint8]) -> Statistics:
+    """Measures cells, (n, 127, 128) uint8 ink levels, 0-15."""
+    rows = np.array([_measure_cell(image) for image in images], dtype=np.float64).reshape(len(images), len(STATISTICS))
+    return dict(zip(STATISTICS, rows.T, strict=True))
 
 
 def _measure_cell(image: npt.NDArray[np.uint8]) -> tuple[float, ...]:
@@ -102,21 +78,17 @@ def _measure_stroke_width(mask: npt.NDArray[np.bool_]) -> float:
     return 2 * float(mask.sum()) / max(boundary, 1.0)
 
 
-def format_table(groups: dict[str, CellStatistics]) -> str:
+def format_table(groups: dict[str, Statistics]) -> str:
     """Formats a table with the percentiles 5 / 25 / 50 / 75 / 95 of each group of cells."""
     rows: dict[str, Iterable[str]] = {"percentiles " + " / ".join(map(str, PERCENTILES)): groups}
-    for title, field in _TITLES.items():
-        rows[title] = [_format_percentiles(getattr(group, field)) for group in groups.values()]
-    rows["cells with a neighbor's fragment"] = [f"{_mean(group.has_fragment):.1%}" for group in groups.values()]
-    rows["paper"] = [f"{_mean(group.paper_ink):.3f}" for group in groups.values()]
+    for name, title in STATISTICS.items():
+        rows[title] = [_format(group[name], _FORMATS_OF_MEANS.get(name)) for group in groups.values()]
     return "\n".join(f"{title:34s}" + "".join(f"{cell:>34s}" for cell in cells) for title, cells in rows.items())
 
 
-def _format_percentiles(values: npt.NDArray[np.float64]) -> str:
+def _format(values: npt.NDArray[np.float64], format_of_mean: str | None) -> str:
+    if format_of_mean:
+        return f"{np.mean(values) if len(values) else float('nan'):{format_of_mean}}"
     values = values[~np.isnan(values)]
     found = np.percentile(values, PERCENTILES) if len(values) else [float("nan")] * len(PERCENTILES)
     return " / ".join(f"{value:.{1 if values.max(initial=0) > 2 else 2}f}" for value in found)
-
-
-def _mean(values: npt.NDArray[np.float64]) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")

@@ -35,7 +35,7 @@ CHUNK_NAME = re.compile(r"etl9g_dataset_chunk_([0-9]{2})\.npz")
 _ARRAYS = {"X": (np.uint8, 3), "y": (np.uint16, 1), "data_set": (np.uint8, 1), "sheet": (np.uint8, 1)}  # type, rank
 DATASET_FORMAT = "kanjinet-dataset-1"
 _REMEDY = "run prepare_etl9g_dataset.py"
-_RERUN_REMEDY = f"{_REMEDY} again"
+RERUN_REMEDY = f"{_REMEDY} again"
 _THREADS = min(4, os.cpu_count() or 1)  # inflating leaves the interpreter to others
 _IMAGES_AT_ONCE = 256
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that ZIP knows: the same input gives the same bytes at any time
@@ -187,14 +187,14 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
         )
         class_table = metadata["class_table_sha256"]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise KanjinetError(f"{path}: not the description of a dataset ({brief(error)})", _RERUN_REMEDY) from error
+        raise KanjinetError(f"{path}: not the description of a dataset ({brief(error)})", RERUN_REMEDY) from error
     if info.image_size not in IMAGE_SIZES:
-        raise KanjinetError(f"{path}: image_size {info.image_size}, expected one of {IMAGE_SIZES}", _RERUN_REMEDY)
+        raise KanjinetError(f"{path}: image_size {info.image_size}, expected one of {IMAGE_SIZES}", RERUN_REMEDY)
     if class_table != CLASS_TABLE_SHA256:
-        raise KanjinetError(f"{path}: another class table ({brief(class_table)})", _RERUN_REMEDY)
+        raise KanjinetError(f"{path}: another class table ({brief(class_table)})", RERUN_REMEDY)
     check_preprocessing(info.preprocessing, str(path))
     if info.sha256 != hash_dataset(chunks):
-        raise KanjinetError(f"{path}: does not belong to {CHUNK_INFO_NAME} beside it", _RERUN_REMEDY)
+        raise KanjinetError(f"{path}: does not belong to {CHUNK_INFO_NAME} beside it", RERUN_REMEDY)
     return info
 
 
@@ -216,12 +216,12 @@ def _read_file(folder: Path, chunk: ChunkInfo) -> io.BytesIO:
     """Reads the chunk's file, and compares its checksum with the one in chunk_info.json."""
     path = folder / chunk.name
     if not path.is_file():
-        raise KanjinetError(f"{path}: missing chunk", f"{_RERUN_REMEDY}, which writes it again")
+        raise KanjinetError(f"{path}: missing chunk", f"{RERUN_REMEDY}, which writes it again")
     content = read_bounded(path, MAX_UNPACKED_BYTES, _REMEDY)
     if hashlib.sha256(content).hexdigest() != chunk.sha256:
         raise KanjinetError(
             f"{path}: damaged chunk, its checksum is not the one in {CHUNK_INFO_NAME}",
-            f"{_RERUN_REMEDY}, which writes it again",
+            f"{RERUN_REMEDY}, which writes it again",
         )
     return io.BytesIO(content)
 
@@ -231,17 +231,17 @@ def _expect_chunk(path: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise KanjinetError(f"{path}: not a chunk ({error})", _RERUN_REMEDY) from error
+        raise KanjinetError(f"{path}: not a chunk ({error})", RERUN_REMEDY) from error
 
 
 def _check_array(path: Path, name: str, shape: tuple[int, ...], kind: np.dtype[Any], chunk: ChunkInfo) -> None:
     expected, rank = _ARRAYS[name]
     if kind != expected or len(shape) != rank:
         raise KanjinetError(
-            f"{path}: {name} is of {kind}, {shape}, expected {expected.__name__} of {rank} dimensions", _RERUN_REMEDY
+            f"{path}: {name} is of {kind}, {shape}, expected {expected.__name__} of {rank} dimensions", RERUN_REMEDY
         )
     if shape[0] != chunk.records:
-        raise KanjinetError(f"{path}: {shape[0]:,} values in {name}, expected {chunk.records:,}", _RERUN_REMEDY)
+        raise KanjinetError(f"{path}: {shape[0]:,} values in {name}, expected {chunk.records:,}", RERUN_REMEDY)
 
 
 def check_chunk(info: DatasetInfo, chunk: ChunkInfo) -> None:
@@ -258,12 +258,12 @@ def check_chunk(info: DatasetInfo, chunk: ChunkInfo) -> None:
 
 def _check_size(path: Path, found: tuple[int, ...], size: int) -> None:
     if found != (size, size):
-        raise KanjinetError(f"{path}: images of {found}, expected {(size, size)}", _RERUN_REMEDY)
+        raise KanjinetError(f"{path}: images of {found}, expected {(size, size)}", RERUN_REMEDY)
 
 
 def _check_classes(path: Path, classes: npt.NDArray[np.uint16]) -> None:
     if len(classes) and int(classes.max()) >= NUM_CLASSES:
-        raise KanjinetError(f"{path}: class {classes.max()}, expected 0-{NUM_CLASSES - 1}", _RERUN_REMEDY)
+        raise KanjinetError(f"{path}: class {classes.max()}, expected 0-{NUM_CLASSES - 1}", RERUN_REMEDY)
 
 
 def read_labels(folder: Path, chunks: tuple[ChunkInfo, ...]) -> Labels:

@@ -3,7 +3,6 @@
 Source: AIST, "Specification of ETL-9", G-type record (form_e9g).
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,14 +75,12 @@ def find_etl9g_files(folder: Path) -> list[Etl9gFile]:
     remedy = "name the folder that holds ETL9G_01 ... ETL9G_50, or write a sample with make_sample_etl9g.py"
     if not folder.is_dir():
         raise KanjinetError(f"{folder}: no such folder", remedy)
-    files = []
-    for path in folder.iterdir():
-        match = re.fullmatch(r"ETL9G_([0-9]{2})", path.name)  # \d would take full-width digits too
-        if match and 1 <= int(match[1]) <= NUM_FILES and path.is_file():
-            files.append(Etl9gFile(path, int(match[1])))
+    present = {path.name for path in folder.iterdir()}
+    expected = [Etl9gFile(folder / etl9g_file_name(number), number) for number in range(1, NUM_FILES + 1)]
+    files = [file for file in expected if file.path.name in present and file.path.is_file()]
     if not files:
         raise KanjinetError(f"{folder}: no ETL9G files in it", remedy)
-    return sorted(files, key=lambda file: file.number)
+    return files
 
 
 def check_file_size(path: Path, size_bytes: int, *, allow_partial: bool = False) -> int:

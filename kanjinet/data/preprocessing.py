@@ -55,7 +55,7 @@ def even_out_lines(boxes: list[npt.NDArray[np.uint8]], target: int) -> Iterator[
     """Resizes boxes so that lines lie evenly in them: what is crowded grows, what is empty shrinks.
 
     Contrast at the edges of strokes stands for the density of lines: it is cheaper than the distances between strokes,
-    works on gray images, and reads better.
+    works on gray images, and is recognized better.
 
     Source of the idea: Tsukumo and Tanaka, "Classification of handprinted Chinese characters using nonlinear
     normalization and correlation methods", 1988.
@@ -108,14 +108,9 @@ def _place_borders(
     reaches: npt.NDArray[np.int64],
     counts: npt.NDArray[np.int64],
 ) -> _Borders:
-    """Computes borders of output lines between which there is equal density.
+    """Computes borders of `counts` (n,) output rows (axis 0) or columns (axis 1) with equal density between them.
 
-    Args:
-        boxes: n boxes.
-        axis: 0 for rows, 1 for columns.
-        lengths: (n,) of the boxes along the axis.
-        reaches: (n,) lines to either side over which density is averaged.
-        counts: (n,) output lines.
+    `lengths` (n,) are those of the boxes along the axis; density is averaged over `reaches` (n,) lines to either side.
     """
     contrast = np.zeros((len(boxes), int(lengths.max()) + 1))  # at the lines' borders
     for row, box, length in zip(contrast, boxes, lengths.tolist(), strict=True):
@@ -159,11 +154,7 @@ def _sum_lines(image: npt.NDArray[np.uint8], axis: int) -> npt.NDArray[np.int32]
 
 
 def crop_to_ink(ink: npt.NDArray[np.uint8], *, cells: bool) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-    """Crops each image that has ink to the ink's box, without paper, fragments and dirt.
-
-    Args:
-        ink: as for `preprocess`.
-        cells: as for `preprocess`.
+    """Crops each image that has ink to the ink's box, without paper, fragments and dirt; takes what `preprocess` takes.
 
     Yields:
         The number of the image and its box, (height, width) uint8.

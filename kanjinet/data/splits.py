@@ -54,13 +54,11 @@ def split_samples(labels: Labels, chosen: Indices, split: str, seed: int) -> dic
     """Splits the chosen samples, 70 / 15 / 15, into disjoint index arrays for "train", "validation" and "test".
 
     Args:
-        labels: of the whole dataset.
-        chosen: indices into it.
+        labels: of the whole dataset, into which `chosen` are indices.
         split: "random": stratified by class, so that a writer's other characters may be in training;
             "writers": whole data sets, so that the writers of validation and test are never seen in training;
             "etl9": the same, with the first 20 and the last 20 data sets as the test, as in the literature on ETL9,
             and 8 of the 160 between for validation.
-        seed: of the shuffle.
 
     Raises:
         KanjinetError: too few samples or data sets to fill all three parts.
@@ -85,13 +83,7 @@ def split_samples(labels: Labels, chosen: Indices, split: str, seed: int) -> dic
 
 
 def split_as_trained(labels: Labels, dataset_sha256: str, options: TrainingOptions) -> dict[str, Indices]:
-    """Splits a dataset as a network's training did; one that it was not trained on, with all samples.
-
-    Args:
-        labels: of the whole dataset.
-        dataset_sha256: of the dataset.
-        options: of the network's training.
-    """
+    """Splits a whole dataset as the training with these options did; of another dataset, all samples are used."""
     limit = options.sample_limit if options.dataset_sha256 == dataset_sha256 else None
     return split_samples(labels, choose_samples(labels.classes, limit, options.seed), options.split, options.seed)
 

@@ -56,7 +56,7 @@ def place_characters(
         points: (s, 32, 2) in KanjiVG's units.
         cells: (s,) the cell of each stroke.
         classes: (n,) the class of each cell.
-        writer: whose style it is.
+        writer: the style.
         rng: randomness within the style.
 
     Returns:

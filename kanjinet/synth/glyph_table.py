@@ -120,7 +120,7 @@ def _open_top(glyph: Glyph) -> Glyph:
     rest = first.curves[_CURVES_OF_FIRST_LINE:].copy()
     rest[0, 0] = _START_BELOW_OPEN_TOP
     dot = replace(first, curves=_DOT_OF_OPEN_TOP)
-    return replace(glyph, form=FORMS[OPEN_TOP], strokes=(dot, replace(first, curves=rest), *marks))
+    return replace(glyph, strokes=(dot, replace(first, curves=rest), *marks))
 
 
 def _make_table(glyphs: list[Glyph], form_kinds: list[int], form_of_class: list[int]) -> GlyphTable:

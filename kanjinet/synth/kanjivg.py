@@ -50,12 +50,10 @@ class Glyph:
 
     Attributes:
         character: the Unicode character.
-        form: empty for KanjiVG's main file, else the variant's name such as "Kaisho".
         strokes: in the order of writing.
     """
 
     character: str
-    form: str
     strokes: tuple[Stroke, ...]
 
 
@@ -153,7 +151,7 @@ def read_svg(path: Path) -> Glyph:
             strokes.append(Stroke(attributes.get("kvg:type", ""), curves, tuple(open_components[2:])))
     if not strokes:
         raise KanjinetError(f"{path}: no strokes in it", REINSTALL_REMEDY)
-    return Glyph(chr(int(match[1], 16)), match[2] or "", tuple(strokes))
+    return Glyph(chr(int(match[1], 16)), tuple(strokes))
 
 
 def parse_path(data: str) -> npt.NDArray[np.float64]:

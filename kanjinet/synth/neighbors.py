@@ -20,11 +20,7 @@ def add_fragments(strokes: WrittenStrokes, classes: npt.NDArray[np.int64], rng: 
     """Adds copies of strokes that reach from the neighbors on the sheet into some cells.
 
     Hiragana stand closer together than their cells are wide, so most of their cells have such a fragment.
-
-    Args:
-        strokes: of the whole sheet, cells ascending.
-        classes: (n,) the class of each cell.
-        rng: the source of randomness.
+    `strokes` are those of the whole sheet, cells ascending; `classes` (n,) are those of the cells.
     """
     count = len(classes)
     is_kana = classes < NUM_HIRAGANA

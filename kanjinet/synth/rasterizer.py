@@ -73,7 +73,7 @@ def fill_outlines(
         outlines: (s, v, 2) closed polygons, in pixels of the cell.
         cells: (s,) the cell of each, 0 <= cell < num_cells.
         ink: (s,) what each adds where it covers.
-        num_cells: number of cells.
+        num_cells: how many cells there are.
 
     Returns:
         (num_cells, 127 + 6, 128 + 6) float32 with MARGIN pixels round each cell; 1 where one stroke of ink 1 covers a
@@ -111,7 +111,7 @@ def scan_cells(covered: npt.NDArray[np.float32], grain: npt.NDArray[np.float32],
     Args:
         covered: (n, 127 + 6, 128 + 6) as `fill_outlines` returns it.
         grain: (n, 127 + 6, 128 + 6) the fraction of the ink that each pixel of the paper takes.
-        ink: the pen.
+        ink: its level, and the blur.
 
     Returns:
         (n, 127, 128) uint8 ink levels, 0-15.
@@ -126,17 +126,7 @@ def scan_cells(covered: npt.NDArray[np.float32], grain: npt.NDArray[np.float32],
 
 
 def rasterize(strokes: WrittenStrokes, num_cells: int, ink: Ink, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Rasterizes strokes into scanned cells.
-
-    Args:
-        strokes: in any order.
-        num_cells: number of cells.
-        ink: the pen.
-        rng: for the grain.
-
-    Returns:
-        (num_cells, 127, 128) uint8 ink levels, 0-15.
-    """
+    """Rasterizes strokes, in any order, into scanned cells: (num_cells, 127, 128) uint8 ink levels, 0-15."""
     strokes = strokes.take(np.argsort(strokes.cells, kind="stable"))
     outlines = trace_outlines(strokes.points, strokes.half_widths)
     white_noise = rng.standard_normal((_ROWS + _GRAIN_SHIFTS, _COLUMNS + _GRAIN_SHIFTS), dtype=np.float32)

@@ -107,15 +107,9 @@ def scanned_yymm(file_number: int) -> int:
 
 
 def make_sheet_records(table: GlyphTable, sample: Sample, data_set: int, sheet: int) -> npt.NDArray[np.void]:
-    """Makes the records of one sheet by one simulated writer.
+    """Makes the records of one sheet, 1-20, of a data set, 1-200, by one simulated writer.
 
     The result depends on the arguments alone, so sheets can be made in any order and by any process.
-
-    Args:
-        table: the strokes.
-        sample: to which the sheet belongs.
-        data_set: 1-200.
-        sheet: 1-20, within the data set.
 
     Returns:
         (152,) of `RECORD_DTYPE`; (148,) for sheet 20.
@@ -145,12 +139,7 @@ def make_contact_sheet(
 ) -> npt.NDArray[np.uint8]:
     """Makes an image of the handwriting: a row of 16 writers for each of some characters, then six rows by one writer.
 
-    Ink is shown at twice its darkness.
-
-    Args:
-        table: the strokes.
-        sample: whose seed and difficulty are used; the writers are others than those of its files.
-        characters: of the 3,036; those of the first rows, look-alikes among them unless others are asked for.
+    Ink is shown at twice its darkness. The writers are others than those of the sample's files.
 
     Returns:
         (rows * 127, 16 * 128) uint8, ink dark on white.

@@ -171,7 +171,7 @@ def change_width(images: torch.Tensor, widening: torch.Tensor, narrowing: torch.
     The darkest pixel keeps its ink, so that thin strokes become narrower and not fainter.
 
     Args:
-        images: ink bright on 0.
+        images: bright ink on 0.
         widening: (B, 1, 1, 1) pixels on each side, 0-1.
         narrowing: (B, 1, 1, 1) fraction of the way from the image's mean stroke width to a hairline's, 0-1; more than
             2 pixels are not taken from a side.

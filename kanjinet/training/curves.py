@@ -15,13 +15,7 @@ METRICS = {  # metric -> key in the history -> label
 
 
 def plot_metric(axes: Any, history: Sequence[dict[str, Any]], metric: str) -> None:
-    """Plots a metric by epoch.
-
-    Args:
-        axes: matplotlib's.
-        history: the epochs of training_progress.json.
-        metric: one of METRICS.
-    """
+    """Plots one of METRICS by epoch on matplotlib's axes; `history` holds the epochs of training_progress.json."""
     from matplotlib.ticker import MaxNLocator  # a second to import
 
     epochs = [entry["epoch"] for entry in history]
@@ -46,15 +40,7 @@ def label_percent(fraction: float, _position: int) -> str:
 
 
 def draw_curves(history: Sequence[dict[str, Any]], *, synthetic: bool) -> bytes:
-    """Draws all metrics side by side.
-
-    Args:
-        history: the epochs of training_progress.json.
-        synthetic: whether the images are of a synthetic sample, which is then said.
-
-    Returns:
-        The bytes of a PNG file.
-    """
+    """Draws all metrics side by side, with a note where the images are `synthetic`; returns a PNG file's bytes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 3.8), layout="constrained")

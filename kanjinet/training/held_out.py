@@ -14,16 +14,9 @@ from kanjinet.training.samples import Samples
 def read_part(
     info: DatasetInfo, checkpoint: Checkpoint, part: str, max_images: int | None = None
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Reads one part of a network's training; of another dataset, a part divided in the same way.
+    """Reads images (n, S, S) and labels (n,) of one part of a network's training, "train", "validation" or "test".
 
-    Args:
-        info: the dataset.
-        checkpoint: the network.
-        part: "train", "validation" or "test".
-        max_images: where the part has more, so many of them are chosen at random, always the same ones.
-
-    Returns:
-        Images (n, S, S) and labels (n,).
+    Another dataset is divided in the same way. Of more than `max_images`, so many are chosen, always the same ones.
     """
     labels = read_labels(info.folder, info.chunks)
     indices = split_as_trained(labels, info.sha256, checkpoint.card.options)[part]

@@ -76,12 +76,8 @@ def initialize_network(options: TrainingOptions, samples: TrainingSamples) -> Li
 def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: Augmentation) -> None:
     """Sets the classifier of an untrained network, and the statistics of its batch normalization, from images.
 
-    The global random generator chooses the images where there are many.
-
-    Args:
-        model: of a version whose classifier is linear.
-        samples: the training's, on the network's device.
-        augmentation: the training's, with which the logits' scale is chosen.
+    The global random generator chooses the images where there are many. The scale of the logits is chosen on augmented
+    ones. The classifier must be linear, as those of version 3.0.
     """
     chosen = torch.randperm(len(samples), device=samples.labels.device)[:MAX_IMAGES]
     images, labels = samples.images[chosen], samples.labels[chosen]

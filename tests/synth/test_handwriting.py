@@ -168,15 +168,15 @@ def test_cells_fall_into_the_percentile_tables_of_real_cells(glyph_table):
     kana = _measure(glyph_table, 80, 0, NUM_HIRAGANA, with_fragments=False)
     for cells, table in ((kanji, KANJI_TABLE), (kana, HIRAGANA_TABLE)):
         for name, (expected, slack) in table.items():
-            found = np.nanpercentile(getattr(cells, name), PERCENTILES)
+            found = np.nanpercentile(cells[name], PERCENTILES)
             assert found == pytest.approx(np.array(expected), abs=slack), name
     for cells, center in ((kanji, (0.47, 0.52)), (kana, (0.54, 0.54))):
-        found = np.nanmedian(cells.center_x), np.nanmedian(cells.center_y)
+        found = np.nanmedian(cells["center_x"]), np.nanmedian(cells["center_y"])
         assert found == pytest.approx(center, abs=0.02)
-        assert np.nanmedian(cells.paper_ink) < 0.001
+        assert np.nanmedian(cells["paper_ink"]) < 0.001
     kana = _measure(glyph_table, 20, 0, NUM_HIRAGANA)
-    assert kana.has_fragment.mean() == pytest.approx(0.68, abs=0.07)
-    assert kanji.has_fragment.mean() < 0.02
+    assert kana["has_fragment"].mean() == pytest.approx(0.68, abs=0.07)
+    assert kanji["has_fragment"].mean() < 0.02
     table = format_table({"kanji": kanji, "hiragana": kana})
     assert "peak ink" in table and len(table.splitlines()) == 10
 
@@ -240,10 +240,10 @@ def test_a_stranger_to_the_cell_is_a_fragment_and_a_part_of_the_character_is_not
     images[1, 50:60, 0:5] = 8
     images[2, 60:64, 0:70] = 8
     statistics = measure_cells(images)
-    assert statistics.has_fragment.tolist() == [0, 1, 0]
-    assert statistics.box_width == pytest.approx([4 / 128, 4 / 128, 70 / 128])
-    assert statistics.stroke_width[0] == pytest.approx(4, rel=0.1)
-    assert statistics.stroke_ink[0] == 8
+    assert statistics["has_fragment"].tolist() == [0, 1, 0]
+    assert statistics["box_width"] == pytest.approx([4 / 128, 4 / 128, 70 / 128])
+    assert statistics["stroke_width"][0] == pytest.approx(4, rel=0.1)
+    assert statistics["stroke_ink"][0] == 8
 
 
 def test_contact_sheet(glyph_table):
