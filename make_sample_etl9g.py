@@ -40,7 +40,6 @@ from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import make_folder, read_bytes, replace_on_success
 from kanjinet.storage.locks import lock_folder
 from kanjinet.storage.png import write_few_grays
-from kanjinet.synth.glyph_table import read_glyph_table
 from kanjinet.synth.kanjivg import find_kanjivg_folder
 from kanjinet.synth.sheets import CONTACT_CHARACTERS, Plan, Sample, make_contact_sheet, make_sheet_records
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY
@@ -173,7 +172,7 @@ def write_files(folder: Path, plan: Plan, sample: Sample, workers: int, contact:
         if contact:
             pool.submit(write_contact_sheet, *contact, sample).result()
         for number, data_sets in plan.items():
-            tasks = (pool.submit(make_sheet, sample, *job) for job in itertools.product(data_sets, SHEETS))
+            tasks = (pool.submit(make_sheet_records, sample, *job) for job in itertools.product(data_sets, SHEETS))
             sheets = take_in_order(tasks, workers * SHEETS_AHEAD_PER_WORKER, bar)
             write_records(folder / etl9g_file_name(number), sheets)
 
@@ -191,14 +190,9 @@ def take_in_order(tasks: Iterator[Future[Records]], max_waiting: int, bar: "tqdm
         bar.update()
 
 
-def make_sheet(sample: Sample, data_set: int, sheet: int) -> Records:
-    """Makes one sheet, in a worker process."""
-    return make_sheet_records(read_glyph_table(), sample, data_set, sheet)
-
-
 def write_contact_sheet(path: Path, characters: str, sample: Sample) -> None:
     """Writes an image of many writers, in a worker process."""
-    image = make_contact_sheet(read_glyph_table(), sample, characters)
+    image = make_contact_sheet(sample, characters)
     make_folder(path.parent)
     write_few_grays(path, image)
 

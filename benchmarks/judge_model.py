@@ -30,7 +30,6 @@ from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.evaluation.metrics import Predictions
 from kanjinet.evaluation.recognizer import Recognizer, load_recognizer
-from kanjinet.synth.glyph_table import read_glyph_table
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY, sample_writer
 from kanjinet.training.accuracy import bin_by_confidence, calibration_error
@@ -58,14 +57,13 @@ def parse_args() -> argparse.Namespace:
 
 def write_characters(writers: int) -> Drawings:
     """Write cells (n, 127, 128) by writers of their own, without neighbors' fragments."""
-    table = read_glyph_table()
     cells, classes = [], []
     for writer in range(writers):
         rng = np.random.default_rng([SEED, writer])
         is_kana = rng.random(CHARACTERS_EACH) < 1 / 3
         chosen = rng.integers(np.where(is_kana, 0, NUM_HIRAGANA), np.where(is_kana, NUM_HIRAGANA, NUM_CLASSES))
         style = sample_writer(rng, DEFAULT_DIFFICULTY)
-        cells.append(write_sheet(table, chosen, style, rng, with_fragments=False) * np.uint8(INK_SCALE))
+        cells.append(write_sheet(chosen, style, rng, with_fragments=False) * np.uint8(INK_SCALE))
         classes.append(chosen)
     return Drawings(np.concatenate(cells), np.concatenate(classes))
 

@@ -24,7 +24,6 @@ from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.data.worker_processes import open_workers
 from kanjinet.model import LightweightKanjiNet
 from kanjinet.storage.model_card import TrainingOptions
-from kanjinet.synth.glyph_table import read_glyph_table
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.sheets import list_sheet_classes
 from kanjinet.synth.writers import sample_writer
@@ -102,12 +101,11 @@ def as_samples(images: Images, labels: npt.NDArray[np.integer]) -> TrainingSampl
 
 def write_samples(number_of_sets: int, seed: int) -> TrainingSamples:
     """Writes data sets by new writers, 20 sheets by 20 writers each, and preprocesses them."""
-    table = read_glyph_table()
     images, labels = [], []
     for number in range(number_of_sets):
         for sheet, classes in enumerate(list_sheet_classes()):
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number, sheet)))
-            cells = write_sheet(table, classes, sample_writer(rng), rng)
+            cells = write_sheet(classes, sample_writer(rng), rng)
             images.append(preprocess(cells * np.uint8(INK_SCALE), SIZE, NORMALIZE, cells=True))
             labels.append(classes)
     return as_samples(np.concatenate(images), np.concatenate(labels))

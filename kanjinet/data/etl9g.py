@@ -86,12 +86,7 @@ def find_etl9g_files(folder: Path) -> list[Etl9gFile]:
 def check_file_size(path: Path, size_bytes: int, *, allow_partial: bool = False) -> int:
     """Returns the number of records in an ETL9G file of `size_bytes`.
 
-    A file holds whole data sets, 3,036 records each, and at most four of them.
-
-    Args:
-        path: the file's name, for the message.
-        size_bytes: its length.
-        allow_partial: also accept a whole number of records that is no whole number of data sets.
+    A file holds at most four data sets, 3,036 records each, and, unless `allow_partial`, whole ones.
 
     Raises:
         KanjinetError: the length is none that an ETL9G file can have.

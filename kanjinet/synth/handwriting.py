@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.synth.distortion import distort_strokes, place_characters
-from kanjinet.synth.glyph_table import FORMS, GlyphTable, StrokeEnding
+from kanjinet.synth.glyph_table import FORMS, GlyphTable, StrokeEnding, read_glyph_table
 from kanjinet.synth.joins import Joins, join_strokes, round_joins, swap_strokes
 from kanjinet.synth.neighbors import add_fragments
 from kanjinet.synth.rasterizer import rasterize
@@ -17,35 +17,31 @@ GENERATOR_VERSION = "writers-4"  # changes whenever the same seed gives other by
 
 
 def write_sheet(
-    table: GlyphTable,
-    classes: npt.NDArray[np.int64],
-    writer: Writer,
-    rng: np.random.Generator,
-    *,
-    with_fragments: bool = True,
+    classes: npt.NDArray[np.int64], writer: Writer, rng: np.random.Generator, *, with_fragments: bool = True
 ) -> npt.NDArray[np.uint8]:
     """Writes one sheet in one handwriting style.
 
     Args:
-        table: the strokes.
-        classes: (n,) class indices in the order of the sheet, 16 a row; neighbors on the sheet reach into cells.
+        classes: (n,) class indices in the order of the sheet, 16 a row.
         writer: the style.
         rng: randomness within the style.
         with_fragments: let neighbors reach into cells, as in ETL9G.
 
     Returns:
         (n, 127, 128) uint8 ink levels, 0-15.
+
+    Raises:
+        KanjinetError: the package `kanjivg` is missing or damaged.
     """
-    strokes = write_strokes(table, classes, writer, rng)
+    strokes = write_strokes(classes, writer, rng)
     if with_fragments:
         strokes = add_fragments(strokes, classes, rng)
     return rasterize(strokes, len(classes), writer.ink, rng)
 
 
-def write_strokes(
-    table: GlyphTable, classes: npt.NDArray[np.int64], writer: Writer, rng: np.random.Generator
-) -> WrittenStrokes:
+def write_strokes(classes: npt.NDArray[np.int64], writer: Writer, rng: np.random.Generator) -> WrittenStrokes:
     """Writes the strokes of characters, one character a cell, without what comes from neighboring cells."""
+    table = read_glyph_table()
     strokes = SheetStrokes.of_forms(table, classes, _choose_forms(table, classes, writer, rng))
     distort_strokes(strokes, writer, rng)
     swap_strokes(strokes, writer, rng)

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from kanjinet.data.etl9g import SHEETS_PER_SET
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.data.worker_processes import open_workers, usable_cores
-from kanjinet.synth.glyph_table import read_glyph_table
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.kanjivg import find_kanjivg_folder
 from kanjinet.synth.sheets import list_sheet_classes
@@ -85,5 +84,5 @@ def _generate_sheet(spec: GenerationSpec, epoch: int, number: int, sheet: int) -
     """Generates one sheet of an epoch, (152 or 148, S, S), in a worker process."""
     rng = np.random.default_rng(np.random.SeedSequence(spec.seed, spawn_key=(epoch, number, sheet)))
     writer = sample_writer(rng, spec.difficulty)
-    cells = write_sheet(read_glyph_table(), list_sheet_classes()[sheet], writer, rng)
+    cells = write_sheet(list_sheet_classes()[sheet], writer, rng)
     return preprocess(cells * np.uint8(INK_SCALE), spec.image_size, spec.preprocessing, cells=True)

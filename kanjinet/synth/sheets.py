@@ -20,7 +20,6 @@ from kanjinet.data.etl9g import (
     SYNTHETIC_MARK,
     pack_pixels,
 )
-from kanjinet.synth.glyph_table import GlyphTable
 from kanjinet.synth.handwriting import GENERATOR_VERSION, write_sheet
 from kanjinet.synth.kanjivg import kanjivg_version
 from kanjinet.synth.neighbors import COLUMNS_PER_SHEET
@@ -106,7 +105,7 @@ def scanned_yymm(file_number: int) -> int:
     return (83 + month // 12) * 100 + month % 12 + 1
 
 
-def make_sheet_records(table: GlyphTable, sample: Sample, data_set: int, sheet: int) -> npt.NDArray[np.void]:
+def make_sheet_records(sample: Sample, data_set: int, sheet: int) -> npt.NDArray[np.void]:
     """Makes the records of one sheet, 1-20, of a data set, 1-200, by one simulated writer.
 
     The result depends on the arguments alone, so sheets can be made in any order and by any process.
@@ -117,7 +116,7 @@ def make_sheet_records(table: GlyphTable, sample: Sample, data_set: int, sheet: 
     rng = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=(data_set, sheet)))
     classes = list_sheet_classes()[sheet - 1]
     writer = sample_writer(rng, sample.difficulty)
-    images = write_sheet(table, classes, writer, rng)
+    images = write_sheet(classes, writer, rng)
     records = np.zeros(len(classes), dtype=RECORD_DTYPE)
     jis_codes = JIS_CODES[classes]
     places = np.arange(len(classes))
@@ -134,9 +133,7 @@ def make_sheet_records(table: GlyphTable, sample: Sample, data_set: int, sheet: 
     return records
 
 
-def make_contact_sheet(
-    table: GlyphTable, sample: Sample, characters: str = CONTACT_CHARACTERS
-) -> npt.NDArray[np.uint8]:
+def make_contact_sheet(sample: Sample, characters: str = CONTACT_CHARACTERS) -> npt.NDArray[np.uint8]:
     """Makes an image of the handwriting: a row of 16 writers for each of some characters, then six rows by one writer.
 
     Ink is shown at twice its darkness. The writers are others than those of the sample's files.
@@ -148,10 +145,10 @@ def make_contact_sheet(
     columns = []
     for number in range(COLUMNS_PER_SHEET):
         rng = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=(0, number)))
-        columns.append(write_sheet(table, shared, sample_writer(rng, sample.difficulty), rng, with_fragments=False))
+        columns.append(write_sheet(shared, sample_writer(rng, sample.difficulty), rng, with_fragments=False))
     rng = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=(0, COLUMNS_PER_SHEET)))
     various = rng.choice(NUM_CLASSES, (6, COLUMNS_PER_SHEET), replace=False)
-    images = write_sheet(table, various.ravel(), sample_writer(rng, sample.difficulty), rng)
+    images = write_sheet(various.ravel(), sample_writer(rng, sample.difficulty), rng)
     grid = np.concatenate([np.stack(columns, axis=1), images.reshape(6, COLUMNS_PER_SHEET, CELL_HEIGHT, CELL_WIDTH)])
     grid = 255 - np.minimum(grid, MAX_INK // 2) * (255 // (MAX_INK // 2))
     grid[:, :, :, 0] = np.minimum(grid[:, :, :, 0], 220)

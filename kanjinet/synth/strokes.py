@@ -50,11 +50,6 @@ class SheetStrokes:
         """Number of cells."""
         return len(self.classes)
 
-    @property
-    def number_in_cell(self) -> npt.NDArray[np.int64]:
-        """(s,) the place of each stroke in its cell's order of writing, from 0."""
-        return np.arange(len(self.cells)) - (np.cumsum(self.counts) - self.counts)[self.cells]
-
 
 @dataclass(frozen=True)
 class WrittenStrokes:

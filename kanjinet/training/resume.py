@@ -79,10 +79,8 @@ class StateFile:
             "run": vars(self.record),
         }
         self.saved_at = time.monotonic()
-        if self.trainer.group.is_first:
-            self._write(content)
-
-    def _write(self, content: dict[str, Any]) -> None:
+        if not self.trainer.group.is_first:
+            return
         paths = list_state_paths(self.folder)
         if self.is_first_save:  # what is there belongs to another run
             for path in paths[1:]:

@@ -1,5 +1,6 @@
 """A run of training: epochs with validation, the best weights kept, and its files up to date after each."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +11,7 @@ import torch
 
 from kanjinet.data.dataset import DatasetInfo
 from kanjinet.errors import KanjinetError
-from kanjinet.model import LightweightKanjiNet, count_parameters
+from kanjinet.model import count_parameters
 from kanjinet.storage.checkpoint import CHECKPOINT_NAME, Checkpoint, hash_tensors, load_checkpoint, save_checkpoint
 from kanjinet.storage.files import replace_on_success, write_json
 from kanjinet.storage.model_card import SYNTHETIC, Metrics, ModelCard, describe_environment, merge_sources
@@ -100,8 +101,12 @@ class TrainingRun:
         A run that was killed before it could save that they are written finds its own ones, which are no earlier run's.
         """
         path = self.folder / CHECKPOINT_NAME
-        if not path.is_file() or _has_weights(path, self.trainer.model):
+        if not path.is_file():
             return False
+        with contextlib.suppress(KanjinetError):
+            found = load_checkpoint(path).model.state_dict()
+            if hash_tensors(found) == hash_tensors(self.trainer.model.state_dict()):
+                return False
         path.replace(self.folder / PREVIOUS_NAME)
         return True
 
@@ -154,12 +159,3 @@ class TrainingRun:
             },
         )
         return checkpoint, tested
-
-
-def _has_weights(path: Path, model: LightweightKanjiNet) -> bool:
-    """Returns whether a checkpoint holds these very weights."""
-    try:
-        found = load_checkpoint(path).model
-    except KanjinetError:
-        return False
-    return hash_tensors(found.state_dict()) == hash_tensors(model.state_dict())

@@ -95,12 +95,12 @@ def test_so_has_a_form_with_a_dot_on_top(glyph_table):
         assert np.diff(glyph_table.stroke_of_form[first : end + 1]).tolist() == list(strokes)
 
 
-def test_strokes_of_hasty_writers_change_places_within_their_cells_only(glyph_table):
+def test_strokes_of_hasty_writers_change_places_within_their_cells_only():
     classes = np.array([CLASS_OF_CHARACTER[character] for character in "永はき田"])
     careful = replace(sample_writer(np.random.default_rng(0)), swap_rate=0, join_rate=0, kana_join_rate=0, flick_rate=0)
 
     def middles(writer):
-        return write_strokes(glyph_table, classes, writer, np.random.default_rng(1)).points.mean(axis=1).round(6)
+        return write_strokes(classes, writer, np.random.default_rng(1)).points.mean(axis=1).round(6)
 
     usual, swapped = middles(careful), middles(replace(careful, swap_rate=1))
     assert len(usual) == len(swapped) == 17
@@ -108,10 +108,10 @@ def test_strokes_of_hasty_writers_change_places_within_their_cells_only(glyph_ta
     assert differs[:5].any() and differs[12:].any() and not differs[5:12].any()  # kanji, and no hiragana
 
 
-def test_flicks_point_to_the_next_stroke_of_a_hiragana(glyph_table):
+def test_flicks_point_to_the_next_stroke_of_a_hiragana():
     classes = np.array([CLASS_OF_CHARACTER["こ"]])
     careful = replace(sample_writer(np.random.default_rng(0)), join_rate=0, kana_join_rate=0, flick_rate=1)
-    strokes = write_strokes(glyph_table, classes, careful, np.random.default_rng(1))
+    strokes = write_strokes(classes, careful, np.random.default_rng(1))
     upper, lower, flick = strokes.points
     gap, way = lower[0] - upper[-1], flick[-1] - flick[0]
     assert flick[0] == pytest.approx(upper[-1])
@@ -139,13 +139,13 @@ def test_hooks_and_touches_of_known_characters(glyph_table):
     assert (glyph_table.touches[rows("三")] == FREE_END).all()
 
 
-def _measure(glyph_table, writers, first_class, end_class, with_fragments=True):
+def _measure(writers, first_class, end_class, with_fragments=True):
     """Statistics of 24 characters of a range of classes by each of some writers."""
     images = []
     for number in range(writers):
         rng = np.random.default_rng(number)
         classes = rng.integers(first_class, end_class, 24)
-        images.append(write_sheet(glyph_table, classes, sample_writer(rng), rng, with_fragments=with_fragments))
+        images.append(write_sheet(classes, sample_writer(rng), rng, with_fragments=with_fragments))
     return measure_cells(np.concatenate(images))
 
 
@@ -163,9 +163,9 @@ HIRAGANA_TABLE = {  # the same of 1,500 real ETL9G hiragana
 }
 
 
-def test_cells_fall_into_the_percentile_tables_of_real_cells(glyph_table):
-    kanji = _measure(glyph_table, 80, NUM_HIRAGANA, 3036)
-    kana = _measure(glyph_table, 80, 0, NUM_HIRAGANA, with_fragments=False)
+def test_cells_fall_into_the_percentile_tables_of_real_cells():
+    kanji = _measure(80, NUM_HIRAGANA, 3036)
+    kana = _measure(80, 0, NUM_HIRAGANA, with_fragments=False)
     for cells, table in ((kanji, KANJI_TABLE), (kana, HIRAGANA_TABLE)):
         for name, (expected, slack) in table.items():
             found = np.nanpercentile(cells[name], PERCENTILES)
@@ -174,7 +174,7 @@ def test_cells_fall_into_the_percentile_tables_of_real_cells(glyph_table):
         found = np.nanmedian(cells["center_x"]), np.nanmedian(cells["center_y"])
         assert found == pytest.approx(center, abs=0.02)
         assert np.nanmedian(cells["paper_ink"]) < 0.001
-    kana = _measure(glyph_table, 20, 0, NUM_HIRAGANA)
+    kana = _measure(20, 0, NUM_HIRAGANA)
     assert kana["has_fragment"].mean() == pytest.approx(0.68, abs=0.07)
     assert kanji["has_fragment"].mean() < 0.02
     table = format_table({"kanji": kanji, "hiragana": kana})
@@ -189,7 +189,7 @@ def test_writers_differ_and_difficulty_is_a_dial(glyph_table):
         for number in range(12):
             rng = np.random.default_rng(number)
             writer = replace(sample_writer(rng, difficulty), swap_rate=0)
-            strokes = write_strokes(glyph_table, classes, writer, rng)
+            strokes = write_strokes(classes, writer, rng)
             first = strokes.points[strokes.cells == 0][:5]  # 永 has five strokes, joined ways come after
             form = glyph_table.form_of_class[classes[0]]
             model = glyph_table.points[glyph_table.stroke_of_form[form] :][:5]
@@ -203,7 +203,7 @@ def test_writers_differ_and_difficulty_is_a_dial(glyph_table):
     assert careful < 0.8 * usual < usual < hasty
 
 
-def test_look_alikes_keep_what_tells_them_apart(glyph_table):
+def test_look_alikes_keep_what_tells_them_apart():
     """For many writers: 甲 begins at its frame and 由 ends there; 土's lower stroke is the longer, 士's the shorter."""
     characters = "申由甲土士未末"
     classes = np.array([CLASS_OF_CHARACTER[character] for character in characters])
@@ -212,7 +212,7 @@ def test_look_alikes_keep_what_tells_them_apart(glyph_table):
     for number in range(60):
         rng = np.random.default_rng(1000 + number)
         writer = replace(sample_writer(rng), swap_rate=0)  # the figures below go by stroke numbers
-        strokes = write_strokes(glyph_table, classes, writer, rng)
+        strokes = write_strokes(classes, writer, rng)
         points = {}
         for cell, (character, count) in enumerate(zip(characters, counts, strict=True)):
             points[character] = strokes.points[strokes.cells == cell][:count]
@@ -246,16 +246,16 @@ def test_a_stranger_to_the_cell_is_a_fragment_and_a_part_of_the_character_is_not
     assert statistics["stroke_ink"][0] == 8
 
 
-def test_contact_sheet(glyph_table):
-    image = make_contact_sheet(glyph_table, Sample(1, seed=0, difficulty=0.5))
+def test_contact_sheet():
+    image = make_contact_sheet(Sample(1, seed=0, difficulty=0.5))
     assert image.dtype == np.uint8 and image.shape[1] == 16 * 128 and image.shape[0] % 127 == 0
     assert (image < 128).mean() > 0.01
 
 
-def test_every_character_can_be_written(glyph_table):
+def test_every_character_can_be_written():
     rng = np.random.default_rng(3)
     for start in range(0, len(CHARACTERS), 152):
         classes = np.arange(start, min(start + 152, len(CHARACTERS)))
-        images = write_sheet(glyph_table, classes, sample_writer(rng, 1.0), rng, with_fragments=False)
+        images = write_sheet(classes, sample_writer(rng, 1.0), rng, with_fragments=False)
         assert images.max(axis=(1, 2)).min() >= 3  # ink in every cell
         assert images.max() <= 15

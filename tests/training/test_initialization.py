@@ -8,7 +8,6 @@ from kanjinet.contract import NORMALIZE
 from kanjinet.data.etl9g import CELL_HEIGHT, CELL_WIDTH
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.model import LightweightKanjiNet, ModelConfig, ResidualBlock, init_corner_means_, init_edge_filters_
-from kanjinet.synth.glyph_table import read_glyph_table
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.writers import sample_writer
 from kanjinet.training.augmentation import Augmentation
@@ -84,12 +83,11 @@ def test_two_factors_keep_the_scores_as_well_as_any_of_their_rank() -> None:
 
 def test_an_untrained_network_reads_other_writers_after_fitting() -> None:
     """60 classes, 3 writers to learn from, another one to read: by chance 1.7 %."""
-    table = read_glyph_table()
     classes = np.arange(500, 560)
     sheets = []
     for number in range(4):
         rng = np.random.default_rng([5, number])
-        cells = write_sheet(table, classes, sample_writer(rng), rng, with_fragments=False)
+        cells = write_sheet(classes, sample_writer(rng), rng, with_fragments=False)
         assert cells.shape == (60, CELL_HEIGHT, CELL_WIDTH)
         sheets.append(torch.from_numpy(preprocess(cells * np.uint8(INK_SCALE), 64, NORMALIZE, cells=True)))
     seen = Samples(torch.cat(sheets[:3]), torch.from_numpy(np.tile(classes, 3)))
