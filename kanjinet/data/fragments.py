@@ -21,14 +21,7 @@ BLANK_DIVISOR = 4  # a line is blank without a pixel of at least the darkest one
 
 
 def reaches_edge(line_peaks: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Tells whether there is ink in the first or last lines of images.
-
-    Args:
-        line_peaks: (n, lines) the largest value of each row, or of each column.
-
-    Returns:
-        (n,) bool.
-    """
+    """Tells of each image (n,) whether ink is in its first or last lines, by the largest value of each, (n, lines)."""
     return (line_peaks[:, :EDGE_PIXELS].max(axis=1) | line_peaks[:, -EDGE_PIXELS:].max(axis=1)) > 0
 
 

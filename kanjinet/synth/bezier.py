@@ -8,29 +8,16 @@ _TICKS = 2.0**20  # to a unit of length
 
 
 def evaluate_curves(curves: npt.NDArray[np.float64], t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Computes points on curves.
-
-    Args:
-        curves: (c, 4, 2), four control points each.
-        t: (k,) or (c, k) curve parameters, 0 at the start and 1 at the end.
-
-    Returns:
-        (c, k, 2) float64.
-    """
+    """Computes points (c, k, 2) of curves (c, 4, 2), four control points each, at parameters (k,) or (c, k), 0-1."""
     t = t[..., None]
     start, first, second, end = np.moveaxis(curves[:, :, None], 1, 0)  # (c, 1, 2) each
     return (1 - t) ** 3 * start + 3 * t * (1 - t) ** 2 * first + 3 * t**2 * (1 - t) * second + t**3 * end
 
 
 def sample_evenly(strokes: list[npt.NDArray[np.float64]], points_per_stroke: int) -> npt.NDArray[np.float64]:
-    """Computes points at equal distances along each stroke.
+    """Computes points at equal distances along each stroke, both ends included: (len(strokes), points_per_stroke, 2).
 
-    Args:
-        strokes: (k, 4, 2) curves each, joined end to start.
-        points_per_stroke: how many, both ends included.
-
-    Returns:
-        (len(strokes), points_per_stroke, 2) float64.
+    A stroke is (k, 4, 2) curves, joined end to start.
     """
     points = evaluate_curves(np.concatenate(strokes), np.linspace(0, 1, _PIECES_PER_CURVE + 1))  # (c, 9, 2)
     x, y = points.reshape(-1, 2).T

@@ -56,8 +56,6 @@ def place_characters(
         points: (s, 32, 2) in KanjiVG's units.
         cells: (s,) the cell of each stroke.
         classes: (n,) the class of each cell.
-        writer: the style.
-        rng: randomness within the style.
 
     Returns:
         (s, 32, 2) in pixels of the cells.

@@ -63,29 +63,19 @@ _ENDING_OF_KIND = {
 class GlyphTable:
     """Represents the strokes of every form of all classes, c in number; f counts forms, s strokes.
 
-    Attributes:
-        form_of_class: (c + 1,) int, the first form of each class, and the number of forms at the end.
-        form_kind: (f,) int8, index into FORMS; each class begins with its main form.
-        stroke_of_form: (f + 1,) int, the first stroke of each form.
-        points: (s, 32, 2) float64, evenly spaced along the stroke; x right and y down, -54.5 ... 54.5.
-        components: (s, 2) int16, the outermost and the next component that hold the stroke, counted within the
-            form; NO_COMPONENT where there is none.
-        ending: (s,) int8, a StrokeEnding.
-        hook_from: (s,) float64, where along the stroke, 0-1, its final hook begins; 1 where there is none.
-        touches: (s, 2) int32, what the start and the end of each stroke touch: a point of another stroke, as
-            32 * (that stroke - this stroke) + point; FREE_END where an end touches nothing.
-        voicing: (s,) int8, 1 for the two dots of ば, 2 for the ring of ぱ, else 0.
+    Components are the outermost and the next one that hold a stroke, counted within the form. What the start and the
+    end of a stroke touch is a point of another stroke, as 32 * (that stroke - this stroke) + point.
     """
 
-    form_of_class: npt.NDArray[np.int64]
-    form_kind: npt.NDArray[np.int8]
-    stroke_of_form: npt.NDArray[np.int64]
-    points: npt.NDArray[np.float64]
-    components: npt.NDArray[np.int16]
-    ending: npt.NDArray[np.int8]
-    hook_from: npt.NDArray[np.float64]
-    touches: npt.NDArray[np.int32]
-    voicing: npt.NDArray[np.int8]
+    form_of_class: npt.NDArray[np.int64]  # (c + 1,) the first form of each class, and the number of forms at the end
+    form_kind: npt.NDArray[np.int8]  # (f,) index into FORMS; each class begins with its main form
+    stroke_of_form: npt.NDArray[np.int64]  # (f + 1,) the first stroke of each form
+    points: npt.NDArray[np.float64]  # (s, 32, 2) evenly spaced along the stroke; x right and y down, -54.5 ... 54.5
+    components: npt.NDArray[np.int16]  # (s, 2) NO_COMPONENT where there is none
+    ending: npt.NDArray[np.int8]  # (s,) a StrokeEnding
+    hook_from: npt.NDArray[np.float64]  # (s,) where along the stroke, 0-1, its final hook begins; 1 without one
+    touches: npt.NDArray[np.int32]  # (s, 2) FREE_END where an end touches nothing
+    voicing: npt.NDArray[np.int8]  # (s,) 1 for the two dots of ば, 2 for the ring of ぱ, else 0
 
 
 @functools.lru_cache(maxsize=1)

@@ -23,8 +23,6 @@ def write_sheet(
 
     Args:
         classes: (n,) class indices in the order of the sheet, 16 a row.
-        writer: the style.
-        rng: randomness within the style.
         with_fragments: let neighbors reach into cells, as in ETL9G.
 
     Returns:

@@ -18,17 +18,11 @@ for _character, _stroke in zip("きぎさざりふぶぷ", (2, 2, 1, 1, 0, 0, 0,
 
 @dataclass
 class Joins:
-    """Represents what a pen writes from one stroke to the next where it is not lifted, or not at once.
+    """Represents what a pen writes from one stroke to the next where it is not lifted, or not at once."""
 
-    Attributes:
-        points: (j, 32, 2) float64, the center lines.
-        after: (j,) int64, the stroke after which each comes.
-        is_whole: (j,) bool, whether it arrives at the next stroke.
-    """
-
-    points: npt.NDArray[np.float64]
-    after: npt.NDArray[np.int64]
-    is_whole: npt.NDArray[np.bool_]
+    points: npt.NDArray[np.float64]  # (j, 32, 2) the center lines
+    after: npt.NDArray[np.int64]  # (j,) the stroke after which each comes
+    is_whole: npt.NDArray[np.bool_]  # (j,) whether it arrives at the next stroke
 
 
 def swap_strokes(strokes: SheetStrokes, writer: Writer, rng: np.random.Generator) -> None:

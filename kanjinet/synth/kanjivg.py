@@ -29,32 +29,23 @@ _VALUES_PER_COMMAND = {"M": 2, "C": 6, "S": 4}
 
 @dataclass(frozen=True)
 class Stroke:
-    """Represents one stroke, in the order and the direction of writing.
+    """Represents one stroke, in the direction of writing.
 
-    Attributes:
-        kind: KanjiVG's stroke type such as "㇆a"; empty for kana.
-        curves: (k, 4, 2) float64, k cubic Bézier curves, each from the end of the one before; x to the right and
-            y down, 0-109.
-        components: the components that hold the stroke, from the outermost to the innermost, as numbers that
-            mean something only within the glyph; the whole character is left out.
+    Its components are those that hold it, the whole character apart, from the outermost to the innermost, as numbers
+    that mean something only within the glyph.
     """
 
-    kind: str
-    curves: npt.NDArray[np.float64]
+    kind: str  # KanjiVG's stroke type such as "㇆a"; empty for kana
+    curves: npt.NDArray[np.float64]  # (k, 4, 2) cubic Bézier curves, joined end to start; x right and y down, 0-109
     components: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Glyph:
-    """Represents one way to write a character.
-
-    Attributes:
-        character: the Unicode character.
-        strokes: in the order of writing.
-    """
+    """Represents one way to write a character."""
 
     character: str
-    strokes: tuple[Stroke, ...]
+    strokes: tuple[Stroke, ...]  # in the order of writing
 
 
 def find_kanjivg_folder() -> Path:

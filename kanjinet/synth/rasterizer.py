@@ -22,19 +22,12 @@ _CROSSING_INK = 1.08  # two strokes on top of each other are this much darker th
 
 @dataclass(frozen=True)
 class Ink:
-    """Represents what a pen leaves on the paper, and what the scanner makes of it.
+    """Represents what a pen leaves on the paper, and what the scanner makes of it."""
 
-    Attributes:
-        level: ink of a plain stroke, 0-15.
-        grain: fraction of the ink that the roughness of the paper takes away, 0 (fiber tip) ... 0.3 (hard pencil).
-        grain_size: standard deviation in pixels of the blur that turns white noise into grain.
-        blur: standard deviation in pixels of the scanner's blur.
-    """
-
-    level: float
-    grain: float
-    grain_size: float
-    blur: float
+    level: float  # ink of a plain stroke, 0-15
+    grain: float  # fraction that the roughness of the paper takes away, 0 (fiber tip) ... 0.3 (hard pencil)
+    grain_size: float  # standard deviation in pixels of the blur that turns white noise into grain
+    blur: float  # standard deviation in pixels of the scanner's blur
 
 
 def trace_outlines(points: npt.NDArray[np.float64], half_widths: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

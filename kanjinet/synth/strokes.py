@@ -14,25 +14,15 @@ ALONG = np.linspace(0, 1, POINTS_PER_STROKE)  # where each point lies along its 
 
 @dataclass
 class SheetStrokes:
-    """Represents the strokes of a sheet while one step after the other distorts them.
+    """Represents the strokes of a sheet while one step after the other distorts them."""
 
-    Attributes:
-        table: where they come from.
-        classes: (n,) int64, class index of each cell.
-        counts: (n,) int64, strokes in each cell.
-        rows: (s,) int64, row of each stroke in the table.
-        points: (s, 32, 2) float64, in KanjiVG's units from the middle of the character.
-        cells: (s,) int64, cell of each stroke, ascending.
-        is_kana: (s,) bool, whether the stroke belongs to a hiragana.
-    """
-
-    table: GlyphTable
-    classes: npt.NDArray[np.int64]
-    counts: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
-    points: npt.NDArray[np.float64]
-    cells: npt.NDArray[np.int64]
-    is_kana: npt.NDArray[np.bool_]
+    table: GlyphTable  # where they come from
+    classes: npt.NDArray[np.int64]  # (n,) class index of each cell
+    counts: npt.NDArray[np.int64]  # (n,) strokes in each cell
+    rows: npt.NDArray[np.int64]  # (s,) row of each stroke in the table
+    points: npt.NDArray[np.float64]  # (s, 32, 2) in KanjiVG's units from the middle of the character
+    cells: npt.NDArray[np.int64]  # (s,) cell of each stroke, ascending
+    is_kana: npt.NDArray[np.bool_]  # (s,) whether the stroke belongs to a hiragana
 
     @classmethod
     def of_forms(
@@ -53,19 +43,12 @@ class SheetStrokes:
 
 @dataclass(frozen=True)
 class WrittenStrokes:
-    """Represents strokes to be rasterized, in pixels of their cells.
+    """Represents strokes to be rasterized, in pixels of their cells."""
 
-    Attributes:
-        points: (s, 32, 2) float64, the center line.
-        half_widths: (s, 32) float64.
-        ink: (s,) float64, about 1.
-        cells: (s,) int64, the cell of each.
-    """
-
-    points: npt.NDArray[np.float64]
-    half_widths: npt.NDArray[np.float64]
-    ink: npt.NDArray[np.float64]
-    cells: npt.NDArray[np.int64]
+    points: npt.NDArray[np.float64]  # (s, 32, 2) the center lines
+    half_widths: npt.NDArray[np.float64]  # (s, 32)
+    ink: npt.NDArray[np.float64]  # (s,) about 1
+    cells: npt.NDArray[np.int64]  # (s,) the cell of each
 
     def take(self, rows: npt.NDArray[np.int64]) -> "WrittenStrokes":
         """Returns the strokes of the given numbers."""

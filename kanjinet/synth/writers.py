@@ -62,12 +62,7 @@ class Writer:
 
 
 def sample_writer(rng: np.random.Generator, difficulty: float = DEFAULT_DIFFICULTY) -> Writer:
-    """Samples a writer.
-
-    Args:
-        rng: the only source of randomness.
-        difficulty: 0 = all write as in KanjiVG, 1 = most are in a hurry.
-    """
+    """Samples a writer; at difficulty 0 all write as in KanjiVG, at 1 most are in a hurry."""
     haste = float(np.clip(difficulty + clipped_normal(rng, 0.24) * min(1.0, 4 * difficulty), 0, 1))
     vary = 0.35 + 0.65 * min(1.0, 2 * difficulty)  # of what is a matter of taste, not of haste
     scale = 0.92 * math.exp(clipped_normal(rng, 0.05) * vary)

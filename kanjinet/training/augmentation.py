@@ -22,37 +22,21 @@ _EDGE = 0.4  # of an image's darkest ink: where the edge of a stroke is taken to
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Augments images at random, within these ranges; lengths are fractions of the image's side.
+    """Augments images at random, up to these limits; lengths are fractions of the image's side."""
 
-    Attributes:
-        rotation_deg: largest rotation either way.
-        shear: largest shear along each axis.
-        scale: largest change of size of each axis.
-        shift: largest shift along each axis.
-        elastic: standard deviation of the displacement at the points of a coarse grid.
-        elastic_points: points of that grid along a side.
-        widen: largest number of pixels, at most 1, by which strokes become wider on each side.
-        narrow: largest fraction, 0-1, of the way from an image's own strokes to hairlines.
-        contrast: largest logarithm of the factor by which the edges of strokes become harder.
-        coarse: fraction of the images that are made as coarse as images of few pixels, 0-1.
-        halo: largest fraction of a blurred copy that is added round the strokes.
-        noise: largest standard deviation of additive noise, of full ink.
-        gain: largest change of the ink's strength.
-    """
-
-    rotation_deg: float = 8.0
-    shear: float = 0.15
-    scale: float = 0.12
-    shift: float = 0.04
-    elastic: float = 0.016
-    elastic_points: int = 6
-    widen: float = 0.8
-    narrow: float = 1.0
-    contrast: float = 2.0
-    coarse: float = 0.25
-    halo: float = 0.15
-    noise: float = 0.05
-    gain: float = 0.2
+    rotation_deg: float = 8.0  # either way
+    shear: float = 0.15  # along each axis
+    scale: float = 0.12  # change of each axis
+    shift: float = 0.04  # along each axis
+    elastic: float = 0.016  # standard deviation of the displacement at the points of a coarse grid
+    elastic_points: int = 6  # of that grid along a side
+    widen: float = 0.8  # pixels, at most 1, by which strokes become wider on each side
+    narrow: float = 1.0  # fraction of the way from an image's own strokes to hairlines
+    contrast: float = 2.0  # logarithm of the factor by which the edges of strokes become harder
+    coarse: float = 0.25  # fraction of the images that are made as coarse as images of few pixels
+    halo: float = 0.15  # fraction of a blurred copy that is added round the strokes
+    noise: float = 0.05  # standard deviation of additive noise, of full ink
+    gain: float = 0.2  # change of the ink's strength
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Augments (B, 1, S, S) images with values 0-1 by the global random generator of their device."""

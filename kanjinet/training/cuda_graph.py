@@ -13,17 +13,13 @@ _WARM_UP_STEPS = 3  # in which libraries choose their kernels and take their mem
 class RecordedStep:
     """Runs a step as it is a few times, then records it, and from then on replays it; each call is one real step.
 
-    All that the step reads and writes, its argument apart, must stay in the same memory, and nothing in it may ask the
-    device for a value. Random numbers follow the seed that is set before each call.
+    Its argument, on the GPU, has the same shape in every call. All else that the step reads and writes must stay in the
+    same memory, and nothing in it may ask the device for a value. Random numbers follow the seed that is set before
+    each call.
     """
 
     def __init__(self, step: Callable[[torch.Tensor], None], optimizer: torch.optim.Optimizer) -> None:
-        """Gives the optimizer's groups learning rates that a recording can read: tensors, to be filled.
-
-        Args:
-            step: takes a tensor on the GPU, of the same shape in every call.
-            optimizer: the one that updates the weights.
-        """
+        """Gives the optimizer's groups learning rates that a recording can read: tensors, to be filled."""
         self._step, self._optimizer = step, optimizer
         self._stream = torch.cuda.Stream()
         self._steps_made = 0

@@ -30,12 +30,7 @@ def _hash(content: dict[str, Any]) -> str:
 def read_history(model_path: Path, options: TrainingOptions) -> list[dict[str, float]]:
     """Reads the epochs of a model's training: "epoch", and loss and accuracy, 0-1, on both parts.
 
-    Args:
-        model_path: the model's file; the history stands beside it.
-        options: of its training, as the file has them.
-
-    Returns:
-        None at all where there is no history, or one of another training.
+    The history stands beside the model's file. Where there is none, or one of other options, the list is empty.
 
     Raises:
         KanjinetError: the file is damaged.
