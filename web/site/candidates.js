@@ -14,11 +14,7 @@ const SHOWN = 10;
  * @returns {Candidate[]} at most ten, the most probable first
  */
 export function rank(probabilities, mapping, strokeCount) {
-  const candidates = Array.from(probabilities, (probability, index) => ({
-    ...mapping.characters[index],
-    probability,
-  }));
-  return candidates
+  return Array.from(probabilities, (probability, index) => ({ ...mapping.characters[index], probability }))
     .filter((candidate) => strokeCount === null || candidate.stroke_count === strokeCount)
     .sort((one, other) => other.probability - one.probability)
     .slice(0, SHOWN);
@@ -47,17 +43,16 @@ export function showCandidates(list, candidates, texts, choose) {
   candidates.forEach((candidate, index) => {
     if (index >= list.children.length) list.append(makeCandidate());
     const button = /** @type {HTMLButtonElement} */ (list.children[index].firstElementChild);
-    const jisCode = `${texts.jis} ${candidate.jis_code}`;
-    const strokeCount = texts.strokes(candidate.stroke_count);
-    const percent = formatPercent(candidate.probability);
-    const [character, probability, bar, code, count] = /** @type {Iterable<HTMLElement>} */ (button.children);
-    character.textContent = candidate.character;
-    probability.textContent = percent;
-    bar.style.setProperty("--probability", String(candidate.probability));
-    code.textContent = jisCode;
-    count.textContent = strokeCount;
+    const parts = [
+      candidate.character,
+      formatPercent(candidate.probability),
+      `${texts.jis} ${candidate.jis_code}`,
+      texts.strokes(candidate.stroke_count),
+    ];
+    parts.forEach((text, part) => (button.children[part].textContent = text));
+    button.ariaLabel = parts.join(", ");
+    button.style.setProperty("--probability", String(candidate.probability));
     button.value = candidate.character;
-    button.setAttribute("aria-label", [candidate.character, percent, jisCode, strokeCount].join(", "));
     button.onclick = () => choose(candidate.character);
   });
 }
@@ -68,7 +63,7 @@ function makeCandidate() {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "candidate";
-  for (const name of ["character", "probability", "bar", "code", "count"]) {
+  for (const name of ["character", "probability", "code", "count"]) {
     const part = document.createElement("span");
     part.className = name;
     if (name === "character") part.lang = "ja"; // or else a browser may show the Chinese shape of a kanji

@@ -3,13 +3,12 @@
 /** @import { Ink, Stroke } from "./types.js" */
 
 /** @typedef {{ canvas: HTMLCanvasElement, ink: Ink }} LaidImage */
-/** @typedef {{ stroke: Stroke } | { image: LaidImage }} Item */
 
 const PEN_WIDTH = 0.03; // of the paper's side
 const MIN_STEP = 0.004; // of the paper's side: closer points are left out
 
 export class Drawing {
-  /** @type {Item[]} in the order in which they came */
+  /** @type {(Stroke | LaidImage)[]} in the order in which they came */
   #items = [];
   /** @type {{ id: number, stroke: Stroke } | null} the stroke that the pen is drawing */
   #pen = null;
@@ -26,30 +25,30 @@ export class Drawing {
     canvas.addEventListener("pointerdown", (event) => this.#touch(event));
     // The whole window listens, so that a stroke may leave the paper and come back.
     window.addEventListener("pointermove", (event) => this.#move(event));
-    for (const name of /** @type {const} */ (["pointerup", "pointercancel"])) {
-      window.addEventListener(name, (event) => this.#lift(event));
-    }
+    window.addEventListener("pointerup", (event) => this.#lift(event));
+    window.addEventListener("pointercancel", (event) => this.#lift(event));
     new ResizeObserver(() => this.show()).observe(canvas);
   }
 
   /** The strokes drawn since the last image was laid on the paper. */
   get strokes() {
-    return this.#shown.flatMap((item) => ("stroke" in item ? [item.stroke] : []));
+    const image = this.#items.findLastIndex((item) => !Array.isArray(item));
+    return /** @type {Stroke[]} */ (this.#items.slice(image + 1));
   }
 
   /** The image, where it came last. */
   get image() {
     const last = this.#items.at(-1);
-    return last && "image" in last ? last.image : null;
+    return Array.isArray(last) ? undefined : last;
   }
 
   get isEmpty() {
     return this.#items.length === 0;
   }
 
-  /** @param {LaidImage} image */
-  lay(image) {
-    this.#items.push({ image });
+  /** @param {Stroke | LaidImage} item */
+  add(item) {
+    this.#items.push(item);
     this.#finish();
   }
 
@@ -77,15 +76,11 @@ export class Drawing {
       context.drawImage(source, (side - width) / 2, (side - height) / 2, width, height);
       return;
     }
-    context.strokeStyle = context.fillStyle = getComputedStyle(canvas).color;
+    context.strokeStyle = getComputedStyle(canvas).color;
     context.lineWidth = PEN_WIDTH * side;
     context.lineCap = context.lineJoin = "round";
     const strokes = this.#pen ? [...this.strokes, this.#pen.stroke] : this.strokes;
     for (const stroke of strokes) paintStroke(context, stroke, side);
-  }
-
-  get #shown() {
-    return this.#items.slice(this.#items.findLastIndex((item) => "image" in item) + 1);
   }
 
   /** @param {PointerEvent} event */
@@ -109,10 +104,7 @@ export class Drawing {
 
   /** @param {PointerEvent} event */
   #lift(event) {
-    if (event.pointerId !== this.#pen?.id) return;
-    const { stroke } = this.#pen;
-    this.#items.push({ stroke });
-    this.#finish();
+    if (event.pointerId === this.#pen?.id) this.add(this.#pen.stroke);
   }
 
   #finish() {

@@ -33,21 +33,13 @@ const ENGLISH = {
   noneOfCount: "None of the characters has this number of strokes.",
   retry: "Try again",
   jis: "JIS",
-  /** @param {number} count */
+  /** @type {(count: number) => string} */
   strokes: (count) => (count === 1 ? "1 stroke" : `${count} strokes`),
-  /** @param {string} character */
+  /** @type {(character: string) => string} */
   copied: (character) => `Copied ${character}`,
-  /**
-   * @param {string} character
-   * @param {string} percent
-   * @param {number} milliseconds
-   */
+  /** @type {(character: string, percent: string, milliseconds: number) => string} */
   read: (character, percent, milliseconds) => `${character}, ${percent}, read in ${milliseconds} ms`,
-  /**
-   * @param {string} model
-   * @param {number} size
-   * @param {number} characters
-   */
+  /** @type {(model: string, size: number, characters: number) => string} */
   model: (model, size, characters) => `${model} · ${size} × ${size} pixels · ${characters.toLocaleString("en")} characters`,
   /** @type {Record<Failure, string>} */
   failures: {

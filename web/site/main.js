@@ -53,7 +53,8 @@ let failed = null;
 let say = (texts) => texts.loading;
 
 const drawing = new Drawing(page.paper, readDrawing);
-const recognizer = startRecognizer();
+const recognizer = typeof WebAssembly === "undefined" ? null : new Recognizer({ ready, failed: fail, predicted });
+if (!recognizer) fail("webassembly", "");
 
 page.undo.addEventListener("click", () => drawing.undo());
 page.clear.addEventListener("click", () => drawing.clear());
@@ -73,48 +74,51 @@ document.addEventListener("keydown", pressKey);
 document.addEventListener("paste", (event) => {
   if (event.clipboardData?.files.length) layImage(event.clipboardData.files);
 });
-listenForDrops();
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  page.sheet.classList.add("drop");
+});
+document.addEventListener("dragleave", (event) => {
+  // it left the window, and not only one of its elements
+  if (!event.relatedTarget) page.sheet.classList.remove("drop");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  page.sheet.classList.remove("drop");
+  layImage(event.dataTransfer?.files ?? []);
+});
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawing.show());
 showLanguage();
 readDrawing();
-keepForOffline();
+// The service worker caches every file, so that the page opens offline; only by HTTPS and from localhost is there one.
+navigator.serviceWorker?.register("service_worker.js", { updateViaCache: "none" });
 
-/** @returns {Recognizer | null} null where the browser cannot run it */
-function startRecognizer() {
-  if (typeof WebAssembly === "undefined") {
-    fail("webassembly", "");
-    return null;
-  }
-  return new Recognizer({
-    ready(found) {
-      mapping = found;
-      page.sheet.classList.remove("loading");
-      listStrokeCounts();
-      showModel();
-      if (drawing.isEmpty) announce((texts) => texts.ready);
-    },
-    failed: fail,
-    predicted(found) {
-      prediction = found;
-      page.candidates.setAttribute("aria-busy", "false");
-      showPrediction();
-    },
-  });
+/** @param {Mapping} found */
+function ready(found) {
+  mapping = found;
+  page.sheet.classList.remove("loading");
+  showMapping();
+  if (drawing.isEmpty) announce((texts) => texts.ready);
+}
+
+/** @param {Prediction} found */
+function predicted(found) {
+  prediction = found;
+  page.candidates.ariaBusy = "false";
+  showPrediction();
 }
 
 /** Reads what is on the paper. */
 function readDrawing() {
-  page.undo.disabled = page.clear.disabled = drawing.isEmpty;
-  page.sheet.classList.toggle("empty", drawing.isEmpty);
-  page.candidates.setAttribute("aria-busy", String(!drawing.isEmpty && !failed));
-  if (drawing.image) recognizer?.read({ ink: drawing.image.ink });
-  else if (drawing.strokes.length) recognizer?.read({ strokes: drawing.strokes });
-  else {
-    recognizer?.forget();
-    if (prediction) announce((texts) => texts.cleared);
-    prediction = null;
-    showPrediction();
-  }
+  const { image, isEmpty, strokes } = drawing;
+  page.undo.disabled = page.clear.disabled = isEmpty;
+  page.sheet.classList.toggle("empty", isEmpty);
+  page.candidates.ariaBusy = String(!isEmpty && !failed);
+  recognizer?.read(isEmpty ? null : { ink: image?.ink, strokes });
+  if (!isEmpty) return;
+  if (prediction) announce((texts) => texts.cleared);
+  prediction = null;
+  showPrediction();
 }
 
 /** Shows the candidates that pass the filter, and the image that the network saw. */
@@ -141,32 +145,18 @@ function chosenStrokeCount() {
 /** @param {Uint8Array} seen row by row */
 function showSeen(seen) {
   const side = Math.sqrt(seen.length);
-  const context = /** @type {CanvasRenderingContext2D} */ (page.seen.getContext("2d"));
-  page.seen.width = page.seen.height = side;
-  const image = context.createImageData(side, side);
+  const image = new ImageData(side, side);
   seen.forEach((value, at) => image.data.set([value, value, value, 255], 4 * at));
-  context.putImageData(image, 0, 0);
+  page.seen.width = page.seen.height = side;
+  page.seen.getContext("2d")?.putImageData(image, 0, 0);
 }
 
 /** @param {string} character */
 async function copy(character) {
-  const isCopied = await writeToClipboard(character);
+  // A page that comes neither by HTTPS nor from localhost has no clipboard.
+  const copying = navigator.clipboard?.writeText(character) ?? Promise.reject();
+  const isCopied = await copying.then(() => true).catch(() => copyTheOldWay(character));
   announce((texts) => (isCopied ? texts.copied(character) : texts.notCopied));
-}
-
-/**
- * @param {string} text
- * @returns {Promise<boolean>} whether the browser took it
- */
-async function writeToClipboard(text) {
-  if (!navigator.clipboard) return copyTheOldWay(text); // the page comes neither by HTTPS nor from localhost
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch (error) {
-    if (error instanceof DOMException) return copyTheOldWay(text);
-    throw error;
-  }
 }
 
 /** @param {string} text */
@@ -174,7 +164,7 @@ function copyTheOldWay(text) {
   const focused = document.activeElement;
   const field = document.createElement("textarea");
   field.value = text;
-  field.className = "visually-hidden";
+  field.style.position = "fixed"; // so that the page does not scroll to it
   document.body.append(field);
   field.select();
   const isCopied = document.execCommand("copy");
@@ -189,29 +179,12 @@ async function layImage(files) {
   if (!file) return;
   try {
     const image = await readImage(file);
-    if (hasInk(image.ink)) drawing.lay(image);
+    if (hasInk(image.ink)) drawing.add(image);
     else announce((texts) => texts.blankImage);
   } catch (error) {
     if (!(error instanceof DOMException)) throw error;
     announce((texts) => texts.notAnImage);
   }
-}
-
-/** Accepts images dropped anywhere on the page. */
-function listenForDrops() {
-  const show = (/** @type {boolean} */ isOver) => page.sheet.classList.toggle("drop", isOver);
-  document.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    show(true);
-  });
-  document.addEventListener("dragleave", (event) => {
-    if (!event.relatedTarget) show(false); // it left the window, and not only one of its elements
-  });
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    show(false);
-    layImage(event.dataTransfer?.files ?? []);
-  });
 }
 
 /** @param {KeyboardEvent} event */
@@ -258,34 +231,20 @@ function showLanguage() {
   const texts = LANGUAGES[language];
   document.documentElement.lang = language;
   document.title = texts.title;
-  for (const element of document.querySelectorAll("[data-text]")) {
-    element.textContent = lookUp(texts, element.getAttribute("data-text"));
-  }
-  for (const element of document.querySelectorAll("[data-label]")) {
-    element.setAttribute("aria-label", lookUp(texts, element.getAttribute("data-label")));
+  for (const [name, text] of Object.entries(texts)) {
+    for (const element of document.querySelectorAll(`[data-text=${name}]`)) element.textContent = String(text);
   }
   page.language.lang = language === "en" ? "ja" : "en";
-  listStrokeCounts();
-  showModel();
+  showMapping();
   showPrediction();
   showFailure();
 }
 
-/**
- * @param {Texts} texts
- * @param {string | null} name
- * @returns {string}
- */
-function lookUp(texts, name) {
-  const text = texts[/** @type {keyof Texts} */ (name)];
-  if (typeof text !== "string") throw new Error(`languages.js has no text named ${name}`);
-  return text;
-}
-
-/** Lists the filter's choices: any number, as many as drawn, and each number that some character has. */
-function listStrokeCounts() {
+/** Shows the model, and the filter's choices: any number, as many as drawn, and each that some character has. */
+function showMapping() {
   const texts = LANGUAGES[language];
-  const counts = new Set(Object.values(mapping?.characters ?? {}).map((character) => character.stroke_count));
+  const characters = Object.values(mapping?.characters ?? {});
+  const counts = new Set(characters.map((character) => character.stroke_count));
   const chosen = page.filter.value;
   page.filter.replaceChildren(
     new Option(texts.anyCount, ""),
@@ -293,18 +252,8 @@ function listStrokeCounts() {
     ...[...counts].sort((one, other) => one - other).map((count) => new Option(texts.strokes(count), String(count))),
   );
   page.filter.value = chosen;
-}
-
-function showModel() {
   if (!mapping) return;
   const { model_file: file, image_size: size, license } = mapping.model_info;
-  const characters = Object.keys(mapping.characters).length;
-  page.model.textContent = LANGUAGES[language].model(file, size, characters);
+  page.model.textContent = texts.model(file, size, characters.length);
   page.license.textContent = `${license}.`;
-}
-
-/** Has the service worker cache every file, so that the page opens offline. */
-async function keepForOffline() {
-  if (!("serviceWorker" in navigator)) return; // the page comes neither by HTTPS nor from localhost
-  await navigator.serviceWorker.register("service_worker.js", { updateViaCache: "none" });
 }

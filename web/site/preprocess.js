@@ -1,6 +1,7 @@
 // Preprocessing of an image for the network: the same, step by step, as kanjinet/data/preprocessing.py.
 
 /** @import { Ink } from "./types.js" */
+/** @typedef {{ width: number, height: number, pixels: Uint8Array | Float64Array }} Grid row by row */
 
 /** The version of the contract that these steps implement; a model says which one it needs. */
 export const PREPROCESSING = "even-lines-2";
@@ -20,7 +21,7 @@ const TIE = 1e-6; // ties go up whatever the rounding errors
  */
 export function preprocess(ink, size) {
   const out = new Uint8Array(size * size);
-  const box = cropToInk(subtractPaper(ink));
+  const box = cropToInk(ink);
   if (!box) return out;
   const evened = evenOutLines(box, Math.round(size * FILL));
   const left = Math.floor((size - evened.width) / 2);
@@ -29,15 +30,6 @@ export function preprocess(ink, size) {
     out.set(evened.pixels.subarray(y * evened.width, (y + 1) * evened.width), (top + y) * size + left);
   }
   return out;
-}
-
-/**
- * @param {Ink} ink
- * @returns {Ink} the same on paper of 0, which is most of it
- */
-function subtractPaper({ width, height, pixels }) {
-  const paper = lowerMedian(pixels);
-  return { width, height, pixels: pixels.map((value) => Math.max(0, value - paper)) };
 }
 
 /**
@@ -64,30 +56,33 @@ export function maxOf(values) {
 }
 
 /**
- * @param {Ink} ink on paper of 0
- * @returns {Ink | null} the ink's box, faint dirt erased; null where there is no ink
+ * @param {Ink} image
+ * @returns {Ink | null} the ink's box on paper of 0, faint dirt erased; null where there is no ink
  */
 function cropToInk({ width, height, pixels }) {
-  const peak = maxOf(pixels);
+  const paper = lowerMedian(pixels); // which is most of the image
+  const ink = pixels.map((value) => Math.max(0, value - paper));
+  const peak = maxOf(ink);
   if (!peak) return null;
   let [top, bottom, left, right] = [height, 0, width, 0];
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
-      if (pixels[y * width + x] * BOX_DIVISOR < peak) continue;
+      if (ink[y * width + x] * BOX_DIVISOR < peak) continue;
       top = Math.min(top, y);
       bottom = y + 1;
       left = Math.min(left, x);
       right = Math.max(right, x + 1);
     }
   }
-  const box = new Uint8Array((bottom - top) * (right - left));
+  const box = { width: right - left, height: bottom - top };
+  const values = new Uint8Array(box.width * box.height);
   for (let y = top, to = 0; y < bottom; y++) {
     for (let x = left; x < right; x++, to++) {
-      const value = pixels[y * width + x];
-      box[to] = value * DIRT_DIVISOR < peak ? 0 : value;
+      const value = ink[y * width + x];
+      if (value * DIRT_DIVISOR >= peak) values[to] = value;
     }
   }
-  return { width: right - left, height: bottom - top, pixels: box };
+  return { ...box, pixels: values };
 }
 
 /**
@@ -97,18 +92,17 @@ function cropToInk({ width, height, pixels }) {
  * @param {number} target the longer side of the result, pixels
  * @returns {Ink} 255 the darkest pixel
  */
-function evenOutLines({ width, height, pixels }, target) {
+function evenOutLines(box, target) {
+  const { width, height, pixels } = box;
   const longer = Math.max(width, height);
   const shorter = Math.min(width, height);
   const flattened = Math.floor(target * Math.sqrt(Math.sin(((Math.PI / 2) * shorter) / longer)) + 0.5);
   const [newWidth, newHeight] = [width, height].map((side) => (side === longer ? target : Math.max(1, flattened)));
   const reach = Math.floor(longer * REACH + 0.5);
-  const turned = transpose(pixels, width, height);
-  const down = placeBorders(pixels, width, height, reach, newHeight);
-  const across = placeBorders(turned, height, width, reach, newWidth);
-  const bands = averageRows(Float64Array.from(pixels), width, height, down); // newHeight x width
-  const columns = averageRows(transpose(bands, width, newHeight), newHeight, width, across); // newWidth x newHeight
-  const ink = transpose(columns, newHeight, newWidth);
+  const columns = pixels.map((_, at) => pixels[(at % height) * width + Math.floor(at / height)]);
+  const down = placeBorders(box, reach, newHeight);
+  const across = placeBorders({ width: height, height: width, pixels: columns }, reach, newWidth);
+  const ink = averageRows(averageRows(box, down), across).pixels; // turned twice: row by row again
   const scale = 255 / maxOf(ink);
   return { width: newWidth, height: newHeight, pixels: Uint8Array.from(ink, (value) => value * scale + 0.5 + TIE) };
 }
@@ -116,14 +110,12 @@ function evenOutLines({ width, height, pixels }, target) {
 /**
  * Places the borders of output rows so that the density of lines between them is equal.
  *
- * @param {Uint8Array} pixels row by row
- * @param {number} width
- * @param {number} height
+ * @param {Ink} box
  * @param {number} reach rows to either side over which density is averaged
  * @param {number} count output rows
- * @returns {Float64Array} count + 1 borders, in rows of the image
+ * @returns {Float64Array} count + 1 borders, in rows of the box
  */
-function placeBorders(pixels, width, height, reach, count) {
+function placeBorders({ width, height, pixels }, reach, count) {
   const contrast = new Float64Array(height + 1); // at the rows' borders; paper lies beyond the ends
   for (let y = 0; y <= height; y++) {
     for (let x = 0; x < width; x++) {
@@ -157,35 +149,19 @@ function placeBorders(pixels, width, height, reach, count) {
 /**
  * Averages the rows between neighboring borders, parts of rows weighted by their height.
  *
- * @param {Float64Array} values row by row
- * @param {number} width
- * @param {number} height
+ * @param {Grid} grid
  * @param {Float64Array} borders in rows, ascending
- * @returns {Float64Array} (borders.length - 1) x width
+ * @returns {Grid} turned: each column's averages are a row
  */
-function averageRows(values, width, height, borders) {
-  const means = new Float64Array((borders.length - 1) * width);
-  for (let k = 0; k + 1 < borders.length; k++) {
+function averageRows({ width, height, pixels }, borders) {
+  const count = borders.length - 1;
+  const means = new Float64Array(width * count);
+  for (let k = 0; k < count; k++) {
     const [from, to] = [borders[k], borders[k + 1]];
     for (let y = Math.floor(from); y < Math.min(to, height); y++) {
       const part = (Math.min(to, y + 1) - Math.max(from, y)) / (to - from);
-      for (let x = 0; x < width; x++) means[k * width + x] += part * values[y * width + x];
+      for (let x = 0; x < width; x++) means[x * count + k] += part * pixels[y * width + x];
     }
   }
-  return means;
-}
-
-/**
- * @template {Uint8Array | Float64Array} Values
- * @param {Values} values row by row
- * @param {number} width
- * @param {number} height
- * @returns {Values} column by column
- */
-function transpose(values, width, height) {
-  const turned = /** @type {Values} */ (values.slice());
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) turned[x * height + y] = values[y * width + x];
-  }
-  return turned;
+  return { width: count, height: width, pixels: means };
 }

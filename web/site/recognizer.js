@@ -2,13 +2,6 @@
 
 /** @import { Failure, Input, Mapping, Message, Prediction } from "./types.js" */
 
-/**
- * @typedef {object} Listeners
- * @property {(mapping: Mapping) => void} ready the model is loaded
- * @property {(failure: Failure, detail: string) => void} failed it cannot be loaded
- * @property {(prediction: Prediction) => void} predicted for the newest input
- */
-
 /** Reads one input at a time; of those that wait, only the newest. */
 export class Recognizer {
   #worker;
@@ -17,38 +10,34 @@ export class Recognizer {
   /** @type {Input | null} */
   #waiting = null;
 
-  /** @param {Listeners} listeners */
-  constructor(listeners) {
+  /**
+   * @param {object} listeners
+   * @param {(mapping: Mapping) => void} listeners.ready the model is loaded
+   * @param {(failure: Failure, detail: string) => void} listeners.failed it cannot be loaded
+   * @param {(prediction: Prediction) => void} listeners.predicted for the newest input
+   */
+  constructor({ ready, failed, predicted }) {
     this.#worker = new Worker(new URL("./recognizer_worker.js", import.meta.url), { type: "module" });
     this.#worker.addEventListener("error", (event) => {
       event.preventDefault(); // the page shows it
-      listeners.failed("runtime", event.message ?? "recognizer_worker.js");
+      failed("runtime", event.message ?? "recognizer_worker.js");
     });
     this.#worker.addEventListener("message", (event) => {
       /** @type {Message} */
       const message = event.data;
-      if (message.kind === "failed") {
-        listeners.failed(message.failure, message.detail);
-        return;
-      }
+      if (message.kind === "failed") return failed(message.failure, message.detail);
       this.#isBusy = false;
-      if (message.kind === "ready") listeners.ready(message.mapping);
-      else if (message.id === this.#newest) listeners.predicted(message.prediction);
+      if (message.kind === "ready") ready(message.mapping);
+      else if (message.id === this.#newest) predicted(message.prediction);
       this.#readNext();
     });
   }
 
-  /** @param {Input} input */
+  /** @param {Input | null} input instead of those before, whose predictions are not awaited any more */
   read(input) {
     this.#newest++;
     this.#waiting = input;
     this.#readNext();
-  }
-
-  /** Drops the waiting input and the prediction that is under way. */
-  forget() {
-    this.#newest++;
-    this.#waiting = null;
   }
 
   #readNext() {

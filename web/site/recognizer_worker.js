@@ -8,26 +8,9 @@ import { rasterize } from "./rasterize.js";
 
 const worker = /** @type {DedicatedWorkerGlobalScope} */ (/** @type {unknown} */ (self));
 const FOLDER = new URL("./", import.meta.url).href;
-const MAPPING = "mapping.json";
-const MODEL = "model.onnx";
-const RUNTIME = "ort-wasm-simd-threaded.wasm";
-
-/** Something that the page needs could not be loaded. */
-class LoadError extends Error {
-  /**
-   * @param {Failure} failure
-   * @param {string} detail for developers
-   */
-  constructor(failure, detail) {
-    super(detail);
-    this.failure = failure;
-  }
-}
 
 const loading = load().catch((error) => {
-  const failure = error instanceof LoadError ? error.failure : "runtime";
-  send({ kind: "failed", failure, detail: String(error.message ?? error) });
-  return null;
+  send({ kind: "failed", failure: error.cause ?? "runtime", detail: String(error.message ?? error) });
 });
 
 worker.addEventListener("message", async (event) => {
@@ -36,13 +19,10 @@ worker.addEventListener("message", async (event) => {
   const network = await loading;
   if (!network) return;
   const start = performance.now();
-  const seen = preprocess("ink" in request ? request.ink : rasterize(request.strokes), network.size);
+  const seen = preprocess(request.ink ?? rasterize(request.strokes), network.size);
   const probabilities = await network.read(seen);
-  send({
-    kind: "prediction",
-    id: request.id,
-    prediction: { probabilities, seen, elapsedMs: performance.now() - start },
-  });
+  const prediction = { probabilities, seen, elapsedMs: performance.now() - start };
+  send({ kind: "prediction", id: request.id, prediction });
 });
 
 /** @param {Message} message */
@@ -52,13 +32,16 @@ function send(message) {
 
 /** Loads mapping and model, and runs the network once, so that the first drawing does not wait. */
 async function load() {
-  const [mapping, model] = await Promise.all([fetchMapping(), fetchFile("model", MODEL)]);
+  const [mapping, model] = await Promise.all([
+    fetchFile("mapping", "mapping.json", (response) => /** @type {Promise<Mapping>} */ (response.json())),
+    fetchFile("model", "model.onnx", (response) => response.arrayBuffer()),
+  ]);
   const { image_size: size, preprocessing } = mapping.model_info;
-  if (preprocessing !== PREPROCESSING) throw new LoadError("preprocessing", `${preprocessing}, not ${PREPROCESSING}`);
-  ort.env.wasm.wasmPaths = { wasm: FOLDER + RUNTIME };
+  if (preprocessing !== PREPROCESSING) throw makeError("preprocessing", `${preprocessing}, not ${PREPROCESSING}`);
+  ort.env.wasm.wasmPaths = { wasm: `${FOLDER}ort-wasm-simd-threaded.wasm` };
   ort.env.wasm.numThreads = 1; // one image is too little work for several
   ort.env.logLevel = "error";
-  const session = await createSession(new Uint8Array(await model.arrayBuffer()));
+  const session = await createSession(model);
   const network = {
     size,
     /** @param {Uint8Array} seen */
@@ -73,40 +56,41 @@ async function load() {
   return network;
 }
 
-/** @param {Uint8Array} model */
+/** @param {ArrayBuffer} model */
 async function createSession(model) {
   try {
     return await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
   } catch (error) {
     // the runtime's own files are the only thing that it fetches
     const detail = error instanceof Error ? error.message : String(error);
-    throw new LoadError(/backend|wasm/i.test(detail) ? "runtime" : "model", detail);
-  }
-}
-
-/** @returns {Promise<Mapping>} */
-async function fetchMapping() {
-  const response = await fetchFile("mapping", MAPPING);
-  try {
-    return await response.json();
-  } catch (error) {
-    throw new LoadError("mapping", `${MAPPING}: ${error}`);
+    throw makeError(/backend|wasm/i.test(detail) ? "runtime" : "model", detail);
   }
 }
 
 /**
- * @param {Failure} failure reported when the file cannot be fetched
+ * @template T
+ * @param {Failure} failure reported when the file cannot be fetched or read
  * @param {string} name
+ * @param {(response: Response) => Promise<T>} read
  */
-async function fetchFile(failure, name) {
-  let response;
+async function fetchFile(failure, name, read) {
+  let problem;
   try {
-    response = await fetch(FOLDER + name);
+    const response = await fetch(FOLDER + name);
+    if (response.ok) return await read(response);
+    problem = `HTTP ${response.status}`;
   } catch (error) {
-    throw new LoadError(failure, `${name}: ${error}`);
+    problem = error;
   }
-  if (!response.ok) throw new LoadError(failure, `${name}: HTTP ${response.status}`);
-  return response;
+  throw makeError(failure, `${name}: ${problem}`);
+}
+
+/**
+ * @param {Failure} failure
+ * @param {string} detail for developers
+ */
+function makeError(failure, detail) {
+  return new Error(detail, { cause: failure });
 }
 
 /**
@@ -114,7 +98,7 @@ async function fetchFile(failure, name) {
  * @returns {Float32Array} probabilities that sum to 1
  */
 function softmax(logits) {
-  const max = logits.reduce((one, other) => Math.max(one, other), -Infinity);
+  const max = Math.max(...logits);
   const powers = logits.map((logit) => Math.exp(logit - max));
   const sum = powers.reduce((total, value) => total + value, 0);
   return powers.map((power) => power / sum);

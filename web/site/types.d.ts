@@ -26,8 +26,8 @@ export interface Mapping {
 /** What could not be loaded; the page says for each what to do. */
 export type Failure = "webassembly" | "runtime" | "mapping" | "model" | "preprocessing";
 
-/** What the network reads. */
-export type Input = { strokes: Stroke[] } | { ink: Ink };
+/** What the network reads: an image's ink, or else strokes. */
+export type Input = { ink?: Ink; strokes: Stroke[] };
 
 /** To the worker. */
 export type ReadRequest = { id: number } & Input;
