@@ -179,15 +179,11 @@ def write_files(folder: Path, plan: Plan, sample: Sample, workers: int, contact:
 
 def take_in_order(tasks: Iterator[Future[Records]], max_waiting: int, bar: "tqdm[None]") -> Iterator[Records]:
     """Yields the results of tasks in order; at most `max_waiting` are submitted before they are taken."""
-    waiting: deque[Future[Records]] = deque()
-    for task in tasks:
-        waiting.append(task)
-        if len(waiting) >= max_waiting:
-            yield waiting.popleft().result()
-            bar.update()
-    for task in waiting:
-        yield task.result()
+    waiting = deque(itertools.islice(tasks, max_waiting))
+    while waiting:
+        yield waiting.popleft().result()
         bar.update()
+        waiting.extend(itertools.islice(tasks, 1))
 
 
 def write_contact_sheet(path: Path, characters: str, sample: Sample) -> None:

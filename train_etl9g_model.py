@@ -290,7 +290,8 @@ def print_epoch(result: EpochResult, run: TrainingRun) -> None:
 
 def finish(run: TrainingRun) -> None:
     """Calibrates and tests the best weights, and prints the result."""
-    checkpoint, tested = run.finish()
+    checkpoint = run.finish()
+    tested = checkpoint.card.metrics["test"]
     note = f" ({SAMPLE_NOTE})" if checkpoint.card.synthetic else ""
     accuracies = f"top-1 {tested.top1:.2%}  top-3 {tested.top3:.2%}  top-5 {tested.top5:.2%}"
     path = show_path(run.folder / OUTPUT_NAMES[0])

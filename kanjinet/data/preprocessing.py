@@ -199,13 +199,10 @@ def resize(image: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray
     source_height, source_width = image.shape
     if (width > source_width) == (height > source_height):
         method = cv2.INTER_LINEAR if width > source_width else cv2.INTER_AREA
-        return _as_uint8(cv2.resize(image, (width, height), interpolation=method))
+        return np.asarray(cv2.resize(image, (width, height), interpolation=method), dtype=np.uint8)
     # INTER_AREA shrinks only where both axes do, so an image of mixed axes takes one step an axis.
     for target in ((width, source_height), (width, height)):
         grows = target[0] > image.shape[1] or target[1] > image.shape[0]
-        image = _as_uint8(cv2.resize(image, target, interpolation=cv2.INTER_LINEAR if grows else cv2.INTER_AREA))
+        method = cv2.INTER_LINEAR if grows else cv2.INTER_AREA
+        image = np.asarray(cv2.resize(image, target, interpolation=method), dtype=np.uint8)
     return image
-
-
-def _as_uint8(image: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    return np.asarray(image, dtype=np.uint8)

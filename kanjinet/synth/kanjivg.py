@@ -108,14 +108,11 @@ def read_glyph(character: str, form: str = "") -> Glyph:
 
 
 def read_svg(path: Path) -> Glyph:
-    """Reads the strokes of one KanjiVG file.
+    """Reads the strokes of one KanjiVG file, such as 07530.svg or 08fbb-Kaisho.svg.
 
     Raises:
         KanjinetError: the file is missing, has no strokes, or has path data that is not understood.
     """
-    match = _FILE_NAME.fullmatch(path.name)
-    if not match:
-        raise KanjinetError(f"{path}: not a KanjiVG file name such as 07530.svg or 08fbb-Kaisho.svg")
     text = _read_text(path)
     body = text[text.find("<svg") :].partition("StrokeNumbers")[0]
     strokes: list[Stroke] = []
@@ -142,7 +139,7 @@ def read_svg(path: Path) -> Glyph:
             strokes.append(Stroke(attributes.get("kvg:type", ""), curves, tuple(open_components[2:])))
     if not strokes:
         raise KanjinetError(f"{path}: no strokes in it", REINSTALL_REMEDY)
-    return Glyph(chr(int(match[1], 16)), tuple(strokes))
+    return Glyph(chr(int(path.stem[:5], 16)), tuple(strokes))
 
 
 def parse_path(data: str) -> npt.NDArray[np.float64]:

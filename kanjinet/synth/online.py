@@ -36,10 +36,8 @@ class GenerationSpec:
 class SampleGenerator:
     """Generates the samples of an epoch in worker processes.
 
-    Where `size` processes train together, each generates every `size`-th data set, beginning with number `rank`.
-
-    Attributes:
-        labels: (n,) int64, of all data sets; the same in every epoch.
+    Where `size` processes train together, each generates every `size`-th data set, beginning with number `rank`. The
+    labels (n,) are those of all data sets, and the same in every epoch.
     """
 
     def __init__(self, spec: GenerationSpec, pool: ProcessPoolExecutor, rank: int = 0, size: int = 1) -> None:

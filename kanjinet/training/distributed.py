@@ -14,12 +14,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """Represents this process's place among those that train together.
-
-    Attributes:
-        rank: 0 for the one that writes files and prints.
-        size: number of processes.
-    """
+    """Represents this process's place among those that train together."""
 
     rank: int = 0
     size: int = 1

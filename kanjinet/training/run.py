@@ -39,14 +39,7 @@ class EpochResult:
 
 
 class TrainingRun:
-    """Runs a training in a folder, to which the first of the processes that train writes.
-
-    Attributes:
-        trainer: what trains.
-        folder: of the files.
-        record: the history, and the best epoch.
-        state_file: from which an interrupted run is resumed.
-    """
+    """Runs a training in a folder, to which the first of the processes that train writes."""
 
     def __init__(
         self, trainer: Trainer, parts: Parts, info: DatasetInfo, folder: Path, sources: tuple[str, ...]
@@ -127,20 +120,15 @@ class TrainingRun:
         with replace_on_success(self.folder / CURVES_NAME) as file:
             file.write(draw_curves(history, synthetic=info.synthetic))
 
-    def finish(self) -> tuple[Checkpoint, Metrics]:
-        """Calibrates and tests the best weights, read back from their file, and writes the result beside and into it.
-
-        Returns:
-            The best weights, and their metrics on the test.
-        """
+    def finish(self) -> Checkpoint:
+        """Calibrates and tests the best weights, read from their file, and writes the result beside and into it."""
         path = self.folder / CHECKPOINT_NAME
         checkpoint = load_checkpoint(path)
         model = checkpoint.model.to(self.trainer.device).to(memory_format=torch.channels_last)
         card = checkpoint.card
         if card.calibration is None:  # else the run had ended before, and is resumed
             card = replace(card, calibration=calibrate(model, self._parts.validation, self._parts.test))
-        tested = compute_metrics(model, self._parts.test)
-        checkpoint.card = replace(card, metrics={**card.metrics, "test": tested})
+        checkpoint.card = replace(card, metrics={**card.metrics, "test": compute_metrics(model, self._parts.test)})
         save_checkpoint(path, checkpoint)
         config, described = checkpoint.config, checkpoint.card.to_dict()
         write_json(
@@ -158,4 +146,4 @@ class TrainingRun:
                 **described,
             },
         )
-        return checkpoint, tested
+        return checkpoint

@@ -15,12 +15,7 @@ from kanjinet.training.samples import Samples, to_float_images
 
 
 class TrainingStep:
-    """Makes optimizer steps with batches of samples.
-
-    Attributes:
-        sums: (2,) of losses and of correct predictions since they were last set to zero, on the samples' device.
-        label_smoothing: of the loss.
-    """
+    """Makes optimizer steps with batches of samples."""
 
     def __init__(
         self,
@@ -39,7 +34,7 @@ class TrainingStep:
         if self.device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
             self.dtype = torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
-        self.sums = torch.zeros(2, device=self.device)
+        self.sums = torch.zeros(2, device=self.device)  # of losses and of correct predictions, until set to zero again
         self.is_recorded = is_recorded and not self.scaler.is_enabled()
         self.start_recording()
 

@@ -45,9 +45,6 @@ class Trainer:
 
     Where several processes train together, each has all samples, takes a local batch out of every batch, and makes
     the step of the mean gradient; batch normalization sees the local batch alone.
-
-    Attributes:
-        position: the epoch, the steps done in it, and their sums, while an epoch is not over.
     """
 
     def __init__(
@@ -61,7 +58,7 @@ class Trainer:
         """Prepares to train a network, which lies on the samples' device."""
         self.model, self.samples, self.options, self.group = use_channels_last(model), samples, options, group
         self.peak_rate = peak_learning_rate(options.learning_rate, options.batch_size)
-        self.position: dict[str, Any] | None = None
+        self.position: dict[str, Any] | None = None  # while an epoch is not over: it, the steps done, and their sums
         self.optimizer = make_optimizer(model, self.peak_rate)
         self.device = samples.labels.device
         network: nn.Module = model if group.size == 1 else DistributedDataParallel(model)
