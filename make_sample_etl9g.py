@@ -128,11 +128,10 @@ def refuse_real_files(folder: Path) -> None:
     info = folder / INFO_FILE_NAME
     if info.exists() and SYNTHETIC_MARK not in read_bytes(info):
         raise KanjinetError(f"{info}: does not say that it belongs to a sample; {doubt}", remedy)
-    for path in (file.path for file in list_data_files(folder)):
-        with open(path, "rb") as file:
-            if SYNTHETIC_MARK not in file.read(RECORD_BYTES)[30:64]:
-                problem = f"{path}: its first record does not say that it belongs to a sample; {doubt}"
-                raise KanjinetError(problem, remedy)
+    for file in list_data_files(folder):
+        if SYNTHETIC_MARK not in read_bytes(file.path, RECORD_BYTES)[30:64]:
+            problem = f"{file.path}: its first record does not say that it belongs to a sample; {doubt}"
+            raise KanjinetError(problem, remedy)
 
 
 def list_data_files(folder: Path) -> list[Etl9gFile]:

@@ -42,8 +42,7 @@ def choose_samples(labels: npt.NDArray[np.uint16], limit: int | None, seed: int)
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     sorted_labels = labels[by_class]
-    starts = np.flatnonzero(np.r_[True, sorted_labels[1:] != sorted_labels[:-1]])
-    rank_in_class = np.arange(len(by_class)) - np.repeat(starts, np.diff(np.r_[starts, len(by_class)]))
+    rank_in_class = np.arange(len(by_class)) - np.searchsorted(sorted_labels, sorted_labels)
     # Each class's first sample, then each one's second, ...; classes in random order within a round.
     class_order = np.random.default_rng([seed, 1]).permutation(int(labels.max()) + 1)
     rounds = np.lexsort((class_order[sorted_labels], rank_in_class))

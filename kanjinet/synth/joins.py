@@ -43,7 +43,7 @@ def join_strokes(strokes: SheetStrokes, writer: Writer, rng: np.random.Generator
     distance = np.maximum(np.hypot(gap[:, 0], gap[:, 1]), 1e-6)
     has_next = np.zeros(len(points), dtype=bool)
     has_next[:-1] = cells[1:] == cells[:-1]
-    number_in_cell = np.arange(len(cells)) - (np.cumsum(strokes.counts) - strokes.counts)[cells]
+    number_in_cell = np.arange(len(cells)) - np.searchsorted(cells, cells)
     flows_on = number_in_cell == _FLOWS_ON[strokes.classes[cells]]
     has_few_strokes = (strokes.counts[cells] <= 3) & ~is_kana  # 二 must not become 乙
 

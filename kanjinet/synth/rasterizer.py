@@ -99,15 +99,9 @@ def fill_outlines(
 
 
 def scan_cells(covered: npt.NDArray[np.float32], grain: npt.NDArray[np.float32], ink: Ink) -> npt.NDArray[np.uint8]:
-    """Applies the paper's grain, the scanner's blur and 16 levels.
+    """Applies the paper's grain, the scanner's blur and 16 levels to what `fill_outlines` returns: (n, 127, 128) uint8.
 
-    Args:
-        covered: (n, 127 + 6, 128 + 6) as `fill_outlines` returns it.
-        grain: (n, 127 + 6, 128 + 6) the fraction of the ink that each pixel of the paper takes.
-        ink: its level, and the blur.
-
-    Returns:
-        (n, 127, 128) uint8 ink levels, 0-15.
+    `grain`, of the shape of `covered`, is the fraction of the ink that each pixel of the paper takes.
     """
     images = np.clip(covered, 0, _CROSSING_INK)
     images *= grain

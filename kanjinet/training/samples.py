@@ -84,16 +84,9 @@ def open_parts(
         KanjinetError: a damaged dataset, too few samples, or the package `kanjivg` is missing.
     """
     with contextlib.ExitStack() as stack:
-        generator = None
-        if options.fresh_sets and options.fresh_difficulty is not None:
-            spec = GenerationSpec(
-                options.fresh_sets,
-                options.fresh_difficulty,
-                options.seed,
-                options.epochs,
-                info.image_size,
-                info.preprocessing,
-            )
+        generator, sets, difficulty = None, options.fresh_sets, options.fresh_difficulty
+        if sets and difficulty is not None:
+            spec = GenerationSpec(sets, difficulty, options.seed, options.epochs, info.image_size, info.preprocessing)
             generator = stack.enter_context(open_generator(spec, group.rank, group.size))
         labels = read_labels(info.folder, info.chunks)
         chosen = choose_samples(labels.classes, options.sample_limit, options.seed)
