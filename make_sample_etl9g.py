@@ -118,11 +118,7 @@ def known_characters(text: str) -> str:
 
 
 def refuse_real_files(folder: Path) -> None:
-    """Refuses a folder in which anything but an earlier sample lies.
-
-    Raises:
-        KanjinetError: the folder holds ETL9G files that do not say that they are synthetic.
-    """
+    """Refuses a folder that holds ETL9G files which do not say that they are synthetic."""
     doubt = "this may be the real ETL9G, which is never overwritten"
     remedy = "choose another --output-dir"
     info = folder / INFO_FILE_NAME

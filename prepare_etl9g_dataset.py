@@ -112,11 +112,7 @@ def main() -> None:
 
 
 def verify_dataset(folder: Path) -> None:
-    """Compares every chunk with what the dataset's JSON files say, and prints a line for each.
-
-    Raises:
-        KanjinetError: after the last chunk, when anything was wrong.
-    """
+    """Compares every chunk with what the dataset's JSON files say, prints a line for each, and fails after the last."""
     info = read_dataset_info(folder)
     problems = 0
     for chunk in info.chunks:
@@ -189,8 +185,7 @@ def read_finished_chunks(settings: Settings) -> dict[str, ChunkInfo]:
 def make_chunk(file: Etl9gFile, settings: Settings, known: ChunkInfo | None) -> tuple[ChunkInfo, bool]:
     """Writes the chunk of one ETL9G file in a worker process, unless `known` says that it stands already.
 
-    Returns:
-        What chunk_info.json says of it, and whether it was written now.
+    Returns what chunk_info.json says of it, and whether it was written now.
     """
     path = settings.folder / chunk_name(file.number)
     records = read_records(file.path, allow_partial=settings.allow_partial)
