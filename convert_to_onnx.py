@@ -24,16 +24,8 @@ from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError
 from kanjinet.export.mapping import build_mapping
 from kanjinet.export.onnx_export import Export, add_metadata, export_network
-from kanjinet.export.pooling import PoolingChange, measure_pooling, pooling_of_backend
-from kanjinet.export.quantization import quantize_int8
-from kanjinet.export.sample_inputs import (
-    SampleInputs,
-    has_matching_dataset,
-    load_calibration_inputs,
-    load_held_out_inputs,
-    load_sample_inputs,
-    make_random_inputs,
-)
+from kanjinet.export.quantization import quantize
+from kanjinet.export.sample_inputs import SampleInputs, load_held_out_inputs, load_sample_inputs, make_random_inputs
 from kanjinet.export.spec import (
     BACKENDS,
     QUANTIZATIONS,
@@ -41,24 +33,18 @@ from kanjinet.export.spec import (
     ExportSpec,
     check_structure,
     get_spec,
+    pooling_of_backend,
 )
 from kanjinet.export.verification import (
     ABSOLUTE_BOUND,
     RELATIVE_BOUND,
-    Comparison,
     compare_engines,
+    compare_logits,
     load_onnxruntime,
     run_engine,
     run_pytorch,
 )
-from kanjinet.export.weight_compression import store_fp16, store_int8_weights
-from kanjinet.model import (
-    POOLING_TYPES,
-    LightweightKanjiNet,
-    ModelConfig,
-    change_pooling,
-    count_parameters,
-)
+from kanjinet.model import DEFAULT_VERSION, POOLING_TYPES, LightweightKanjiNet, change_pooling, count_parameters
 from kanjinet.storage.checkpoint import CHECKPOINT_NAME, Checkpoint
 from kanjinet.storage.files import make_folder, replace_on_success, write_json
 from kanjinet.storage.model_card import check_export_path, default_export_path
@@ -70,7 +56,6 @@ NUM_NOISE = 16  # random images beside the real or drawn ones
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
     parser = make_parser(__doc__, "python convert_to_onnx.py --target-backend ort-tract")
     parser.add_argument(
         "--model-path", type=Path, default=Path(CHECKPOINT_NAME), help="the trained network, .pth or .safetensors"
@@ -99,33 +84,45 @@ def main() -> None:
     args = parse_args()
     checkpoint = load_trained_network(args.model_path)
     config, backend = checkpoint.config, args.target_backend
-    check_image_size(args.image_size, config, args.model_path)
+    size = config.image_size
+    if args.image_size not in (None, size):
+        raise KanjinetError(
+            f"--image-size {args.image_size}: {args.model_path} was trained on {size} pixels and knows no other size",
+            f"train one with python train_etl9g_model.py --image-size {args.image_size}",
+        )
     spec = get_spec(backend, args.quantize or "")
     ending = "".join(f"_{part}" for part in (backend, args.quantize) if part) + ".onnx"
-    path = args.onnx_path or default_export_path(args.model_path, config.image_size, ending)
+    path = args.onnx_path or default_export_path(args.model_path, size, ending)
     check_export_path(path, ".onnx", "--onnx-path")
     make_folder(path.parent)
 
     pooling_type = pooling_of_backend(args.pooling_type or config.pooling_type, backend)
     network = change_pooling(checkpoint.model, pooling_type)
-    samples = load_sample_inputs(args.data_dir, config.image_size, checkpoint.card.preprocessing)
-    pooling = measure_pooling(checkpoint.model, network, samples)
-    print_network(checkpoint, args.model_path, pooling)
+    samples = load_sample_inputs(args.data_dir, size, checkpoint.card.preprocessing)
+    pooling_change, remedy = describe_pooling_change(checkpoint.model, network, samples)
+    note = f" ({SAMPLE_NOTE})" if checkpoint.card.synthetic else ""
+    print(
+        f"network      {config.version}, {size} x {size}, "
+        f"{count_parameters(checkpoint.model):,} parameters, of {show_path(args.model_path)}{note}"
+    )
+    print(f"pooling      {pooling_change}")
+    if remedy:
+        print(f"             {remedy}")
 
     export = export_network(network, backend)
     model, quantization, accuracy = export.model, "none", ""
     if args.quantize:
         model, quantization = quantize(export.model, args.quantize, args.data_dir, checkpoint)
         accuracy = measure_loss(model.SerializeToString(), network, args.data_dir, checkpoint)
-    check_structure(model, spec, config.image_size, config.num_classes)
+    check_structure(model, spec, size, config.num_classes)
     properties = {
         **Checkpoint(network, checkpoint.card).to_metadata(),
         "trained_pooling_type": config.pooling_type,
-        "pooling_change": pooling.sentence,
-        **({"accuracy": "{}"} if pooling.remedy else {}),  # the checkpoint's accuracy is not this network's
+        "pooling_change": pooling_change,
+        **({"accuracy": "{}"} if remedy else {}),  # the checkpoint's accuracy is not this network's
         "target_backend": backend,
         "quantization": quantization,
-        "input": describe_input(spec, config.image_size),
+        "input": f"float32 ({spec.batch}, 1, {size}, {size}): images after preprocessing_contract",
         "exporter": export.exporter + (f" ({export.fallback_reason})" if export.fallback_reason else ""),
     }
     add_metadata(model, properties)
@@ -133,9 +130,7 @@ def main() -> None:
     onnx.checker.check_model(content, full_check=True)
     print_export(export, backend, spec, len(content))
 
-    inputs, reference, origin = choose_inputs(network, samples, spec)
-    comparisons, missing = compare_engines(content, spec, inputs, reference, args.device)
-    print_comparisons(comparisons, missing, origin, spec)
+    compare_in_engines(content, network, samples, spec, args.device)
     if accuracy:
         print(f"accuracy     {accuracy}")
 
@@ -147,36 +142,24 @@ def main() -> None:
     print(f"written      {show_path(path)}\n             {show_path(mapping_path)}")
 
 
-def quantize(
-    model: onnx.ModelProto, quantization: str, data_dir: Path, checkpoint: Checkpoint
-) -> tuple[onnx.ModelProto, str]:
-    """Returns a network with fewer bits, and what was done in one sentence."""
-    if quantization == "fp16":
-        return store_fp16(model), "fp16: weights stored in 16 bits; computes in float32"
-    if quantization == "int8-weights":
-        sentence = "int8-weights: weights stored in 8 bits by output channel; computes in float32"
-        return store_int8_weights(model), sentence
-    calibration = load_calibration_inputs(data_dir, checkpoint)
-    return quantize_int8(model, calibration), (
-        "int8: weights of 7 bits by output channel, activations of 8 bits by tensor, ranges measured on "
-        f"{len(calibration)} augmented training images"
+def describe_pooling_change(
+    trained: LightweightKanjiNet, network: LightweightKanjiNet, samples: SampleInputs
+) -> tuple[str, str]:
+    """Returns what another pooling changes in a trained network's logits, and how to train for it if that matters."""
+    before, after = trained.config.pooling_type, network.config.pooling_type
+    if before == after:
+        return f"{after}, as trained", ""
+    change = compare_logits(after, "", run_pytorch(trained, samples.inputs), run_pytorch(network, samples.inputs))
+    if change.difference <= ABSOLUTE_BOUND:
+        return f"{after} for the trained {before} computes the same (largest difference {change.difference:.1e})", ""
+    sentence = (
+        f"{after} for the trained {before} is another network: the prediction changes for "
+        f"{1 - change.agreement:.1%} of {samples.origin}, logits by up to {change.difference:.3g}"
     )
-
-
-def choose_inputs(
-    network: LightweightKanjiNet, samples: SampleInputs, spec: ExportSpec
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """Returns inputs to run the file on, PyTorch's logits for them (n, 3036), and their origin."""
-    # ranges of 8-bit activations were measured on images
-    num_noise = 0 if spec.quantization == "int8" else NUM_NOISE
-    inputs = np.concatenate([samples.inputs, make_random_inputs(num_noise, network.config.image_size)])
-    origin = samples.origin + (f" and {num_noise} random ones" if num_noise else "")
-    return inputs, run_pytorch(network, inputs), origin
-
-
-def describe_input(spec: ExportSpec, size: int) -> str:
-    """Says what a client gives to the file."""
-    return f"float32 ({spec.batch}, 1, {size}, {size}): images after preprocessing_contract"
+    config = network.config
+    version = "" if config.version == DEFAULT_VERSION else f" --model-version {config.version}"
+    command = f"python train_etl9g_model.py --image-size {config.image_size} --pooling-type {after}{version}"
+    return sentence, f"to train for it: {command}"
 
 
 def measure_loss(content: bytes, network: LightweightKanjiNet, data_dir: Path, checkpoint: Checkpoint) -> str:
@@ -188,9 +171,10 @@ def measure_loss(content: bytes, network: LightweightKanjiNet, data_dir: Path, c
     Raises:
         KanjinetError: more is lost than MAX_LOSS, beyond what chance explains (two standard errors).
     """
-    if not has_matching_dataset(data_dir, checkpoint):
+    held_out = load_held_out_inputs(data_dir, checkpoint)
+    if held_out is None:
         return ""
-    inputs, classes = load_held_out_inputs(data_dir, checkpoint)
+    inputs, classes = held_out
     hits = run_pytorch(network, inputs).argmax(axis=1) == classes
     quantized_hits = run_engine(load_onnxruntime(content), inputs).argmax(axis=1) == classes
     lost = float(hits.mean() - quantized_hits.mean())
@@ -202,15 +186,6 @@ def measure_loss(content: bytes, network: LightweightKanjiNet, data_dir: Path, c
     if lost - 2 * error > MAX_LOSS:
         raise KanjinetError(f"{found}: more than {MAX_LOSS:.1%} is lost", "use --quantize int8-weights or fp16")
     return found
-
-
-def check_image_size(image_size: int | None, config: ModelConfig, model_path: Path) -> None:
-    if image_size not in (None, config.image_size):
-        raise KanjinetError(
-            f"--image-size {image_size}: {model_path} was trained on {config.image_size} pixels and knows no other "
-            "size",
-            f"train one with python train_etl9g_model.py --image-size {image_size}",
-        )
 
 
 def describe_file(name: str, content: bytes, spec: ExportSpec, properties: dict[str, str]) -> dict[str, Any]:
@@ -236,18 +211,6 @@ def describe_file(name: str, content: bytes, spec: ExportSpec, properties: dict[
     }
 
 
-def print_network(checkpoint: Checkpoint, model_path: Path, pooling: PoolingChange) -> None:
-    config = checkpoint.config
-    note = f" ({SAMPLE_NOTE})" if checkpoint.card.synthetic else ""
-    print(
-        f"network      {config.version}, {config.image_size} x {config.image_size}, "
-        f"{count_parameters(checkpoint.model):,} parameters, of {show_path(model_path)}{note}"
-    )
-    print(f"pooling      {pooling.sentence}")
-    if pooling.remedy:
-        print(f"             {pooling.remedy}")
-
-
 def print_export(export: Export, backend: str, spec: ExportSpec, size_bytes: int) -> None:
     if export.fallback_reason:
         print(
@@ -262,8 +225,15 @@ def print_export(export: Export, backend: str, spec: ExportSpec, size_bytes: int
     )
 
 
-def print_comparisons(comparisons: list[Comparison], missing: list[str], origin: str, spec: ExportSpec) -> None:
-    print(f"checked      against PyTorch in float32 on {origin}")
+def compare_in_engines(
+    content: bytes, network: LightweightKanjiNet, samples: SampleInputs, spec: ExportSpec, device: str
+) -> None:
+    """Compares a file with PyTorch in every engine, and prints how they agree."""
+    num_noise = 0 if spec.quantization == "int8" else NUM_NOISE  # ranges of 8-bit activations were measured on images
+    inputs = np.concatenate([samples.inputs, make_random_inputs(num_noise, network.config.image_size)])
+    comparisons, missing = compare_engines(content, spec, inputs, run_pytorch(network, inputs), device)
+    noise = f" and {num_noise} random ones" if num_noise else ""
+    print(f"checked      against PyTorch in float32 on {samples.origin}{noise}")
     if spec.min_agreement is not None:
         print(f"             bound {spec.min_agreement:.1%} equal predictions")
     else:

@@ -25,7 +25,6 @@ OUTPUT_BOUND = 1e-5  # equal weights give equal logits; where tensors lie in mem
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
     parser = make_parser(__doc__, "python convert_to_safetensors.py --model-path best_kanji_model.pth --verify")
     parser.add_argument("--model-path", type=Path, default=Path(CHECKPOINT_NAME), help="the checkpoint")
     parser.add_argument("--output-path", type=Path, help="the file to write (default: beside the checkpoint)")

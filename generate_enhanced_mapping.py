@@ -15,7 +15,6 @@ from kanjinet.storage.files import make_folder, write_json
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
     parser = make_parser(__doc__, "python generate_enhanced_mapping.py")
     parser.add_argument("--output-path", type=Path, default=Path(ENHANCED_MAPPING_NAME), help="the JSON file to write")
     return parser.parse_args()

@@ -9,50 +9,48 @@ ratios, and latencies by their medians.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import onnx
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from browser_engine import DEFAULT_CHROMIUM, BrowserEngine, open_browser_engine
+from browser_engine import DEFAULT_CHROMIUM, open_browser_engine
+from common import TRAINED_PATH
 
 from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.contract import NORMALIZE
 from kanjinet.data.dataset import METADATA_NAME
 from kanjinet.export.onnx_export import export_network
 from kanjinet.export.onnx_graph import read_attributes, read_tensors
-from kanjinet.export.quantization import quantize_int8
-from kanjinet.export.sample_inputs import load_calibration_inputs, load_sample_inputs, make_random_inputs
+from kanjinet.export.quantization import quantize, quantize_int8
+from kanjinet.export.sample_inputs import load_sample_inputs, make_random_inputs
+from kanjinet.export.spec import QUANTIZATIONS
 from kanjinet.export.verification import load_onnxruntime, load_tract
-from kanjinet.export.weight_compression import store_fp16, store_int8_weights
 from kanjinet.model import LightweightKanjiNet, ModelConfig
-from kanjinet.storage.checkpoint import Checkpoint
 from kanjinet.storage.safetensors_file import load_trained_network
 
-DEFAULT_MODEL = ROOT / "pretrained" / "kanji_model_etl9g_64x64_3036classes.safetensors"
 BATCH = 64
 BACKEND = "tract"
 REFERENCE = ("2.1", "float32", "onnxruntime")
 WARM_UP = 3
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
 
 @dataclass
 class Measurement:
-    """One file in one engine.
+    """Holds what was measured of one file in one engine.
 
     Attributes:
         key: version, number format and engine.
         size_bytes: of the file.
         load_ms: to read and optimize it.
-        run: on one batch, in ms.
+        run: computes one batch; None in the browser, which holds one file at a time and so takes no turns.
         single_ms: of each run with batch 1.
         batch_ms: of each run with batch 64.
     """
@@ -60,15 +58,14 @@ class Measurement:
     key: tuple[str, str, str]
     size_bytes: int
     load_ms: float
-    run: Callable[[np.ndarray], float]
+    run: Callable[[np.ndarray], object] | None = None
     single_ms: list[float] = field(default_factory=list)
     batch_ms: list[float] = field(default_factory=list)
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line."""
     parser = make_parser(__doc__, "python benchmarks/bench_inference.py --runtime-dist onnxruntime-web/dist")
-    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="a trained network, .pth or .safetensors")
+    parser.add_argument("--model", type=Path, default=TRAINED_PATH, help="a trained network, .pth or .safetensors")
     parser.add_argument(
         "--data-dir", type=Path, default=Path("dataset"), help="for the ranges of int8, where it exists"
     )
@@ -79,94 +76,77 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Export, measure by turns, print."""
     args = parse_args()
     trained = load_trained_network(args.model)
-    size = trained.config.image_size
+    version, size = trained.config.version, trained.config.image_size
     older = LightweightKanjiNet(ModelConfig.preset("2.1", size, trained.config.pooling_type)).eval()
-    images = np.concatenate(
-        [load_sample_inputs(args.data_dir, size, NORMALIZE).inputs, make_random_inputs(BATCH, size)]
-    )
-    files = {("2.1", "float32"): export_network(older, BACKEND).model}
-    version = trained.config.version
-    files |= {(version, name): model for name, model in export_formats(trained, args.data_dir)}
-    files[("2.1", "int8")] = quantize_int8(files[("2.1", "float32")], images)
+    samples = load_sample_inputs(args.data_dir, size, NORMALIZE).inputs
+    images = np.concatenate([samples, make_random_inputs(BATCH, size)])
+    older_model, model = export_network(older, BACKEND).model, export_network(trained.model, BACKEND).model
+    files = {
+        ("2.1", "float32"): older_model,
+        ("2.1", "int8"): quantize_int8(older_model, images),
+        (version, "float32"): model,
+    }
+    for name in QUANTIZATIONS:
+        if name != "int8" or (args.data_dir / METADATA_NAME).is_file():
+            files[(version, name)] = quantize(model, name, args.data_dir, trained)[0]
     print(f"{BATCH} images of {size} x {size} and single ones, one thread, {args.rounds} rounds, {BACKEND} files")
     with open_browser_engine(args.runtime_dist, args.chromium) if args.runtime_dist else nullcontext() as browser:
         measurements = []
-        for (version, name), model in sorted(files.items()):
-            content = model.SerializeToString()
-            measurements += list(load_engines((version, name), content, images))
+        for key, exported in sorted(files.items()):
+            content = exported.SerializeToString()
+            measurements += list(load_engines(key, content, images))
             if browser:
-                measurements.append(measure_in_browser((version, name), content, images, browser, args.rounds))
-        take_turns([each for each in measurements if not each.single_ms], images, args.rounds)
-    adds = {key: count_multiply_adds(model, size) for key, model in files.items() if key[1] == "float32"}
-    print_table(measurements, {version: count for (version, _), count in adds.items()})
-
-
-def export_formats(trained: Checkpoint, data_dir: Path) -> Iterator[tuple[str, onnx.ModelProto]]:
-    """The network in each number format."""
-    model = export_network(trained.model, BACKEND).model
-    yield "float32", model
-    yield "fp16", store_fp16(model)
-    yield "int8-weights", store_int8_weights(model)
-    if (data_dir / METADATA_NAME).is_file():
-        yield "int8", quantize_int8(model, load_calibration_inputs(data_dir, trained))
+                measurement = Measurement((*key, "onnxruntime-web"), len(content), browser.load(content))
+                browser.time(images[:1], WARM_UP)
+                measurement.single_ms = browser.time(images[:1], args.rounds)
+                measurement.batch_ms = browser.time(images[:BATCH], max(1, args.rounds // 10))
+                measurements.append(measurement)
+        take_turns(measurements, images, args.rounds)
+    print_table(measurements)
+    for name, each in {"2.1": older_model, version: model}.items():
+        print(f"{name}: {count_multiply_adds(each) / 1e6:.2f} million multiply-adds an image")
 
 
 def load_engines(key: tuple[str, str], content: bytes, images: np.ndarray) -> Iterator[Measurement]:
-    """A file in onnxruntime, and in tract pinned to the batch at hand."""
-    start = time.perf_counter()
-    onnxruntime = load_onnxruntime(content, threads=1)
-    elapsed_ms = (time.perf_counter() - start) * 1e3
-    yield Measurement((*key, "onnxruntime"), len(content), elapsed_ms, lambda batch: measure(onnxruntime.run, batch))
-    start = time.perf_counter()
-    single = load_tract(content, images[:1])
-    elapsed_ms = (time.perf_counter() - start) * 1e3
+    """Loads a file into onnxruntime, and into tract pinned to the batch at hand."""
+    onnxruntime, load_ms = measure(load_onnxruntime, content, threads=1)
+    yield Measurement((*key, "onnxruntime"), len(content), load_ms, onnxruntime.run)
+    single, load_ms = measure(load_tract, content, images[:1])
     many = load_tract(content, images[:BATCH])
     yield Measurement(
-        (*key, "tract"),
-        len(content),
-        elapsed_ms,
-        lambda batch: measure(single.run if len(batch) == 1 else many.run, batch),
+        (*key, "tract"), len(content), load_ms, lambda batch: (single if len(batch) == 1 else many).run(batch)
     )
 
 
-def measure(run: Callable[[np.ndarray], object], batch: np.ndarray) -> float:
-    """How long one call takes, ms."""
+def measure(
+    call: Callable[Arguments, Result], *args: Arguments.args, **options: Arguments.kwargs
+) -> tuple[Result, float]:
+    """Returns a call's result, and how long it took, ms."""
     start = time.perf_counter()
-    run(batch)
-    return (time.perf_counter() - start) * 1e3
-
-
-def measure_in_browser(
-    key: tuple[str, str], content: bytes, images: np.ndarray, browser: BrowserEngine, rounds: int
-) -> Measurement:
-    """A file in the browser, which holds one at a time and so takes no turns."""
-    load_ms = browser.load(content)
-    measurement = Measurement((*key, "onnxruntime-web"), len(content), load_ms, lambda _batch: 0.0)
-    browser.time(images[:1], WARM_UP)
-    measurement.single_ms = browser.time(images[:1], rounds)
-    measurement.batch_ms = browser.time(images[:BATCH], max(1, rounds // 10))
-    return measurement
+    result = call(*args, **options)
+    return result, (time.perf_counter() - start) * 1e3
 
 
 def take_turns(measurements: list[Measurement], images: np.ndarray, rounds: int) -> None:
-    """Run each file in each engine once a round, batches of 64 in every fourth; each comes first to its own caches."""
+    """Runs each file in each engine once a round, batches of 64 in every fourth; each warms up its caches first."""
     for turn in range(rounds):
         for each in measurements:
+            if each.run is None:
+                continue
             for _ in range(WARM_UP):
                 each.run(images[:1])
-            each.single_ms += [each.run(images[:1]) for _ in range(5)]
+            each.single_ms += [measure(each.run, images[:1])[1] for _ in range(5)]
             if turn % 4 == 0:
-                each.batch_ms.append(each.run(images[:BATCH]))
+                each.batch_ms.append(measure(each.run, images[:BATCH])[1])
 
 
-def count_multiply_adds(model: onnx.ModelProto, size: int) -> int:
-    """Multiplications of weights with activations for one image, in convolutions and linear layers."""
+def count_multiply_adds(model: onnx.ModelProto) -> int:
+    """Counts the products of weights with activations for one image, in convolutions and linear layers."""
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     shapes = {
-        value.name: [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in (*inferred.graph.value_info, *inferred.graph.output)
     }
     tensors, total = read_tensors(model), 0
@@ -179,8 +159,7 @@ def count_multiply_adds(model: onnx.ModelProto, size: int) -> int:
     return total
 
 
-def print_table(measurements: list[Measurement], multiply_adds: dict[str, int]) -> None:
-    """One line a file and engine."""
+def print_table(measurements: list[Measurement]) -> None:
     reference = next(each for each in measurements if each.key == REFERENCE)
     print(
         f"{'version':8}{'numbers':14}{'engine':17}{'MB':>6}{'load ms':>9}{'one: ms':>9}{'ratio':>7}"
@@ -194,8 +173,6 @@ def print_table(measurements: list[Measurement], multiply_adds: dict[str, int]) 
             f"{single / float(np.median(reference.single_ms)):6.2f}x{BATCH / batch * 1e3:10,.0f}"
             f"{float(np.median(reference.batch_ms)) / batch:6.2f}x"
         )
-    for version, count in multiply_adds.items():
-        print(f"{version}: {count / 1e6:.2f} million multiply-adds an image")
 
 
 if __name__ == "__main__":

@@ -18,15 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from common import ROOT
 from PIL import Image
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 from kanjinet.classes import CHARACTERS
 from kanjinet.cli import make_parser, positive_float, positive_int, run_script
-from kanjinet.data.image_files import read_image, to_network_input
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, load_recognizer
 from kanjinet.synth.printed import draw_character
@@ -41,7 +38,6 @@ Sample = tuple[float, int]  # memory in MiB, number of open files
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
     parser = make_parser(__doc__, "python benchmarks/bench_long_run.py --epochs 200 --recognitions 20000")
     parser.add_argument("--epochs", type=positive_int, default=200, help="of the training")
     parser.add_argument("--sample-limit", type=positive_int, default=600, help="images of the training")
@@ -52,11 +48,6 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measures and judges.
-
-    Raises:
-        KanjinetError: a run grew.
-    """
     args = parse_args()
     print(f"{'':34}{'MiB: start':>12}{'middle':>9}{'end':>9}{'slope':>9}{'open files':>16}")
     grown = []
@@ -70,11 +61,7 @@ def main() -> None:
 
 
 def report(name: str, samples: list[Sample]) -> tuple[float, int]:
-    """Prints a line; returns the growth in MiB and in open files, from the start to the end after the warm-up.
-
-    Raises:
-        KanjinetError: the run was too short.
-    """
+    """Prints a line; returns the growth in MiB and in open files, from the start to the end after the warm-up."""
     counted = np.array(samples[round(len(samples) * WARM_UP_FRACTION) :])  # (n, 2)
     if len(counted) < MIN_SAMPLES:
         raise KanjinetError(f"{name}: too short to be measured", "use more --epochs and --recognitions")
@@ -106,11 +93,6 @@ def measure_training(args: argparse.Namespace) -> tuple[str, list[Sample]]:
 
 
 def run_stage(folder: str, script: str, *options: str) -> None:
-    """Runs a stage in a folder.
-
-    Raises:
-        KanjinetError: it failed, with its output.
-    """
     done = subprocess.run([sys.executable, str(ROOT / script), *options], cwd=folder, capture_output=True, check=False)
     if done.returncode != 0:
         raise KanjinetError(f"{script}: {done.stderr.decode(errors='replace').strip()}")
@@ -144,11 +126,7 @@ def measure_recognitions(args: argparse.Namespace) -> tuple[str, list[Sample]]:
 
         def recognize() -> Iterator[None]:
             for number in tqdm(range(args.recognitions), unit="image", leave=False, disable=None):
-                path = paths[number % len(paths)]
-                ink = read_image(path, path.name)
-                seen = to_network_input(ink, recognizer.image_size, recognizer.card.preprocessing)
-                assert seen is not None
-                recognizer.find_best(seen[None], 5)
+                recognizer.read(paths[number % len(paths)])
                 if number % max(1, args.recognitions // 500) == 0:
                     yield
 

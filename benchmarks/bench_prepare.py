@@ -30,9 +30,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import psutil
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from common import ROOT
 
 from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.data import etl9g
@@ -44,7 +42,6 @@ SAMPLING_S = 0.02  # of the memory
 
 
 def parse_args() -> argparse.Namespace:
-    """Parses the command line."""
     parser = make_parser(__doc__, "python benchmarks/bench_prepare.py --etl-dir ETL9G")
     parser.add_argument("--etl-dir", type=Path, default=Path("ETL9G"), help="folder of the ETL9G files")
     parser.add_argument("--workers", type=positive_int, default=os.cpu_count() or 1, help="processes")
@@ -65,7 +62,6 @@ class Measurement:
 
 
 def main() -> None:
-    """Measures all ways on the same files."""
     args = parse_args()
     files = etl9g.find_etl9g_files(args.etl_dir)
     records = sum(len(etl9g.open_records(file.path, allow_partial=True)) for file in files)
@@ -76,10 +72,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.temporary_dir) as folder:
         dataset = Path(folder)
         ours = best_of(args.repeats, lambda: measure_preparation(args.etl_dir, dataset, records, args.workers))
-        chunks = [dataset / chunk_name(file.number) for file in files]
-        floor = best_of(args.repeats, lambda: measure_floor(files, chunks, records, args.workers))
+        images = np.load(dataset / chunk_name(files[0].number))["X"][:2048]
+        floor = best_of(args.repeats, lambda: measure_floor(files, images, records, args.workers))
         loop = measure_loop(files[: args.loop_files], dataset, args.workers)
-        print_table([loop, ours, floor], source_bytes / records, loop)
+    print_table([loop, ours, floor])
 
 
 def best_of(repeats: int, measure: Callable[[], Measurement]) -> Measurement:
@@ -131,13 +127,14 @@ def prepare_record_by_record(path: Path, folder: Path) -> int:
     return len(images)
 
 
-def measure_floor(files: list[etl9g.Etl9gFile], chunks: list[Path], records: int, workers: int) -> Measurement:
-    """Reads the sources and deflates the finished images, nothing else."""
+def measure_floor(
+    files: list[etl9g.Etl9gFile], images: npt.NDArray[np.uint8], records: int, workers: int
+) -> Measurement:
+    """Reads the sources and deflates finished images, nothing else."""
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         list(pool.map(abs, range(workers)))  # the processes have started
-        shapes = [np.load(chunk)["X"] for chunk in chunks[:1]]
         start = time.perf_counter()
-        list(pool.map(read_and_deflate, [file.path for file in files], [shapes[0][:2048]] * len(files)))
+        list(pool.map(read_and_deflate, [file.path for file in files], [images] * len(files)))
     return Measurement("floor: read and deflate", time.perf_counter() - start, records)
 
 
@@ -175,15 +172,15 @@ def watch_memory(pid: int) -> Iterator[list[int]]:
         thread.join()
 
 
-def print_table(rows: list[Measurement], record_bytes: float, baseline: Measurement) -> None:
-    """Prints a line for each way: records and bytes a second, their ratio to the baseline, memory."""
+def print_table(rows: list[Measurement]) -> None:
+    """Prints a line for each way: records and bytes a second, their ratio to the first way, memory."""
     print(f"\n{'':26} {'records/s':>10} {'MB/s':>7} {'ratio':>7} {'time':>8} {'peak memory':>12}")
-    base_rate = baseline.records / baseline.elapsed_s
+    base_rate = rows[0].records / rows[0].elapsed_s
     for row in rows:
         rate = row.records / row.elapsed_s
         memory = f"{row.peak_bytes / 1e6:,.0f} MB" if row.peak_bytes else ""
         print(
-            f"{row.name:26} {rate:10,.0f} {rate * record_bytes / 1e6:7,.0f} {rate / base_rate:6.1f}x "
+            f"{row.name:26} {rate:10,.0f} {rate * etl9g.RECORD_BYTES / 1e6:7,.0f} {rate / base_rate:6.1f}x "
             f"{row.elapsed_s:6.1f} s {memory:>12}"
         )
 

@@ -15,12 +15,13 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import fields
 
+import common  # noqa: F401  (puts the toolkit on the path)
 import numpy as np
 import numpy.typing as npt
 import psutil
 import torch
-from short_training import NO_AUGMENTATION, SIZE
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
@@ -36,6 +37,8 @@ from kanjinet.training.recipe import make_config
 from kanjinet.training.samples import TrainingSamples
 from kanjinet.training.trainer import Trainer
 
+SIZE = 64  # pixels
+NO_AUGMENTATION = Augmentation(**{field.name: 0 for field in fields(Augmentation) if field.name != "elastic_points"})
 WARM_UP_FRACTION = 0.25  # of a turn's seconds, after its first step and before the clock starts
 
 OnStep = Callable[[int], None]  # called with a step's images; raises when the turn is over
@@ -49,7 +52,6 @@ class TurnOver(Exception):
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
     parser = make_parser(__doc__, "python benchmarks/bench_training.py --seconds 20 --batch-sizes 64 256")
     parser.add_argument("--seconds", type=positive_float, default=20.0, help="for each line of the table")
     parser.add_argument("--turns", type=positive_int, default=8, help="into which these seconds are divided")
@@ -87,7 +89,6 @@ class PlainDataset(Dataset[tuple[torch.Tensor, int]]):
 
 
 def make_plain_loop(version: str, dataset: PlainDataset, batch_size: int, workers: int) -> Loop:
-    """Makes the plain loop."""
     device = choose_device()
     model = LightweightKanjiNet(ModelConfig.preset(version, SIZE)).to(device).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=TrainingOptions.learning_rate)
@@ -115,7 +116,6 @@ def make_plain_loop(version: str, dataset: PlainDataset, batch_size: int, worker
 
 
 def make_toolkit_loop(samples: TrainingSamples, options: TrainingOptions, augmentation: Augmentation) -> Loop:
-    """Makes the toolkit's own training loop."""
     torch.manual_seed(0)
     model = LightweightKanjiNet(make_config(options)).to(samples.labels.device)
     trainer = Trainer(model, samples, options, augmentation)
@@ -160,7 +160,6 @@ def wait_for_device() -> float:
 
 
 def describe_machine() -> str:
-    """Describes device, cores and versions."""
     device = choose_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"

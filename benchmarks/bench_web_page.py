@@ -8,17 +8,14 @@ Needs requirements-dev.txt and Chromium. The characters are KanjiVG's, drawn wit
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from common import ROOT
 from playwright.sync_api import Browser, Page
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 from kanjinet.classes import CHARACTERS
 from kanjinet.cli import make_parser, positive_int, run_script, show_path
@@ -42,7 +39,6 @@ SEED = 20_261_125
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
     parser = make_parser(__doc__, "python benchmarks/bench_web_page.py --characters 100")
     parser.add_argument("--characters", type=positive_int, default=600, help="drawn at random, of all 3,036")
     parser.add_argument("--loads", type=positive_int, default=5, help="times that the page is opened again")
@@ -102,7 +98,6 @@ def take_image(browser: Browser, port: int, path: Path) -> None:
 
 
 def main() -> None:
-    """Measures waits, counts characters and takes the image."""
     args = parse_args()
     chromium = find_chromium()
     if chromium is None:

@@ -1,15 +1,15 @@
-"""ONNX files in onnxruntime-web, as WebAssembly in a headless Chromium, from Python.
+"""Runs ONNX files in onnxruntime-web, as WebAssembly in a headless Chromium, from Python.
 
 Needs the packages playwright (PyPI; without its own browser) and onnxruntime-web (npm), and a Chromium.
 """
 
 import base64
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import common  # noqa: F401  (puts the toolkit on the path)
 import numpy as np
 import numpy.typing as npt
 
@@ -18,13 +18,10 @@ from kanjinet.errors import KanjinetError
 DEFAULT_DIST = Path("web/node_modules/onnxruntime-web/dist")
 DEFAULT_CHROMIUM = Path("/usr/bin/chromium")
 RUNTIME = "ort.wasm.bundle.min.mjs"
-_ORIGIN = "http://localhost"  # never asked: every request is answered from here
-_TYPES = {".mjs": "text/javascript", ".wasm": "application/wasm"}
-# Chromium refuses a sandbox to the root user, whom containers often are.
-_ARGUMENTS = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-_BATCH = 64
+ORIGIN = "http://localhost"  # no request leaves the browser: all are fulfilled from the folder dist/
+CONTENT_TYPES = {".mjs": "text/javascript", ".wasm": "application/wasm"}
 
-_PAGE = """<!doctype html><script type="module">
+PAGE = """<!doctype html><script type="module">
 import * as ort from "./ort.wasm.bundle.min.mjs";
 ort.env.wasm.numThreads = 1;
 ort.env.wasm.wasmPaths = {wasm: "./ort-wasm-simd-threaded.wasm"};
@@ -36,20 +33,16 @@ const toText = (array) => {
   for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
   return btoa(text);
 };
-const toTensor = (type, shape, text) => {
-  const bytes = toBytes(text);
-  return new ort.Tensor(type, type === "uint8" ? bytes : new Float32Array(bytes.buffer), shape);
-};
+const toTensor = (shape, text) => new ort.Tensor("float32", new Float32Array(toBytes(text).buffer), shape);
 let session;
 window.load = async (text) => {
   const start = performance.now();
   session = await ort.InferenceSession.create(toBytes(text), {executionProviders: ["wasm"]});
   return performance.now() - start;
 };
-window.run = async (type, shape, text) =>
-  toText((await session.run({input: toTensor(type, shape, text)})).output.data);
-window.time = async (type, shape, text, repeats) => {
-  const input = toTensor(type, shape, text), times = [];
+window.run = async (shape, text) => toText((await session.run({input: toTensor(shape, text)})).output.data);
+window.time = async (shape, text, repeats) => {
+  const input = toTensor(shape, text), times = [];
   for (let i = 0; i < repeats; i++) {
     const start = performance.now();
     await session.run({input});
@@ -60,32 +53,32 @@ window.time = async (type, shape, text, repeats) => {
 window.version = ort.env.versions.web;
 </script>"""
 
+FloatArray = npt.NDArray[np.float32]
+
 
 class BrowserEngine:
-    """One page, with one file at a time in it."""
+    """Represents a page that holds one file at a time."""
 
     def __init__(self, page: Any) -> None:
         self._page = page
         self.version: str = page.evaluate("window.version")
 
     def load(self, content: bytes) -> float:
-        """Make a session of a file's bytes; returns how long that took, ms."""
-        return float(self._evaluate("window.load(text)", text=base64.b64encode(content).decode("ascii")))
+        """Makes a session of a file's bytes; returns how long that took, ms."""
+        return float(self._evaluate("window.load(text)", text=_encode(content)))
 
-    def run(
-        self, inputs: npt.NDArray[np.float32] | npt.NDArray[np.uint8], batch: int = _BATCH
-    ) -> npt.NDArray[np.float32]:
-        """Scores (n, classes) of inputs as the file takes them, `batch` at a time."""
+    def run(self, inputs: FloatArray, batch: int) -> FloatArray:
+        """Returns the logits (n, classes) of inputs (n, 1, size, size), computed `batch` at a time."""
         parts = []
         for start in range(0, len(inputs), batch):
             part = inputs[start : start + batch]
-            text = self._evaluate("window.run(type, shape, text)", **_describe(part))
+            text = self._evaluate("window.run(shape, text)", **_describe(part))
             parts.append(np.frombuffer(base64.b64decode(text), dtype=np.float32).reshape(len(part), -1))
         return np.concatenate(parts)
 
-    def time(self, inputs: npt.NDArray[np.float32] | npt.NDArray[np.uint8], repeats: int) -> list[float]:
-        """How long each of several runs on the same inputs takes, ms."""
-        return list(self._evaluate("window.time(type, shape, text, repeats)", repeats=repeats, **_describe(inputs)))
+    def time(self, inputs: FloatArray, repeats: int) -> list[float]:
+        """Measures how long each of several runs on the same inputs takes, ms."""
+        return list(self._evaluate("window.time(shape, text, repeats)", repeats=repeats, **_describe(inputs)))
 
     def _evaluate(self, call: str, **values: object) -> Any:
         from playwright.sync_api import Error
@@ -96,14 +89,17 @@ class BrowserEngine:
             raise KanjinetError(f"onnxruntime-web {self.version}: {error}") from error
 
 
-def _describe(inputs: npt.NDArray[np.float32] | npt.NDArray[np.uint8]) -> dict[str, object]:
-    text = base64.b64encode(np.ascontiguousarray(inputs).tobytes()).decode("ascii")
-    return {"type": str(inputs.dtype), "shape": list(inputs.shape), "text": text}
+def _describe(inputs: FloatArray) -> dict[str, object]:
+    return {"shape": list(inputs.shape), "text": _encode(inputs.tobytes())}
+
+
+def _encode(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
 
 
 @contextmanager
 def open_browser_engine(dist: Path = DEFAULT_DIST, chromium: Path = DEFAULT_CHROMIUM) -> Iterator[BrowserEngine]:
-    """Start a headless Chromium with onnxruntime-web, without any connection to a network.
+    """Starts a headless Chromium with onnxruntime-web, without any connection to a network.
 
     Args:
         dist: the folder dist/ of the npm package onnxruntime-web.
@@ -113,7 +109,9 @@ def open_browser_engine(dist: Path = DEFAULT_DIST, chromium: Path = DEFAULT_CHRO
         KanjinetError: playwright, the runtime or the browser is missing.
     """
     try:
-        from playwright.sync_api import Route, sync_playwright
+        from playwright.sync_api import Route
+
+        from tests.browser import open_browser
     except ImportError as error:
         raise KanjinetError("the package playwright is missing", "python -m pip install playwright") from error
     if not (dist / RUNTIME).is_file():
@@ -121,24 +119,19 @@ def open_browser_engine(dist: Path = DEFAULT_DIST, chromium: Path = DEFAULT_CHRO
     if not chromium.is_file():
         raise KanjinetError(f"{chromium}: not found", "install Chromium (Debian: apt-get install chromium), or name it")
 
-    def answer(route: Route) -> None:
-        name = route.request.url.removeprefix(f"{_ORIGIN}/")
+    def fulfill(route: Route) -> None:
+        name = route.request.url.removeprefix(f"{ORIGIN}/")
         path = dist / name
         if not name:
-            route.fulfill(body=_PAGE, content_type="text/html")
+            route.fulfill(body=PAGE, content_type="text/html")
         elif path.parent == dist and path.is_file():
-            route.fulfill(body=path.read_bytes(), content_type=_TYPES.get(path.suffix, "text/plain"))
+            route.fulfill(body=path.read_bytes(), content_type=CONTENT_TYPES.get(path.suffix, "text/plain"))
         else:
             route.abort()
 
-    with sync_playwright() as playwright:
-        is_root = hasattr(os, "geteuid") and os.geteuid() == 0
-        browser = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS, chromium_sandbox=not is_root)
-        try:
-            page = browser.new_page()
-            page.route("**/*", answer)
-            page.goto(f"{_ORIGIN}/")
-            page.wait_for_function("window.version")
-            yield BrowserEngine(page)
-        finally:
-            browser.close()
+    with open_browser(str(chromium)) as browser:
+        page = browser.new_page()
+        page.route("**/*", fulfill)
+        page.goto(f"{ORIGIN}/")
+        page.wait_for_function("window.version")
+        yield BrowserEngine(page)

@@ -13,7 +13,6 @@ Engines: onnxruntime, tract (batch 1 and dynamic), and onnxruntime-web in a head
 
 import argparse
 import itertools
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,11 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 from browser_engine import DEFAULT_CHROMIUM, BrowserEngine, open_browser_engine
+from common import TRAINED_PATH
 from judge_model import CHARACTERS_EACH, write_characters
 
 from kanjinet.cli import make_parser, positive_int, run_script
@@ -36,42 +32,32 @@ from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.preprocessing import preprocess, to_model_input
 from kanjinet.errors import KanjinetError
 from kanjinet.export.onnx_export import export_network
-from kanjinet.export.pooling import pooling_of_backend
-from kanjinet.export.quantization import quantize_int8
-from kanjinet.export.sample_inputs import load_calibration_inputs, make_random_inputs
-from kanjinet.export.spec import BACKENDS, ExportSpec, get_spec
+from kanjinet.export.quantization import quantize
+from kanjinet.export.sample_inputs import make_random_inputs
+from kanjinet.export.spec import BACKENDS, QUANTIZATIONS, ExportSpec, get_spec, pooling_of_backend
 from kanjinet.export.verification import BATCHES, check_bound, compare_engines, compare_logits, run_pytorch
-from kanjinet.export.weight_compression import store_fp16, store_int8_weights
 from kanjinet.model import MODEL_VERSIONS, POOLING_TYPES, LightweightKanjiNet, change_pooling
 from kanjinet.storage.checkpoint import Checkpoint
 from kanjinet.storage.safetensors_file import load_trained_network
 
-DEFAULT_MODEL = ROOT / "pretrained" / "kanji_model_etl9g_64x64_3036classes.safetensors"
 NUM_NOISE = 64
 BROWSER_BATCH = 64
 
 
 @dataclass(frozen=True)
 class Case:
-    """A file and what to run it on.
+    """Represents a file, by the function that exports it, and inputs (n, 1, size, size) to compare it on."""
 
-    Attributes:
-        content: the file's bytes.
-        spec: what it should keep to.
-        inputs: (n, 1, size, size) float32.
-        reference: PyTorch's logits (n, classes) for them.
-    """
-
-    content: bytes
+    name: str
+    network: LightweightKanjiNet
     spec: ExportSpec
+    export: Callable[[], onnx.ModelProto]
     inputs: np.ndarray
-    reference: np.ndarray
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line."""
     parser = make_parser(__doc__, "python benchmarks/check_parity.py --data-dir dataset")
-    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="the trained network, .pth or .safetensors")
+    parser.add_argument("--model", type=Path, default=TRAINED_PATH, help="the trained network, .pth or .safetensors")
     parser.add_argument(
         "--data-dir", type=Path, default=Path("dataset"), help="for the ranges of int8, where it exists"
     )
@@ -89,7 +75,6 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """One line a file, engine and batch."""
     args = parse_args()
     if args.random:
         cases = list_random_cases(args)
@@ -99,45 +84,46 @@ def main() -> None:
     print(
         f"{'file':38}{'MB':>5}  {'engine':24}{'batch':12}{'inputs':>7}{'largest difference':>20}{'mean':>9}{'equal':>9}"
     )
-    names, failures = [], []
+    count, failures = 0, []
     with open_browser_engine(args.runtime_dist, args.chromium) if args.runtime_dist else nullcontext() as browser:
-        for name, make_case in cases:
-            names.append(name)
+        for case in cases:
+            count += 1
             try:
-                check_case(name, make_case(), browser)
+                check_case(case, browser)
             except KanjinetError as error:
-                print(f"{name:38}FAILED: {error}", flush=True)
-                failures.append(name)
+                print(f"{case.name:38}FAILED: {error}", flush=True)
+                failures.append(case.name)
     if failures:
-        raise KanjinetError(f"{len(failures)} of {len(names)} exports failed: {', '.join(failures)}", "see the table")
-    print(f"{len(names)} exports, all within their bounds")
+        raise KanjinetError(f"{len(failures)} of {count} exports failed: {', '.join(failures)}", "see the table")
+    print(f"{count} exports, all within their bounds")
 
 
-def check_case(name: str, case: Case, browser: BrowserEngine | None) -> None:
-    """Print a file's lines.
+def check_case(case: Case, browser: BrowserEngine | None) -> None:
+    """Exports a file and prints a line for each engine and batch.
 
     Raises:
         KanjinetError: an engine is missing, refuses the file or differs by more than the bound.
     """
-    comparisons, missing = compare_engines(case.content, case.spec, case.inputs, case.reference)
+    content = case.export().SerializeToString()
+    reference = run_pytorch(case.network, case.inputs)
+    comparisons, missing = compare_engines(content, case.spec, case.inputs, reference)
     if browser:
-        browser.load(case.content)
+        browser.load(content)
         batch = BROWSER_BATCH if case.spec.dynamic_batch else 1
         logits = browser.run(case.inputs, batch)
-        comparisons.append(compare_logits(f"onnxruntime-web {browser.version}", str(batch), case.reference, logits))
+        comparisons.append(compare_logits(f"onnxruntime-web {browser.version}", str(batch), reference, logits))
     for each in comparisons:
         print(
-            f"{name:38}{len(case.content) / 1e6:5.2f}  {each.engine:24}{each.batch:12}{each.images:7,}"
+            f"{case.name:38}{len(content) / 1e6:5.2f}  {each.engine:24}{each.batch:12}{each.images:7,}"
             f"{each.difference:16.1e}{each.mean_difference:9.1e}{each.agreement:9.2%}",
             flush=True,
         )
-    check_bound(comparisons[-1], case.reference, case.spec)
+    check_bound(comparisons[-1], reference, case.spec)
     if missing:
         raise KanjinetError(f"not checked in {', '.join(missing)}", f"python -m pip install {' '.join(missing)}")
 
 
-def list_random_cases(args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Case]]]:
-    """Each combination that was asked for, with random weights."""
+def list_random_cases(args: argparse.Namespace) -> Iterator[Case]:
     from tests.random_checkpoint import draw_images, make_network
 
     for version, size, pooling, backend in itertools.product(
@@ -146,42 +132,39 @@ def list_random_cases(args: argparse.Namespace) -> Iterator[tuple[str, Callable[
         network = change_pooling(make_network(version, size), pooling_of_backend(pooling, backend))
         images = draw_images(size)[: 2 * BATCHES[-1] - 2].numpy()
         inputs = np.concatenate([images, make_random_inputs(2, size)])
-        yield f"{version} {size:3} {pooling:12} {backend}", partial(export_case, network, backend, inputs)
+        name = f"{version} {size:3} {pooling:12} {backend}"
+        yield Case(name, network, get_spec(backend), partial(export, network, backend), inputs)
 
 
-def export_case(network: LightweightKanjiNet, backend: str, inputs: np.ndarray) -> Case:
-    """A network's file for a backend; refuses one that had to be written by another exporter."""
-    export = export_network(network, backend)
-    if export.fallback_reason:
-        raise KanjinetError(f"written by {export.exporter}, because {export.fallback_reason}")
-    return Case(export.model.SerializeToString(), get_spec(backend), inputs, run_pytorch(network, inputs))
-
-
-def list_trained_cases(args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Case]]]:
-    """A trained network for each backend in float32; then for one of them with fewer bits."""
+def list_trained_cases(args: argparse.Namespace) -> Iterator[Case]:
+    """Yields a trained network for each backend in float32; then for one of them with fewer bits."""
     checkpoint = load_trained_network(args.model)
     size, pooling = checkpoint.config.image_size, checkpoint.config.pooling_type
     cells = preprocess(write_characters(args.writers).ink, size, checkpoint.card.preprocessing, cells=False)
-    inputs = np.concatenate([to_model_input(cells), make_random_inputs(NUM_NOISE, size)])
+    images = to_model_input(cells)
+    inputs = np.concatenate([images, make_random_inputs(NUM_NOISE, size)])
     for backend in args.backends:
         network = change_pooling(checkpoint.model, pooling_of_backend(pooling, backend))
-        yield backend, partial(export_case, network, backend, inputs)
-    for quantization in ("fp16", "int8-weights"):
-        yield f"tract {quantization}", partial(quantize_case, checkpoint, quantization, inputs)
-    if (args.data_dir / METADATA_NAME).is_file():  # ranges of 8-bit activations are those of images, not of noise
-        yield "tract int8", partial(quantize_case, checkpoint, "int8", inputs[:-NUM_NOISE], args.data_dir)
+        yield Case(backend, network, get_spec(backend), partial(export, network, backend), inputs)
+    has_dataset = (args.data_dir / METADATA_NAME).is_file()
+    for quantization in [name for name in reversed(QUANTIZATIONS) if has_dataset or name != "int8"]:
+        export_quantized = partial(export_with_fewer_bits, checkpoint, quantization, args.data_dir)
+        spec = get_spec("tract", quantization)
+        # ranges of 8-bit activations are those of images, not of noise
+        chosen = images if quantization == "int8" else inputs
+        yield Case(f"tract {quantization}", checkpoint.model, spec, export_quantized, chosen)
 
 
-def quantize_case(checkpoint: Checkpoint, quantization: str, inputs: np.ndarray, data_dir: Path = Path()) -> Case:
-    """A trained network's file with fewer bits."""
-    store: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
-        "fp16": store_fp16,
-        "int8-weights": store_int8_weights,
-        "int8": lambda model: quantize_int8(model, load_calibration_inputs(data_dir, checkpoint)),
-    }
-    model = store[quantization](export_network(checkpoint.model, "tract").model)
-    spec = get_spec("tract", quantization)
-    return Case(model.SerializeToString(), spec, inputs, run_pytorch(checkpoint.model, inputs))
+def export(network: LightweightKanjiNet, backend: str) -> onnx.ModelProto:
+    """Exports a network; refuses one that had to be written by another exporter."""
+    exported = export_network(network, backend)
+    if exported.fallback_reason:
+        raise KanjinetError(f"written by {exported.exporter}, because {exported.fallback_reason}")
+    return exported.model
+
+
+def export_with_fewer_bits(checkpoint: Checkpoint, quantization: str, data_dir: Path) -> onnx.ModelProto:
+    return quantize(export_network(checkpoint.model, "tract").model, quantization, data_dir, checkpoint)[0]
 
 
 if __name__ == "__main__":

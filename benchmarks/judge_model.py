@@ -10,18 +10,15 @@ augmented views of each image are averaged too: test-time augmentation.
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import common  # noqa: F401  (puts the toolkit on the path)
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 from kanjinet.classes import CHARACTERS, NUM_CLASSES, NUM_HIRAGANA
 from kanjinet.cli import make_parser, positive_int, run_script
@@ -46,7 +43,6 @@ ImageArray = npt.NDArray[np.uint8]
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line."""
     parser = make_parser(__doc__, "python benchmarks/judge_model.py --model best_kanji_model.pth")
     parser.add_argument("--model", type=Path, required=True, help="the model: .pth, .safetensors or .onnx")
     parser.add_argument("--drawings", type=Path, help=".npz of real drawings (arrays images and characters)")
@@ -56,7 +52,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def write_characters(writers: int) -> Drawings:
-    """Write cells (n, 127, 128) by writers of their own, without neighbors' fragments."""
+    """Writes cells (n, 127, 128) by writers of their own, without neighbors' fragments."""
     cells, classes = [], []
     for writer in range(writers):
         rng = np.random.default_rng([SEED, writer])
@@ -69,31 +65,31 @@ def write_characters(writers: int) -> Drawings:
 
 
 def stretch(cell: ImageArray) -> npt.NDArray[np.float32]:
-    """Scale a cell so that its darkest ink is 255."""
+    """Scales a cell so that its darkest ink is 255."""
     return cell * np.float32(255 / max(1, int(cell.max())))
 
 
 def make_one_bit(cell: ImageArray, _rng: np.random.Generator) -> ImageArray:
-    """Halve the size, in black and white."""
+    """Halves the size, in black and white."""
     small = cv2.resize(stretch(cell), (64, 63), interpolation=cv2.INTER_AREA)
     return np.where(small > 0.4 * small.max(), np.uint8(255), np.uint8(0))
 
 
 def make_small_jpeg(cell: ImageArray, _rng: np.random.Generator) -> ImageArray:
-    """Reduce to a quarter, as JPEG: with a gray halo round the ink."""
+    """Reduces to a quarter, as JPEG: with a gray halo round the ink."""
     small = 255 - np.rint(cv2.resize(stretch(cell), (32, 32), interpolation=cv2.INTER_AREA)).astype(np.uint8)
     _, file = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 75])
     return 255 - np.asarray(cv2.imdecode(file, cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
 
 
 def make_dirty(cell: ImageArray, rng: np.random.Generator) -> ImageArray:
-    """Make the ink faint and the paper gray, noisy, and darker towards one side."""
+    """Makes the ink faint and the paper gray, noisy, and darker towards one side."""
     paper = rng.uniform(5, 40) + rng.normal(0, 4, cell.shape) + np.linspace(0, rng.uniform(-15, 15), cell.shape[1])
     return np.clip(0.6 * stretch(cell) + paper, 0, 255).astype(np.uint8)
 
 
 def make_thin(cell: ImageArray, _rng: np.random.Generator) -> ImageArray:
-    """Narrow the strokes by two pixels of the cell."""
+    """Narrows the strokes by two pixels of the cell."""
     return np.asarray(cv2.erode(stretch(cell), np.ones((3, 3))), dtype=np.uint8)
 
 
@@ -107,7 +103,7 @@ CORRUPTIONS: dict[str, Callable[[ImageArray, np.random.Generator], ImageArray]] 
 
 
 def list_tests(args: argparse.Namespace) -> Iterator[tuple[str, Drawings]]:
-    """Yield the labeled images of each test with its name."""
+    """Yields the labeled images of each test with its name."""
     written = write_characters(args.writers)
     for name, change in CORRUPTIONS.items():
         rng = np.random.default_rng(SEED)
@@ -118,7 +114,7 @@ def list_tests(args: argparse.Namespace) -> Iterator[tuple[str, Drawings]]:
 
 
 def predict(recognizer: Recognizer, images: Drawings, other_views: int) -> Predictions:
-    """Return the predictions for labeled images, averaged over as many other views of each."""
+    """Returns the predictions for labeled images, averaged over as many other views of each."""
     inputs = preprocess(images.ink, recognizer.image_size, recognizer.card.preprocessing, cells=False)
     probabilities = compute_probabilities(recognizer, inputs)
     torch.manual_seed(SEED)
@@ -129,19 +125,18 @@ def predict(recognizer: Recognizer, images: Drawings, other_views: int) -> Predi
 
 
 def compute_probabilities(recognizer: Recognizer, inputs: ImageArray) -> npt.NDArray[np.float64]:
-    """Compute the probability of each class, (n, 3036), for network inputs (n, S, S)."""
+    """Computes the probability of each class, (n, 3036), for network inputs (n, S, S)."""
     logits = torch.from_numpy(recognizer.compute_logits(inputs).astype(np.float64))
     return np.asarray(logits.softmax(1).numpy())
 
 
 def augment(inputs: ImageArray) -> ImageArray:
-    """Turn, shear, stretch, shift and bend each network input (n, S, S) a little."""
+    """Turns, shears, stretches, shifts and bends each network input (n, S, S) a little."""
     augmented = OTHER_VIEW(to_float_images(torch.from_numpy(inputs)))
     return np.asarray((augmented[:, 0] * 255).round().to(torch.uint8).numpy())
 
 
 def main() -> None:
-    """Print two lines a test, and two more for several views."""
     keep_freed_memory()
     args = parse_args()
     recognizer = load_recognizer(args.model)
@@ -154,7 +149,7 @@ def main() -> None:
 
 
 def print_test(name: str, predictions: Predictions) -> None:
-    """Print the metrics of a test and its most frequent errors."""
+    """Prints the metrics of a test and its most frequent errors."""
     both = predictions.top_k_accuracy()
     kana = predictions.top_k_accuracy(predictions.is_hiragana)
     kanji = predictions.top_k_accuracy(~predictions.is_hiragana)

@@ -58,8 +58,7 @@ def test_recipes_are_compared(tmp_path: Path) -> None:
 
 def test_every_recipe_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
-    from compare_recipes import RECIPES, keep
-    from short_training import make_short_trainer, train_all_epochs
+    from compare_recipes import RECIPES, keep, make_short_trainer, train_all_epochs
 
     images = torch.randint(0, 256, (192, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     samples = TrainingSamples(images, torch.arange(192))
@@ -78,7 +77,7 @@ def test_every_recipe_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_augmentation_changes_nothing() -> None:
-    from short_training import NO_AUGMENTATION
+    from bench_training import NO_AUGMENTATION
 
     images = torch.rand(4, 1, 64, 64)
     assert torch.allclose(NO_AUGMENTATION(images), images, atol=1e-4)

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from kanjinet.model import DOWNSAMPLING, LightweightKanjiNet, ModelConfig, ResidualBlock, SqueezeExcite
+from kanjinet.model import DOWNSAMPLING, LightweightKanjiNet, ResidualBlock, SqueezeExcite
 
 
 class ChannelGates(nn.Module):
@@ -58,20 +58,13 @@ class FusedNetwork(nn.Module):
     Input (batch, 1, size, size), output (batch, 3036), as of `LightweightKanjiNet`.
     """
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        stages: nn.Sequential,
-        pool: nn.Module,
-        gates: ChannelGates | None,
-        classifier: nn.Sequential,
-    ) -> None:
+    def __init__(self, source: LightweightKanjiNet, pool: nn.Module, gates: ChannelGates | None) -> None:
         super().__init__()
-        self.config = config
-        self.stages = stages
+        self.config = source.config
+        self.stages = source.stages
         self.pool = pool
         self.gates = gates
-        self.classifier = classifier
+        self.classifier = source.classifier
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stages(x)
@@ -117,12 +110,12 @@ def fuse_network(model: LightweightKanjiNet, *, fixed_pooling: bool) -> FusedNet
         pool = _make_weighted_pooling(copied.cell_weights.detach() * gain, pool)
     else:
         assert gain == 1, "without learned weights there is nothing to take the gain"
-    form = FusedNetwork(copied.config, copied.stages, pool, gates, copied.classifier)
-    for layers in [module for module in form.modules() if isinstance(module, nn.Sequential)]:
+    fused = FusedNetwork(copied, pool, gates)
+    for layers in [module for module in fused.modules() if isinstance(module, nn.Sequential)]:
         _fold_batch_norm(layers)
-    for block in [module for module in form.modules() if isinstance(module, ResidualBlock)]:
+    for block in [module for module in fused.modules() if isinstance(module, ResidualBlock)]:
         block.layers = _move_bias(*[layer for layer in block.layers if isinstance(layer, nn.Conv2d)])
-    return form.float()
+    return fused.float()
 
 
 def _make_weighted_pooling(cell_weights: torch.Tensor, pool: nn.Module) -> nn.Module:

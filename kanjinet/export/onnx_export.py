@@ -14,6 +14,7 @@ from kanjinet import __version__
 from kanjinet.classes import NUM_CLASSES
 from kanjinet.errors import KanjinetError
 from kanjinet.export.fusion import FusedNetwork, fuse_network
+from kanjinet.export.onnx_graph import read_attributes, read_tensors
 from kanjinet.export.spec import SPECS, ExportSpec, check_structure
 from kanjinet.model import LightweightKanjiNet
 
@@ -51,14 +52,16 @@ def export_network(network: LightweightKanjiNet, backend: str) -> Export:
         KanjinetError: the graph does not keep to the backend's spec.
     """
     spec = SPECS[backend]
-    form = fuse_network(network, fixed_pooling=spec.fixed_pooling)
+    fused = fuse_network(network, fixed_pooling=spec.fixed_pooling)
+    example = torch.zeros(_TRACED_BATCH if spec.dynamic_batch else 1, 1, *[fused.config.image_size] * 2)
     reason = ""
     if backend == "tract":
         try:
-            return Export(_export_dynamo(form, spec), f"{DYNAMO}, PyTorch {torch.__version__}", "")
+            model = _finish(_export_dynamo(fused, example), fused.config.image_size, spec)
+            return Export(model, f"{DYNAMO}, PyTorch {torch.__version__}", "")
         except (torch.onnx.errors.OnnxExporterError, ImportError, KanjinetError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    model = _export_torchscript(form, spec)
+    model = _finish(_export_torchscript(fused, example, spec), fused.config.image_size, spec)
     return Export(model, f"{TORCHSCRIPT}, PyTorch {torch.__version__}", reason)
 
 
@@ -73,13 +76,13 @@ def add_metadata(model: onnx.ModelProto, properties: dict[str, str]) -> None:
     helper.set_model_props(model, properties)
 
 
-def _export_dynamo(form: FusedNetwork, spec: ExportSpec) -> onnx.ModelProto:
+def _export_dynamo(fused: FusedNetwork, example: torch.Tensor) -> onnx.ModelProto:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which nothing here uses
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the insides of PyTorch; the result is checked
         program = torch.onnx.export(
-            form,
-            (_make_example(form, _TRACED_BATCH),),
+            fused,
+            (example,),
             dynamo=True,
             opset_version=_DYNAMO_OPSET,
             input_names=["input"],
@@ -88,16 +91,16 @@ def _export_dynamo(form: FusedNetwork, spec: ExportSpec) -> onnx.ModelProto:
             verbose=False,
         )
     assert program is not None
-    return _finish(_lower(program.model_proto), form, spec)
+    return _lower(program.model_proto)
 
 
-def _export_torchscript(form: FusedNetwork, spec: ExportSpec) -> onnx.ModelProto:
+def _export_torchscript(fused: FusedNetwork, example: torch.Tensor, spec: ExportSpec) -> onnx.ModelProto:
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch calls this exporter old; opset 11 needs it
         torch.onnx.export(
-            form,
-            (_make_example(form, _TRACED_BATCH if spec.dynamic_batch else 1),),
+            fused,
+            (example,),
             file,  # type: ignore[arg-type]  # this exporter takes one; the annotation is the other's
             dynamo=False,
             opset_version=spec.opset,
@@ -105,57 +108,46 @@ def _export_torchscript(form: FusedNetwork, spec: ExportSpec) -> onnx.ModelProto
             output_names=["output"],
             dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}} if spec.dynamic_batch else None,
         )
-    return _finish(onnx.load_from_string(file.getvalue()), form, spec)
+    return onnx.load_from_string(file.getvalue())
 
 
-def _make_example(form: FusedNetwork, batch: int) -> torch.Tensor:
-    return torch.zeros(batch, 1, form.config.image_size, form.config.image_size)
-
-
-def _finish(exported: onnx.ModelProto, form: FusedNetwork, spec: ExportSpec) -> onnx.ModelProto:
+def _finish(exported: onnx.ModelProto, size: int, spec: ExportSpec) -> onnx.ModelProto:
     """Returns a model with the exported nodes and weights, without what the exporters add.
 
     They leave traces of the source code, intermediate shapes with batch names that contradict a batch pinned by the
     user (tract then refuses the file), constants as nodes, and an IR version newer than the opset needs.
     """
-    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in exported.graph.initializer}
+    tensors = read_tensors(exported)
     nodes = []
     for node in exported.graph.node:
         if node.op_type == "Constant" and [each.name for each in node.attribute] == ["value"]:
             tensors[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
             continue
-        attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
-        nodes.append(
-            helper.make_node(node.op_type, node.input, node.output, node.name, domain=node.domain, **attributes)
-        )
+        attributes = {"domain": node.domain, **read_attributes(node)}
+        nodes.append(helper.make_node(node.op_type, node.input, node.output, node.name, **attributes))
     used = {name for node in nodes for name in node.input}
-    batch = "batch" if spec.dynamic_batch else 1
-    side = form.config.image_size
-    values = helper.make_tensor_value_info
+    weights = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items() if name in used}
+    make_value, float32 = helper.make_tensor_value_info, onnx.TensorProto.FLOAT
     graph = helper.make_graph(
         nodes,
         "LightweightKanjiNet",
-        [values("input", onnx.TensorProto.FLOAT, [batch, 1, side, side], "images: ink 1 on paper 0")],
-        [values("output", onnx.TensorProto.FLOAT, [batch, NUM_CLASSES], "logits before the softmax, in class order")],
-        [
-            numpy_helper.from_array(np.ascontiguousarray(tensor), name)
-            for name, tensor in tensors.items()
-            if name in used
-        ],
+        [make_value("input", float32, [spec.batch, 1, size, size], "images: ink 1 on paper 0")],
+        [make_value("output", float32, [spec.batch, NUM_CLASSES], "logits before the softmax, in class order")],
+        [numpy_helper.from_array(tensor, name) for name, tensor in weights.items()],
     )
     opsets = [helper.make_opsetid("", spec.opset)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets))
-    check_structure(model, spec, side, NUM_CLASSES)
+    check_structure(model, spec, size, NUM_CLASSES)
     return model
 
 
 def _lower(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Rewrites what differs between opset 18 and opset 12 in the few operators that the network uses.
+    """Rewrites, in place, what differs between opset 18 and opset 12 in the few operators that the network uses.
 
     Raises:
         KanjinetError: an operator for which no rewriting is known.
     """
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    constants = read_tensors(model)
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.value_info
     }
@@ -168,11 +160,9 @@ def _lower(model: onnx.ModelProto) -> onnx.ModelProto:
         elif node.op_type not in _SAME_IN_OPSET_12:
             raise KanjinetError(f"no opset-12 form of operator {node.op_type} is known")
         nodes.append(node)
-    lowered = onnx.ModelProto()
-    lowered.CopyFrom(model)
-    del lowered.graph.node[:]
-    lowered.graph.node.extend(nodes)
-    return lowered
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
 
 
 def _lower_reduction(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> onnx.NodeProto:

@@ -24,15 +24,13 @@ class GraphWriter:
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self._tensors: dict[tuple[str, tuple[int, ...], bytes], str] = {}
-        self._arrays: dict[str, Array] = {}
+        self._tensors: dict[tuple[str, tuple[int, ...], bytes], tuple[str, Array]] = {}
 
     def tensor(self, array: npt.ArrayLike | np.generic) -> str:
         """Returns the name of a constant; equal ones share it."""
         value = np.ascontiguousarray(array).reshape(np.shape(array))  # ascontiguousarray makes a scalar a vector
-        name = self._tensors.setdefault((str(value.dtype), value.shape, value.tobytes()), f"c{len(self._tensors)}")
-        self._arrays[name] = value
-        return name
+        key = (str(value.dtype), value.shape, value.tobytes())
+        return self._tensors.setdefault(key, (f"c{len(self._tensors)}", value))[0]
 
     def add(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         """Appends a node and returns the name of its output, by default a new one."""
@@ -41,24 +39,19 @@ class GraphWriter:
         return output
 
     def copy(self, node: onnx.NodeProto, names: dict[str, str]) -> None:
-        """Appends a node of another graph.
+        """Appends a node of another graph, with one output.
 
         Args:
-            node: with one output.
-            names: this graph's names of the other's values, to which its output is added.
+            node: the other graph's.
+            names: this graph's names of the other's values; the node's output is added.
         """
         inputs = [names.get(name, name) for name in node.input]
         names[node.output[0]] = self.add(node.op_type, *inputs, output=keep_graph_output(node), **read_attributes(node))
 
     def build(self, source: onnx.ModelProto, opset: int | None = None) -> onnx.ModelProto:
-        """Builds a model with these nodes, and the name, inputs and outputs of another one.
-
-        Args:
-            source: the other one.
-            opset: to declare; by default the other one's.
-        """
+        """Builds a model with these nodes, and the name, inputs, outputs and, by default, opset of another one."""
         used = {each for node in self.nodes for each in node.input}
-        tensors = [numpy_helper.from_array(array, key) for key, array in self._arrays.items() if key in used]
+        tensors = [numpy_helper.from_array(array, key) for key, array in self._tensors.values() if key in used]
         opsets = [helper.make_opsetid("", opset or source.opset_import[0].version)]
         graph = helper.make_graph(self.nodes, source.graph.name, source.graph.input, source.graph.output, tensors)
         return helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets))

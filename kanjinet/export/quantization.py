@@ -7,6 +7,7 @@ refuses it with a pinned batch. In onnxruntime both take the same time.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,10 @@ from kanjinet.export.onnx_graph import (
     read_attributes,
     read_tensors,
 )
+from kanjinet.export.sample_inputs import Inputs, load_calibration_inputs
 from kanjinet.export.spec import QUANTIZED_OPSET
-from kanjinet.export.weight_compression import quantize_weights, split_large_layers
+from kanjinet.export.weight_compression import quantize_weights, split_large_layers, store_fp16, store_int8_weights
+from kanjinet.storage.checkpoint import Checkpoint
 
 # CPUs without VNNI add products of u8 and s8 in pairs, in 16 bits with saturation: 2 * 64 * 255 = 32,640 fits.
 MAX_CODE = 64  # of a weight
@@ -37,8 +40,6 @@ _MAX_STEPS = 1 << 30  # of a bias, with room for the sum that it is added to
 # These pass values on, so that their output has the steps of their input.
 _UNSCALED = {"Flatten", "MaxPool", "GlobalMaxPool"}
 _BEFORE_RELU = {"Conv", "Gemm", "Add"}  # whose codes end at 0 where ReLU would cut them
-
-Inputs = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,35 @@ class Activation:
     low: float
     high: float
     means: npt.NDArray[np.float64]
+
+
+def quantize(
+    model: onnx.ModelProto, quantization: str, data_dir: Path, checkpoint: Checkpoint
+) -> tuple[onnx.ModelProto, str]:
+    """Quantizes an exported network.
+
+    Args:
+        model: the checkpoint's network, exported.
+        quantization: one of `spec.QUANTIZATIONS`.
+        data_dir: the dataset that the network was trained on; only int8 reads it.
+        checkpoint: the trained network.
+
+    Returns:
+        The model, and what was done in one sentence.
+
+    Raises:
+        KanjinetError: int8 without that dataset.
+    """
+    if quantization == "fp16":
+        return store_fp16(model), "fp16: weights stored in 16 bits; computes in float32"
+    if quantization == "int8-weights":
+        sentence = "int8-weights: weights stored in 8 bits by output channel; computes in float32"
+        return store_int8_weights(model), sentence
+    calibration = load_calibration_inputs(data_dir, checkpoint)
+    return quantize_int8(model, calibration), (
+        "int8: weights of 7 bits by output channel, activations of 8 bits by tensor, ranges measured on "
+        f"{len(calibration)} augmented training images"
+    )
 
 
 def quantize_int8(model: onnx.ModelProto, inputs: Inputs) -> onnx.ModelProto:

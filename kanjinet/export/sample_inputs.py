@@ -27,12 +27,7 @@ Inputs = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SampleInputs:
-    """Holds network inputs and their origin.
-
-    Attributes:
-        inputs: (n, 1, size, size) float32, 0-1.
-        origin: where they come from, for messages.
-    """
+    """Holds network inputs (n, 1, size, size) float32, 0-1, and their origin, for messages."""
 
     inputs: Inputs
     origin: str
@@ -70,26 +65,31 @@ def load_calibration_inputs(data_dir: Path, checkpoint: Checkpoint) -> Inputs:
     Raises:
         KanjinetError: no dataset, or one that was prepared in another way.
     """
-    images, _ = _read_part(data_dir, checkpoint, "train", CALIBRATION_IMAGES)
+    info = _read_matching_info(data_dir, checkpoint.config.image_size, checkpoint.card.preprocessing)
+    if info is None:
+        raise KanjinetError(
+            f"{data_dir}: no prepared dataset with images of {checkpoint.config.image_size} pixels and preprocessing "
+            f"{checkpoint.card.preprocessing}, on which --quantize int8 measures activations",
+            "name the one that the network was trained on with --data-dir",
+        )
+    images, _ = read_part(info, checkpoint, "train", CALIBRATION_IMAGES)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         batches = to_float_images(torch.from_numpy(images)).split(_BATCH)
         return torch.cat([Augmentation()(batch) for batch in batches]).numpy()
 
 
-def load_held_out_inputs(data_dir: Path, checkpoint: Checkpoint) -> tuple[Inputs, npt.NDArray[np.int64]]:
+def load_held_out_inputs(data_dir: Path, checkpoint: Checkpoint) -> tuple[Inputs, npt.NDArray[np.int64]] | None:
     """Loads held-out images (n, 1, size, size) and their class indices (n,); at most 4,096.
 
-    Raises:
-        KanjinetError: no dataset, or one that was prepared in another way.
+    Returns:
+        None where there is no dataset whose images were prepared as those that the network was trained on.
     """
-    images, labels = _read_part(data_dir, checkpoint, "test", HELD_OUT_IMAGES)
+    info = _read_matching_info(data_dir, checkpoint.config.image_size, checkpoint.card.preprocessing)
+    if info is None:
+        return None
+    images, labels = read_part(info, checkpoint, "test", HELD_OUT_IMAGES)
     return to_model_input(images), labels
-
-
-def has_matching_dataset(data_dir: Path, checkpoint: Checkpoint) -> bool:
-    """Returns whether a folder is a dataset whose images were prepared as those that a network was trained on."""
-    return _read_matching_info(data_dir, checkpoint.config.image_size, checkpoint.card.preprocessing) is not None
 
 
 def _read_matching_info(data_dir: Path, image_size: int, preprocessing: str) -> DatasetInfo | None:
@@ -97,17 +97,3 @@ def _read_matching_info(data_dir: Path, image_size: int, preprocessing: str) -> 
         return None
     info = read_dataset_info(data_dir)
     return info if (info.image_size, info.preprocessing) == (image_size, preprocessing) else None
-
-
-def _read_part(
-    data_dir: Path, checkpoint: Checkpoint, part: str, max_images: int
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    size, preprocessing = checkpoint.config.image_size, checkpoint.card.preprocessing
-    info = _read_matching_info(data_dir, size, preprocessing)
-    if info is None:
-        raise KanjinetError(
-            f"{data_dir}: no prepared dataset with images of {size} pixels and preprocessing {preprocessing}, on which "
-            "--quantize int8 measures activations",
-            "name the one that the network was trained on with --data-dir",
-        )
-    return read_part(info, checkpoint, part, max_images)

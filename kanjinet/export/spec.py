@@ -66,6 +66,11 @@ def get_spec(backend: str, quantization: str = "") -> ExportSpec:
     return replace(spec, quantization=quantization, opset=QUANTIZED_OPSET if quantization == "int8" else spec.opset)
 
 
+def pooling_of_backend(pooling_type: str, backend: str) -> str:
+    """Returns the pooling type in a backend's files: adaptive_* becomes fixed_*, which computes the same, or stays."""
+    return pooling_type.replace("adaptive", "fixed") if SPECS[backend].fixed_pooling else pooling_type
+
+
 def check_structure(model: onnx.ModelProto, spec: ExportSpec, image_size: int, num_classes: int) -> None:
     """Checks that a model keeps to its spec.
 

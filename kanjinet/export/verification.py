@@ -49,12 +49,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class LoadedEngine:
-    """Represents a file in an engine.
-
-    Attributes:
-        name: of the engine, with its version.
-        run: inputs (n, 1, size, size) -> (n, classes) logits.
-    """
+    """Represents a file in an engine; `run` takes inputs (n, 1, size, size) to logits (n, classes)."""
 
     name: str
     run: Callable[[FloatArray], FloatArray]

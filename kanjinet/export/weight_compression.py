@@ -31,7 +31,7 @@ def store_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
             return writer.tensor(array)
         return writer.add("Cast", writer.tensor(array.astype(np.float16)), to=onnx.TensorProto.FLOAT)
 
-    return _rewrite_tensors(split_large_layers(model), write)
+    return _rewrite_tensors(model, write)
 
 
 def store_int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -45,11 +45,12 @@ def store_int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         factor = writer.add("Cast", writer.tensor(align(scale, array.ndim)), to=onnx.TensorProto.FLOAT)
         return writer.add("Mul", whole, factor)
 
-    return _rewrite_tensors(split_large_layers(model), write)
+    return _rewrite_tensors(model, write)
 
 
 def _rewrite_tensors(model: onnx.ModelProto, write: Callable[[GraphWriter, Array, bool], str]) -> onnx.ModelProto:
-    """Copies the nodes, with each constant as `write` writes it: once, however many nodes use it."""
+    """Divides large layers, and copies the nodes with each constant as `write` writes it: once for all its users."""
+    model = split_large_layers(model)
     tensors, writer = read_tensors(model), GraphWriter()
     weights = {node.input[1] for node in model.graph.node if is_weighted(node)}
     names = {name: write(writer, array, name in weights) for name, array in tensors.items()}

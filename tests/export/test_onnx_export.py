@@ -24,9 +24,8 @@ from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import load_recognizer
 from kanjinet.export import onnx_export, sample_inputs, spec
 from kanjinet.export.onnx_export import export_network
-from kanjinet.export.pooling import pooling_of_backend
 from kanjinet.export.quantization import quantize_int8
-from kanjinet.export.spec import BACKENDS, SPECS, ExportSpec, check_structure
+from kanjinet.export.spec import BACKENDS, SPECS, ExportSpec, check_structure, pooling_of_backend
 from kanjinet.export.verification import compare_engines
 from kanjinet.export.weight_compression import split_large_layers
 from kanjinet.model import POOLING_TYPES, change_pooling

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from measure_cells import PERCENTILES, format_table, measure_cells
 
 from kanjinet.classes import CHARACTERS, CLASS_OF_CHARACTER, NUM_HIRAGANA
-from kanjinet.data.cell_statistics import PERCENTILES, format_table, measure_cells
 from kanjinet.synth.glyph_table import (
     FORMS,
     FREE_END,
