@@ -26,10 +26,6 @@ def main() -> None:
     mapping = build_mapping()
     make_folder(args.output_path.parent)
     write_json(args.output_path, mapping)
-    print_summary(args.output_path, mapping)
-
-
-def print_summary(path: Path, mapping: dict[str, dict]) -> None:
     statistics, ta = mapping["statistics"], CLASS_OF_CHARACTER["田"]
     entry = mapping["characters"][str(ta)]
     print(
@@ -41,7 +37,7 @@ def print_summary(path: Path, mapping: dict[str, dict]) -> None:
     )
     print(f"example      田: class {ta}, JIS {entry['jis_code']}, {entry['stroke_count']} strokes")
     print('             (older descriptions of this project print 田 as class "201": it cannot be under any JIS order)')
-    print(f"written      {show_path(path)}")
+    print(f"written      {show_path(args.output_path)}")
 
 
 if __name__ == "__main__":

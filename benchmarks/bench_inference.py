@@ -44,23 +44,14 @@ Result = TypeVar("Result")
 
 @dataclass
 class Measurement:
-    """Holds what was measured of one file in one engine.
+    """Holds what was measured of one file in one engine."""
 
-    Attributes:
-        key: version, number format and engine.
-        size_bytes: of the file.
-        load_ms: to read and optimize it.
-        run: computes one batch; None in the browser, which holds one file at a time and so takes no turns.
-        single_ms: of each run with batch 1.
-        batch_ms: of each run with batch 64.
-    """
-
-    key: tuple[str, str, str]
+    key: tuple[str, str, str]  # version, number format and engine
     size_bytes: int
     load_ms: float
-    run: Callable[[np.ndarray], object] | None = None
-    single_ms: list[float] = field(default_factory=list)
-    batch_ms: list[float] = field(default_factory=list)
+    run: Callable[[np.ndarray], object] | None = None  # None in the browser, which holds one file at a time
+    single_ms: list[float] = field(default_factory=list)  # of each run with batch 1
+    batch_ms: list[float] = field(default_factory=list)  # of each run with batch 64
 
 
 def parse_args() -> argparse.Namespace:

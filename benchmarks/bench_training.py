@@ -159,13 +159,6 @@ def wait_for_device() -> float:
     return time.perf_counter()
 
 
-def describe_machine() -> str:
-    device = choose_device()
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
-    return f"{device.type} ({name}), {os.cpu_count()} cores, {versions}"
-
-
 def make_loops(
     version: str, batch_size: int, images: Images, labels: Labels, args: argparse.Namespace
 ) -> dict[str, Loop]:
@@ -193,7 +186,10 @@ def main() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (args.images, SIZE, SIZE), dtype=np.uint8)
     labels = rng.integers(0, NUM_CLASSES, args.images)
-    print(describe_machine())
+    device = choose_device()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
+    print(f"{device.type} ({name}), {os.cpu_count()} cores, {versions}")
     print(f"medians of {args.turns} turns\n{'loop':40}{'network':>8}{'batch':>7}{'images/s':>12}{'ratio':>8}")
     for batch_size in args.batch_sizes:
         for version in args.versions:

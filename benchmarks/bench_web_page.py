@@ -4,7 +4,7 @@ Reads:  web/ and the pretrained model; the package kanjivg
 Writes: a table; with --image, an image of the page
 Run:    python benchmarks/bench_web_page.py --characters 600 --image docs/web_page.png
 
-Needs requirements-dev.txt and Chromium. The characters are KanjiVG's, drawn with jitter through the page's pen.
+Needs requirements-dev.txt and Chromium. The characters are KanjiVG's, drawn with jitter by a pen's pointer events.
 """
 
 import argparse

@@ -52,15 +52,11 @@ class WeightedPooling(nn.Module):
 class FusedNetwork(nn.Module):
     """Represents a network whose batch norm and constant factors are folded into the weights beside them.
 
-    Attributes:
-        config: of the network that it was made from.
-
     Input (batch, 1, size, size), output (batch, 3036), as of `LightweightKanjiNet`.
     """
 
     def __init__(self, source: LightweightKanjiNet, pool: nn.Module, gates: ChannelGates | None) -> None:
         super().__init__()
-        self.config = source.config
         self.stages = source.stages
         self.pool = pool
         self.gates = gates

@@ -30,17 +30,11 @@ _TRACED_BATCH = 2  # PyTorch takes a batch of 1 for a constant
 
 @dataclass(frozen=True)
 class Export:
-    """Holds an exported network.
+    """Holds an exported network."""
 
-    Attributes:
-        model: the ONNX model, complete but for its metadata.
-        exporter: DYNAMO or TORCHSCRIPT, with PyTorch's version.
-        fallback_reason: why TorchScript was used in place of torch.export, or empty.
-    """
-
-    model: onnx.ModelProto
-    exporter: str
-    fallback_reason: str
+    model: onnx.ModelProto  # complete but for its metadata
+    exporter: str  # DYNAMO or TORCHSCRIPT, with PyTorch's version
+    fallback_reason: str  # why TorchScript was used in place of torch.export, or empty
 
 
 def export_network(network: LightweightKanjiNet, backend: str) -> Export:
@@ -52,16 +46,17 @@ def export_network(network: LightweightKanjiNet, backend: str) -> Export:
         KanjinetError: the graph does not keep to the backend's spec.
     """
     spec = SPECS[backend]
+    size = network.config.image_size
     fused = fuse_network(network, fixed_pooling=spec.fixed_pooling)
-    example = torch.zeros(_TRACED_BATCH if spec.dynamic_batch else 1, 1, *[fused.config.image_size] * 2)
+    example = torch.zeros(_TRACED_BATCH if spec.dynamic_batch else 1, 1, size, size)
     reason = ""
     if backend == "tract":
         try:
-            model = _finish(_export_dynamo(fused, example), fused.config.image_size, spec)
+            model = _finish(_export_dynamo(fused, example), size, spec)
             return Export(model, f"{DYNAMO}, PyTorch {torch.__version__}", "")
         except (torch.onnx.errors.OnnxExporterError, ImportError, KanjinetError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    model = _finish(_export_torchscript(fused, example, spec), fused.config.image_size, spec)
+    model = _finish(_export_torchscript(fused, example, spec), size, spec)
     return Export(model, f"{TORCHSCRIPT}, PyTorch {torch.__version__}", reason)
 
 
@@ -142,11 +137,7 @@ def _finish(exported: onnx.ModelProto, size: int, spec: ExportSpec) -> onnx.Mode
 
 
 def _lower(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Rewrites, in place, what differs between opset 18 and opset 12 in the few operators that the network uses.
-
-    Raises:
-        KanjinetError: an operator for which no rewriting is known.
-    """
+    """Rewrites, in place, what differs between opset 18 and opset 12 in the few operators that the network uses."""
     constants = read_tensors(model)
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.value_info

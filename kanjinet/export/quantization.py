@@ -44,35 +44,20 @@ _BEFORE_RELU = {"Conv", "Gemm", "Add"}  # whose codes end at 0 where ReLU would 
 
 @dataclass(frozen=True)
 class Activation:
-    """Holds what calibration found of one value in a graph.
-
-    Attributes:
-        low: lower end of its range, but for outliers.
-        high: upper end.
-        means: (channels,) float64.
-    """
+    """Holds what calibration found of one value in a graph: both ends of its range, but for outliers, and its means."""
 
     low: float
     high: float
-    means: npt.NDArray[np.float64]
+    means: npt.NDArray[np.float64]  # (channels,)
 
 
 def quantize(
     model: onnx.ModelProto, quantization: str, data_dir: Path, checkpoint: Checkpoint
 ) -> tuple[onnx.ModelProto, str]:
-    """Quantizes an exported network.
-
-    Args:
-        model: the checkpoint's network, exported.
-        quantization: one of `spec.QUANTIZATIONS`.
-        data_dir: the dataset that the network was trained on; only int8 reads it.
-        checkpoint: the trained network.
-
-    Returns:
-        The model, and what was done in one sentence.
+    """Quantizes a checkpoint's exported network by one of `spec.QUANTIZATIONS`; returns it, and a sentence about it.
 
     Raises:
-        KanjinetError: int8 without that dataset.
+        KanjinetError: for int8, where `data_dir` is not the dataset that the network was trained on.
     """
     if quantization == "fp16":
         return store_fp16(model), "fp16: weights stored in 16 bits; computes in float32"
@@ -80,10 +65,11 @@ def quantize(
         sentence = "int8-weights: weights stored in 8 bits by output channel; computes in float32"
         return store_int8_weights(model), sentence
     calibration = load_calibration_inputs(data_dir, checkpoint)
-    return quantize_int8(model, calibration), (
+    sentence = (
         "int8: weights of 7 bits by output channel, activations of 8 bits by tensor, ranges measured on "
         f"{len(calibration)} augmented training images"
     )
+    return quantize_int8(model, calibration), sentence
 
 
 def quantize_int8(model: onnx.ModelProto, inputs: Inputs) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""What the name of an export's backend promises, and whether a graph keeps it."""
+"""What a backend asks of its exported files, and whether a graph keeps to it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -27,19 +27,12 @@ ADAPTIVE_OPERATORS = {"GlobalAveragePool", "GlobalMaxPool"}
 
 @dataclass(frozen=True)
 class ExportSpec:
-    """Represents the promise of an export's backend.
+    """Represents what a backend asks of its exported files."""
 
-    Attributes:
-        opset: version of the operator set that the file declares and keeps to.
-        dynamic_batch: whether the first dimension is free, or 1.
-        fixed_pooling: whether every pooling has a kernel of fixed size.
-        quantization: how its numbers are rounded, one of QUANTIZATIONS, or empty.
-    """
-
-    opset: int
-    dynamic_batch: bool
-    fixed_pooling: bool
-    quantization: str = ""
+    opset: int  # of the operators that the file declares and keeps to
+    dynamic_batch: bool  # whether the first dimension is free, or 1
+    fixed_pooling: bool  # whether every pooling has a kernel of fixed size
+    quantization: str = ""  # how its numbers are rounded, one of QUANTIZATIONS, or empty
 
     @property
     def min_agreement(self) -> float | None:

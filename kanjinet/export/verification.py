@@ -28,23 +28,14 @@ BATCHES = (1, 5)
 
 @dataclass(frozen=True)
 class Comparison:
-    """Holds how an engine's logits compare with PyTorch's.
+    """Holds how an engine's logits compare with PyTorch's."""
 
-    Attributes:
-        engine: name and version.
-        batch: images at a time, as text.
-        images: how many in all.
-        difference: largest absolute difference of a logit.
-        mean_difference: their mean.
-        agreement: fraction of images with the same prediction, 0-1.
-    """
-
-    engine: str
-    batch: str
+    engine: str  # name and version
+    batch: str  # images at a time
     images: int
-    difference: float
+    difference: float  # the largest of a logit
     mean_difference: float
-    agreement: float
+    agreement: float  # fraction of images with the same prediction
 
 
 @dataclass(frozen=True)
@@ -72,7 +63,7 @@ def load_tract(content: bytes, pinned: FloatArray | None) -> LoadedEngine:
 
     Args:
         content: the file's bytes.
-        pinned: inputs whose shape and type are pinned, which makes it faster; None for those that the file declares.
+        pinned: inputs of the one shape that it is to take, which makes it faster; None for what the file declares.
 
     Raises:
         KanjinetError: it refuses the file, now or when it runs.
@@ -159,15 +150,10 @@ def compare_logits(engine: str, batch: str, reference: FloatArray, logits: Float
 
 
 def check_bound(comparison: Comparison, reference: FloatArray, spec: ExportSpec) -> None:
-    """Holds a comparison to its bound.
-
-    Args:
-        comparison: of an engine with PyTorch.
-        reference: (n, classes) PyTorch's logits, on whose size the bound depends.
-        spec: of the file.
+    """Holds a comparison to its bound, which depends on the size of PyTorch's logits (n, classes).
 
     Raises:
-        KanjinetError: it differs by more.
+        KanjinetError: the engine's logits differ by more.
     """
     found = (
         f"{comparison.engine}, batch {comparison.batch}: logits differ from PyTorch's by up to "

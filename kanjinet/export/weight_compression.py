@@ -78,9 +78,9 @@ def quantize_weights(
     scales, codes = np.zeros(len(rows), np.float16), np.zeros(rows.shape, np.int8)
     errors = np.full(len(rows), np.inf)
     for shrinkage in shrinkages:
-        wanted = np.maximum(full * shrinkage, min_scale)
-        scale = wanted.astype(np.float16)
-        scale = np.where(scale < wanted, np.nextafter(scale, np.float16(np.inf)), scale)
+        target = np.maximum(full * shrinkage, min_scale)
+        scale = target.astype(np.float16)
+        scale = np.where(scale < target, np.nextafter(scale, np.float16(np.inf)), scale)
         exact = scale.astype(np.float32)[:, None]
         rounded = np.clip(np.rint(rows / exact), -max_code, max_code)
         error = np.square(rounded * exact - rows).sum(axis=1)
