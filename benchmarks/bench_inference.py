@@ -18,7 +18,7 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 import onnx
-from browser_engine import DEFAULT_CHROMIUM, open_browser_engine
+from browser_engine import open_browser_engine
 from common import TRAINED_PATH
 
 from kanjinet.cli import make_parser, positive_int, run_script
@@ -62,7 +62,6 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=positive_int, default=40, help="turns of each file in each engine")
     parser.add_argument("--runtime-dist", type=Path, help="folder dist/ of the npm package onnxruntime-web")
-    parser.add_argument("--chromium", type=Path, default=DEFAULT_CHROMIUM, help="the browser's program")
     return parser.parse_args()
 
 
@@ -83,7 +82,7 @@ def main() -> None:
         if name != "int8" or (args.data_dir / METADATA_NAME).is_file():
             files[(version, name)] = quantize(model, name, args.data_dir, trained)[0]
     print(f"{BATCH} images of {size} x {size} and single ones, one thread, {args.rounds} rounds, {BACKEND} files")
-    with open_browser_engine(args.runtime_dist, args.chromium) if args.runtime_dist else nullcontext() as browser:
+    with open_browser_engine(args.runtime_dist) if args.runtime_dist else nullcontext() as browser:
         measurements = []
         for key, exported in sorted(files.items()):
             content = exported.SerializeToString()

@@ -15,8 +15,6 @@ import numpy.typing as npt
 
 from kanjinet.errors import KanjinetError
 
-DEFAULT_DIST = Path("web/node_modules/onnxruntime-web/dist")
-DEFAULT_CHROMIUM = Path("/usr/bin/chromium")
 RUNTIME = "ort.wasm.bundle.min.mjs"
 ORIGIN = "http://localhost"  # no request leaves the browser: all are fulfilled from the folder dist/
 CONTENT_TYPES = {".mjs": "text/javascript", ".wasm": "application/wasm"}
@@ -98,12 +96,11 @@ def _encode(content: bytes) -> str:
 
 
 @contextmanager
-def open_browser_engine(dist: Path = DEFAULT_DIST, chromium: Path = DEFAULT_CHROMIUM) -> Iterator[BrowserEngine]:
+def open_browser_engine(dist: Path) -> Iterator[BrowserEngine]:
     """Starts a headless Chromium with onnxruntime-web, without any connection to a network.
 
     Args:
         dist: the folder dist/ of the npm package onnxruntime-web.
-        chromium: the browser's program.
 
     Raises:
         KanjinetError: playwright, the runtime or the browser is missing.
@@ -111,13 +108,14 @@ def open_browser_engine(dist: Path = DEFAULT_DIST, chromium: Path = DEFAULT_CHRO
     try:
         from playwright.sync_api import Route
 
-        from tests.browser import open_browser
+        from tests.browser import CHROMIUM_REMEDY, find_chromium, open_browser
     except ImportError as error:
         raise KanjinetError("the package playwright is missing", "python -m pip install playwright") from error
     if not (dist / RUNTIME).is_file():
         raise KanjinetError(f"{dist / RUNTIME}: not found", "npm install onnxruntime-web, and name its folder dist/")
-    if not chromium.is_file():
-        raise KanjinetError(f"{chromium}: not found", "install Chromium (Debian: apt-get install chromium), or name it")
+    chromium = find_chromium()
+    if chromium is None:
+        raise KanjinetError(CHROMIUM_REMEDY)
 
     def fulfill(route: Route) -> None:
         name = route.request.url.removeprefix(f"{ORIGIN}/")
@@ -129,7 +127,7 @@ def open_browser_engine(dist: Path = DEFAULT_DIST, chromium: Path = DEFAULT_CHRO
         else:
             route.abort()
 
-    with open_browser(str(chromium)) as browser:
+    with open_browser(chromium) as browser:
         page = browser.new_page()
         page.route("**/*", fulfill)
         page.goto(f"{ORIGIN}/")

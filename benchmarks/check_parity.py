@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
-from browser_engine import DEFAULT_CHROMIUM, BrowserEngine, open_browser_engine
+from browser_engine import BrowserEngine, open_browser_engine
 from common import TRAINED_PATH
 from judge_model import CHARACTERS_EACH, write_characters
 
@@ -46,7 +46,6 @@ def parse_args() -> argparse.Namespace:
         "--writers", type=positive_int, default=16, help=f"simulated writers, of {CHARACTERS_EACH} cells each"
     )
     parser.add_argument("--runtime-dist", type=Path, help="folder dist/ of the npm package onnxruntime-web")
-    parser.add_argument("--chromium", type=Path, default=DEFAULT_CHROMIUM, help="the browser's program")
     return parser.parse_args()
 
 
@@ -65,7 +64,7 @@ def main() -> None:
         f"{'file':38}{'MB':>5}  {'engine':24}{'batch':12}{'inputs':>7}{'largest difference':>20}{'mean':>9}{'equal':>9}"
     )
     failures = []
-    with open_browser_engine(args.runtime_dist, args.chromium) if args.runtime_dist else nullcontext() as browser:
+    with open_browser_engine(args.runtime_dist) if args.runtime_dist else nullcontext() as browser:
         for backend, quantization in exports:
             name, spec = f"{backend} {quantization}".strip(), get_spec(backend, quantization)
             # ranges of 8-bit activations are those of images, not of noise

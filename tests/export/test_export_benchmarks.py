@@ -1,6 +1,5 @@
 """The benchmarks of exports run, shortened by their own options, and fail where an engine does not agree."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -16,7 +15,8 @@ import pytest
 from kanjinet.errors import KanjinetError
 from kanjinet.export.onnx_export import export_network
 from kanjinet.export.weight_compression import store_int8_weights
-from tests.conftest import ROOT, run_script
+from tests.browser import CHROMIUM_REMEDY, find_chromium
+from tests.conftest import ROOT, require, run_script
 from tests.random_checkpoint import draw_images, make_network, write_checkpoint
 
 WEB = ROOT / "web"
@@ -69,15 +69,13 @@ def test_speed_is_measured_in_each_format_and_engine(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """onnxruntime-web in Chromium, with the package that the page in web/ is pinned to."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    from browser_engine import DEFAULT_CHROMIUM, DEFAULT_DIST, open_browser_engine
+    from browser_engine import open_browser_engine
 
-    dist, npm = ROOT / DEFAULT_DIST, shutil.which("npm")
+    dist, npm = WEB / "node_modules" / "onnxruntime-web" / "dist", shutil.which("npm")
     if not dist.is_dir() and npm and (WEB / "package.json").is_file():
         subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=WEB, check=True)
-    if not (dist.is_dir() and DEFAULT_CHROMIUM.is_file()):
-        remedy = f"{dist} or {DEFAULT_CHROMIUM} is missing: npm ci in web/, apt-get install chromium"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(remedy)
+    require(dist.is_dir(), f"{dist} is missing: npm ci in web/")
+    require(find_chromium(), CHROMIUM_REMEDY)
     with open_browser_engine(dist) as engine:
         yield engine
 
