@@ -27,7 +27,7 @@ from kanjinet.evaluation.image_grid import draw_image_grid
 from kanjinet.evaluation.metrics import NO_CLASS, TOP_K, Predictions
 from kanjinet.evaluation.recognizer import Recognizer, load_recognizer
 from kanjinet.evaluation.report import ModelEvaluation, write_report
-from kanjinet.evaluation.results import DatasetSource, FolderSource, ModelMetrics, character_of, describe_hardest
+from kanjinet.evaluation.results import DatasetSource, FolderSource, HardClass, ModelMetrics, character_of
 from kanjinet.storage.files import make_folder, write_json
 from kanjinet.storage.onnx_file import DEVICES
 from kanjinet.storage.png import write_png
@@ -39,11 +39,11 @@ RESULT_NAME = "evaluation.json"
 REPORT_NAME = "report.html"
 IMAGE_NAME = "predictions.png"
 COLUMNS = 16
+HARDEST_LISTED = 100
 BLOCK = 1024  # images between two steps of the bar
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line."""
     parser = make_parser(
         __doc__, "python evaluate_model.py --model best_kanji_model.pth --data-dir dataset --split test"
     )
@@ -65,39 +65,26 @@ def parse_args() -> argparse.Namespace:
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """The n labeled images that all models are evaluated on.
+    """Represents the n labeled images that all models are evaluated on."""
 
-    Attributes:
-        source: where they come from.
-        labels: (n,) int64 classes.
-        data_sets: (n,) numbers of the data sets, which stand for writers; None where nothing is known of the writers.
-        name_image: index of an image -> where it comes from, for people.
-        inputs: (image size, preprocessing version) -> (n, S, S) uint8 network inputs.
-        has_character: (n,) whether there is anything to recognize.
-        not_read: a message for each file that could not be read.
-    """
-
-    source: DatasetSource | FolderSource
-    labels: npt.NDArray[np.int64]
-    data_sets: npt.NDArray[np.uint8] | None
-    name_image: Callable[[int], str]
-    inputs: dict[tuple[int, str], npt.NDArray[np.uint8]]
-    has_character: npt.NDArray[np.bool_]
-    not_read: list[str]
+    source: DatasetSource | FolderSource  # where they come from
+    labels: npt.NDArray[np.int64]  # (n,) classes
+    data_sets: npt.NDArray[np.uint8] | None  # (n,) which stand for writers; None where nothing is known of the writers
+    name_image: Callable[[int], str]  # index of an image -> where it comes from, for people
+    inputs: dict[tuple[int, str], npt.NDArray[np.uint8]]  # (image size, preprocessing version) -> (n, S, S)
+    has_character: npt.NDArray[np.bool_]  # (n,) whether there is anything to recognize
+    not_read: list[str]  # a message for each file that could not be read
 
 
 def main() -> None:
-    """Load the models and the images, evaluate, write the metrics, the report and a grid of images."""
     args = parse_args()
     recognizers = [load_recognizer(path, args.device) for path in args.model]
     if args.images:
         images = read_folder(args.images, recognizers)
     else:
         images = read_part(args.data_dir or Path("dataset"), args.split or "test", recognizers)
-    evaluations: list[ModelEvaluation] = []
-    for recognizer in recognizers:
-        first = evaluations[0].predictions if evaluations else None
-        evaluations.append(evaluate(recognizer, images, first))
+    evaluations = [evaluate(recognizers[0], images)]
+    evaluations += [evaluate(each, images, evaluations[0].predictions) for each in recognizers[1:]]
     output_dir = make_folder(args.output_dir)
     result, *others = (evaluation.metrics.to_dict() for evaluation in evaluations)
     write_json(output_dir / RESULT_NAME, {**result, "others": others})
@@ -113,20 +100,25 @@ def main() -> None:
 
 
 def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> EvaluationSet:
-    """Read a part of a dataset, split as for the training of the first model."""
+    """Reads a part of a dataset, split as for the training of the first model."""
     info = read_dataset_info(folder)
     for recognizer in recognizers:
         check_fit(recognizer, info)
     labels = read_labels(info.folder, info.chunks)
-    indices = choose_part(recognizers[0], info, labels, part)
+    options = recognizers[0].card.options
+    if part == "all":
+        indices = np.arange(len(labels))
+    else:
+        if options.dataset_sha256 != info.sha256:
+            path = show_path(recognizers[0].path)
+            print(f"note       {path} was trained on another dataset; the split is made again here")
+        indices = split_as_trained(labels, info.sha256, options)[part]
     if part != "train":
         for recognizer in recognizers:
             warn_of_training_images(recognizer, info, labels, indices)
     data_sets, sheets = labels.data_sets[indices], labels.sheets[indices]
     return EvaluationSet(
-        source=DatasetSource(
-            str(info.folder), info.sha256, info.synthetic, part, split_rule=recognizers[0].card.options.split
-        ),
+        source=DatasetSource(str(info.folder), info.sha256, info.synthetic, part, split_rule=options.split),
         labels=labels.classes[indices].astype(np.int64),
         data_sets=data_sets,
         name_image=lambda index: f"data set {data_sets[index]}, sheet {sheets[index]}",
@@ -137,11 +129,7 @@ def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> Eva
 
 
 def check_fit(recognizer: Recognizer, info: DatasetInfo) -> None:
-    """Refuse images of another size or preprocessing than the network was trained on.
-
-    Raises:
-        KanjinetError: with the remedy.
-    """
+    """Refuses images of another size or preprocessing than the network was trained on."""
     size, version = recognizer.image_size, recognizer.card.preprocessing
     if (info.image_size, info.preprocessing) != (size, version):
         raise KanjinetError(
@@ -151,17 +139,8 @@ def check_fit(recognizer: Recognizer, info: DatasetInfo) -> None:
         )
 
 
-def choose_part(recognizer: Recognizer, info: DatasetInfo, labels: Labels, part: str) -> Indices:
-    """Return the indices of a part: those of the model's own training where it was trained on this dataset."""
-    if part == "all":
-        return np.arange(len(labels))
-    if recognizer.card.options.dataset_sha256 != info.sha256:
-        print(f"note       {show_path(recognizer.path)} was trained on another dataset; the split is made again here")
-    return split_as_trained(labels, info.sha256, recognizer.card.options)[part]
-
-
 def warn_of_training_images(recognizer: Recognizer, info: DatasetInfo, labels: Labels, indices: Indices) -> None:
-    """Print how many of the images a model was trained on, as one of another split may be."""
+    """Prints how many of the images a model was trained on, as one of another split may be."""
     if recognizer.card.options.dataset_sha256 != info.sha256:
         return
     trained_on = split_as_trained(labels, info.sha256, recognizer.card.options)["train"]
@@ -170,7 +149,7 @@ def warn_of_training_images(recognizer: Recognizer, info: DatasetInfo, labels: L
 
 
 def read_folder(folder: Path, recognizers: Sequence[Recognizer]) -> EvaluationSet:
-    """Read images of any kind, preprocessed as each model needs it."""
+    """Reads images of any kind, preprocessed as each model needs it."""
     found = list_labeled_images(folder)
     for name in found.skipped_folders:
         print(f"note       {folder / name}: left out: its name is none of the 3,036 characters, nor the code of one")
@@ -205,8 +184,8 @@ def read_folder(folder: Path, recognizers: Sequence[Recognizer]) -> EvaluationSe
     )
 
 
-def evaluate(recognizer: Recognizer, images: EvaluationSet, first: Predictions | None) -> ModelEvaluation:
-    """Measure a model's predictions for all images, and compare them with those of the first model."""
+def evaluate(recognizer: Recognizer, images: EvaluationSet, first: Predictions | None = None) -> ModelEvaluation:
+    """Measures a model's predictions for all images, and compares them with those of the first model."""
     inputs = images.inputs[recognizer.image_size, recognizer.card.preprocessing]
     start = time.perf_counter()
     predictions = predict(recognizer, inputs, images)
@@ -226,7 +205,10 @@ def evaluate(recognizer: Recognizer, images: EvaluationSet, first: Predictions |
         stroke_counts=predictions.accuracy_by(strokes[predictions.labels]),
         calibration=bin_by_confidence(predictions.confidence, predictions.is_correct),
         confusions=predictions.count_confusions(),
-        hardest=describe_hardest(predictions, strokes),
+        hardest=[
+            HardClass(label, accuracy, int(strokes[label]), predictions.list_errors(label))
+            for label, accuracy in predictions.rank_hardest()[:HARDEST_LISTED]
+        ],
         images_per_s=images_per_s,
         comparison=predictions.compare_with(first) if first else {},
     )
@@ -235,7 +217,6 @@ def evaluate(recognizer: Recognizer, images: EvaluationSet, first: Predictions |
 
 
 def predict(recognizer: Recognizer, inputs: npt.NDArray[np.uint8], images: EvaluationSet) -> Predictions:
-    """Return a model's five best classes for each image, with a bar."""
     ranked = np.empty((len(inputs), max(TOP_K)), dtype=np.int64)
     confidence = np.empty(len(inputs))
     with tqdm(total=len(inputs), desc=recognizer.path.name, unit="image", leave=False, disable=None) as bar:
@@ -249,7 +230,7 @@ def predict(recognizer: Recognizer, inputs: npt.NDArray[np.uint8], images: Evalu
 
 
 def write_grid(path: Path, evaluation: ModelEvaluation, count: int) -> None:
-    """Write a random choice of images with their predictions, framed in green where correct, in red where wrong."""
+    """Writes a random choice of images with their predictions."""
     predictions = evaluation.predictions
     chosen = np.random.default_rng(0).permutation(len(predictions.labels))[:count]
     labels = [CHARACTERS[label] for label in predictions.labels[chosen].tolist()]
@@ -258,7 +239,6 @@ def write_grid(path: Path, evaluation: ModelEvaluation, count: int) -> None:
 
 
 def print_metrics(metrics: ModelMetrics) -> None:
-    """Print a model's metrics, aligned."""
     source = metrics.source
     note = f" ({SAMPLE_NOTE})" if source.synthetic else ""
     where = source.images if isinstance(source, FolderSource) else f"split {source.split} of {source.split_rule}"

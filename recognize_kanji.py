@@ -38,7 +38,7 @@ CSV_COLUMNS = ("image", "rank", "character", "probability", "jis_code", "stroke_
 
 @dataclass
 class Prediction:
-    """What came of one image: its candidates, best first, or the problem that it has none for."""
+    """Represents what came of one image: its candidates, best first, or the problem that it has none for."""
 
     image: str
     candidates: list[Candidate]
@@ -46,7 +46,6 @@ class Prediction:
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line."""
     parser = make_parser(__doc__, "python recognize_kanji.py drawing.png --format json")
     parser.add_argument("images", nargs="+", help="image files, folders of them, or - for standard input")
     parser.add_argument("--model", type=Path, default=PRETRAINED_PATH, help="a .pth, .safetensors or .onnx file")
@@ -59,7 +58,6 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Predict image after image; those that cannot be read are named, and the others are still read."""
     args = parse_args()
     sources = list_sources(args.images)
     recognizer = load_recognizer(args.model, args.device)
@@ -83,7 +81,7 @@ def main() -> None:
 
 
 def list_sources(words: list[str]) -> list[str]:
-    """List the files that the command line names: those in folders too, and what a pattern such as *.png matches.
+    """Lists the files that the command line names: those in folders too, and what a pattern such as *.png matches.
 
     A word that stands for no image stays in the list, so that it is reported in its turn.
     """
@@ -103,7 +101,7 @@ def list_sources(words: list[str]) -> list[str]:
 def predict(
     recognizer: Recognizer, sources: list[str], top: int, explain_dir: Path | None, failures: list[str]
 ) -> Iterator[Prediction]:
-    """Yield all sources' predictions in order; those that cannot be read are named on stderr and in `failures`."""
+    """Yields all sources' predictions in order; those that cannot be read are named on stderr and in `failures`."""
     with tqdm(total=len(sources), unit="image", leave=False, disable=True if len(sources) < BAR_FROM else None) as bar:
         for first in range(0, len(sources), BATCH):
             predictions: list[Prediction] = []
@@ -129,7 +127,7 @@ def predict(
 
 
 def prepare(recognizer: Recognizer, name: str) -> ImageArray | None:
-    """Return what the network sees of a source; None for an image without a character."""
+    """Returns what the network sees of a source; None for an image without a character."""
     if Path(name).is_dir():
         raise KanjinetError(f"{name}: no image files in this folder", "name the images, or their folder")
     if name == STANDARD_INPUT:  # one byte too many is refused
@@ -138,7 +136,7 @@ def prepare(recognizer: Recognizer, name: str) -> ImageArray | None:
 
 
 def write_table(file: TextIO, predictions: Iterable[Prediction], recognizer: Recognizer) -> None:
-    """For people: a line a candidate."""
+    """Writes a line a candidate, for people."""
     note = f" (trained on a {SAMPLE_NOTE})" if recognizer.card.synthetic else ""
     print(f"model      {recognizer.path.name}{note}", file=file)
     for each in predictions:
@@ -150,7 +148,7 @@ def write_table(file: TextIO, predictions: Iterable[Prediction], recognizer: Rec
 
 
 def write_csv(file: TextIO, predictions: Iterable[Prediction], _recognizer: Recognizer) -> None:
-    """A row a candidate; an image without any has one row, with the problem."""
+    """Writes a row a candidate; an image without any has one row, with the problem."""
     rows = csv.DictWriter(file, CSV_COLUMNS, restval="", lineterminator="\n")
     rows.writeheader()
     for each in predictions:
@@ -161,7 +159,7 @@ def write_csv(file: TextIO, predictions: Iterable[Prediction], _recognizer: Reco
 
 
 def write_json(file: TextIO, predictions: Iterable[Prediction], recognizer: Recognizer) -> None:
-    """One object; `problem` is null for an image with candidates."""
+    """Writes one object; `problem` is null for an image with candidates."""
     content = {
         "model": recognizer.path.name,
         "trained_on_synthetic_sample": recognizer.card.synthetic,

@@ -22,7 +22,6 @@ ROOT = Path(__file__).resolve().parent
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
     parser = make_parser(__doc__, "python serve_web.py --model kanji_model_etl9g_64x64_3036classes_tract.onnx")
     parser.add_argument(
         "--model", type=Path, default=PRETRAINED_PATH, help="an .onnx file, its _mapping.json beside it"
@@ -34,17 +33,15 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Bundles the page, then writes or serves it."""
     args = parse_args()
     files = assemble_page(ROOT / "web", args.model)
     if args.output_dir:
         write_files(args.output_dir, files)
-        return
-    serve(files, args.model, args.host, args.port)
+    else:
+        serve(files, args.model, args.host, args.port)
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
-    """Writes the page's files, each atomically."""
     make_folder(folder)
     for name, content in files.items():
         with replace_on_success(folder / name) as file:
@@ -53,11 +50,7 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def serve(files: dict[str, bytes], model: Path, host: str, port: int) -> None:
-    """Serves until Ctrl-C.
-
-    Raises:
-        KanjinetError: nothing can listen there.
-    """
+    """Serves until Ctrl-C."""
     only_loopback = is_loopback(host)
     try:
         server = PageServer(files, host, port, only_loopback=only_loopback)

@@ -13,6 +13,7 @@ GAP = 4
 CORRECT, WRONG, PRINT = (60, 150, 40), (40, 40, 220), (150, 90, 40)  # blue, green, red, as OpenCV has them
 
 ImageArray = npt.NDArray[np.uint8]
+Color = tuple[int, int, int]
 
 
 def draw_image_grid(
@@ -30,19 +31,24 @@ def draw_image_grid(
     Returns:
         (height, width, 3) uint8, blue-green-red.
     """
-    if predicted is None:
-        tiles = [_make_tile(image, {TILE // 4: (label, PRINT)}) for image, label in zip(images, labels, strict=True)]
-        return _arrange(tiles, columns)
     tiles = []
-    for image, label, character in zip(images, labels, predicted, strict=True):
-        color = CORRECT if character == label else WRONG
-        below = {0: (character, color)} if character == label else {0: (character, color), TILE // 2: (label, CORRECT)}
-        tiles.append(_make_tile(image, below))
-        cv2.rectangle(tiles[-1], (0, 0), (TILE - 1, len(tiles[-1]) - 1), color, 2)
-    return _arrange(tiles, columns)
+    for image, label, character in zip(images, labels, predicted or labels, strict=True):
+        if predicted is None:
+            tiles.append(_make_tile(image, {TILE // 4: (label, PRINT)}))
+        elif character == label:
+            tiles.append(_make_tile(image, {0: (label, CORRECT)}, CORRECT))
+        else:
+            tiles.append(_make_tile(image, {0: (character, WRONG), TILE // 2: (label, CORRECT)}, WRONG))
+    rows = -(-len(tiles) // columns)
+    missing = rows * columns - len(tiles)
+    # (n, height, width, 3), with a gap before each tile -> (rows, columns, ...) -> one image, with a gap at its end
+    grid = np.pad(tiles, ((0, missing), (GAP, 0), (GAP, 0), (0, 0)), constant_values=255)
+    height, width = grid.shape[1:3]
+    grid = grid.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(rows * height, columns * width, 3)
+    return np.pad(grid, ((0, GAP), (0, GAP), (0, 0)), constant_values=255)
 
 
-def _make_tile(image: ImageArray, below: dict[int, tuple[str, tuple[int, int, int]]]) -> ImageArray:
+def _make_tile(image: ImageArray, below: dict[int, tuple[str, Color]], frame: Color | None = None) -> ImageArray:
     """Draws an image above characters in print, given by their left edge: (3/2 TILE, TILE, 3) uint8."""
     side = TILE // 2
     tile = np.full((TILE + side, TILE, 3), 255, dtype=np.uint8)
@@ -51,15 +57,6 @@ def _make_tile(image: ImageArray, below: dict[int, tuple[str, tuple[int, int, in
         if character:
             ink = cv2.resize(draw_character(character), (side, side), interpolation=cv2.INTER_AREA)[..., None] / 255
             tile[TILE:, left : left + side] = np.rint(255 - ink * (255 - np.array(color)))
+    if frame:
+        cv2.rectangle(tile, (0, 0), (TILE - 1, TILE + side - 1), frame, 2)
     return tile
-
-
-def _arrange(tiles: Sequence[ImageArray], columns: int) -> ImageArray:
-    height, width = tiles[0].shape[:2]
-    rows = -(-len(tiles) // columns)
-    grid = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3), 255, dtype=np.uint8)
-    for index, tile in enumerate(tiles):
-        row, column = divmod(index, columns)
-        y, x = GAP + row * (height + GAP), GAP + column * (width + GAP)
-        grid[y : y + height, x : x + width] = tile
-    return grid

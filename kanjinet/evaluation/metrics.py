@@ -21,17 +21,11 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Predictions:
-    """Represents what a model predicted for n images.
+    """Represents what a model predicted for n images."""
 
-    Attributes:
-        labels: (n,) int64 true classes.
-        ranked: (n, 5) int64 predicted classes, the most probable first; NO_CLASS for an image without a character.
-        confidence: (n,) float64 probability of the first one, 0-1.
-    """
-
-    labels: npt.NDArray[np.int64]
-    ranked: npt.NDArray[np.int64]
-    confidence: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.int64]  # (n,) true classes
+    ranked: npt.NDArray[np.int64]  # (n, 5) predicted classes, the most probable first; NO_CLASS for no character
+    confidence: npt.NDArray[np.float64]  # (n,) probability of the first one, 0-1
 
     @property
     def is_correct(self) -> Mask:

@@ -29,18 +29,11 @@ PRETRAINED_PATH = (
 
 @dataclass(frozen=True)
 class Candidate:
-    """Represents a character that an image may show.
+    """Represents a character that an image may show."""
 
-    Attributes:
-        character: one of ETL9G's 3,036.
-        probability: 0-1, to six decimals.
-        jis_code: of JIS X 0208, four hex digits: "4544" for 田.
-        stroke_count: strokes in which it is written.
-    """
-
-    character: str
-    probability: float
-    jis_code: str
+    character: str  # one of ETL9G's 3,036
+    probability: float  # 0-1, to six decimals
+    jis_code: str  # of JIS X 0208, four hex digits: "4544" for 田
     stroke_count: int
 
 
@@ -53,20 +46,13 @@ class TopClasses(NamedTuple):
 
 @dataclass(frozen=True)
 class Recognizer:
-    """Represents a trained network that is ready to run.
+    """Represents a trained network that is ready to run."""
 
-    Attributes:
-        path: the file that it comes from.
-        run: (n, 1, S, S) float32, 0-1 -> (n, 3036) float32 logits.
-        max_batch: images that `run` takes at a time.
-        image_size: S, pixels.
-        card: what its file says of its origin, and which preprocessing its images must go through.
-    """
-
-    path: Path
+    path: Path  # the file that it comes from
+    # (n, 1, S, S), 0-1 -> (n, 3036) logits
     run: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] = field(repr=False)
-    max_batch: int
-    image_size: int
+    max_batch: int  # images that `run` takes at a time
+    image_size: int  # S, pixels
     card: ModelCard = field(repr=False)
 
     @overload
@@ -94,11 +80,8 @@ class Recognizer:
             raise KanjinetError(f"top {top!r}: not a number of candidates", f"give 1 to {NUM_CLASSES:,}")
         if not isinstance(images, list | tuple):
             return self.list_candidates([self.prepare(images)], top)[0]
-        inputs = [
-            self.prepare(image, None if isinstance(image, str | Path) else f"images[{index}]")
-            for index, image in enumerate(images)
-        ]
-        return self.list_candidates(inputs, top)
+        names = [None if isinstance(image, str | Path) else f"images[{index}]" for index, image in enumerate(images)]
+        return self.list_candidates(list(map(self.prepare, images, names)), top)
 
     def prepare(self, image: ImageSource, name: str | None = None) -> ImageArray | None:
         """Returns what the network sees of an image, (S, S) uint8; None where no ink stands out.
@@ -225,9 +208,8 @@ def _load_onnx(path: Path, device: str) -> Recognizer:
     if source is None:
         raise KanjinetError(f"{path}: takes no images", remedy)
     if source.type != "tensor(float)":
-        raise KanjinetError(
-            f"{path}: takes {source.type} of shape {source.shape}, not preprocessed images in float32", remedy
-        )
+        found = f"{source.type} of shape {source.shape}"
+        raise KanjinetError(f"{path}: takes {found}, not preprocessed images in float32", remedy)
 
     def run(inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         try:
@@ -241,17 +223,11 @@ def _load_onnx(path: Path, device: str) -> Recognizer:
     try:
         if properties["class_table_sha256"] != CLASS_TABLE_SHA256:
             raise KanjinetError(f"{path}: another class table", remedy)
-        recognizer = Recognizer(
-            path=path,
-            run=run,
-            max_batch=source.shape[0] if isinstance(source.shape[0], int) else _BATCH,
-            image_size=int(properties["image_size"]),
-            card=ModelCard.from_strings(properties, path),
-        )
+        max_batch = source.shape[0] if isinstance(source.shape[0], int) else _BATCH
+        image_size = int(properties["image_size"])
+        card = ModelCard.from_strings(properties, path)
     except (KeyError, IndexError, ValueError, TypeError, RecursionError) as error:
         raise KanjinetError(f"{path}: not a model of this toolkit ({first_line(error)})", remedy) from error
-    if recognizer.image_size not in IMAGE_SIZES or recognizer.max_batch < 1:
-        raise KanjinetError(
-            f"{path}: takes {recognizer.max_batch} images of {recognizer.image_size} pixels a side", remedy
-        )
-    return recognizer
+    if image_size not in IMAGE_SIZES or max_batch < 1:
+        raise KanjinetError(f"{path}: takes {max_batch} images of {image_size} pixels a side", remedy)
+    return Recognizer(path, run, max_batch, image_size, card)

@@ -30,21 +30,13 @@ _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010fff
 
 @dataclass(frozen=True)
 class ModelEvaluation:
-    """Represents a model's predictions for n images.
-
-    Attributes:
-        metrics: of the predictions.
-        predictions: for the images.
-        images: (n, S, S) uint8 as the network saw them, bright ink on 0.
-        epochs: of its training, as `read_history` gives them.
-        name_image: index of an image -> where it comes from, for people.
-    """
+    """Represents a model's predictions for n images."""
 
     metrics: ModelMetrics
     predictions: Predictions
-    images: npt.NDArray[np.uint8]
-    epochs: list[dict[str, float]]
-    name_image: Callable[[int], str]
+    images: npt.NDArray[np.uint8]  # (n, S, S) as the network saw them, bright ink on 0
+    epochs: list[dict[str, float]]  # of its training, as `read_history` gives them
+    name_image: Callable[[int], str]  # index of an image -> where it comes from, for people
 
     def find_pairs(self) -> list[tuple[int, int, int, Indices, Indices]]:
         """Returns the most confused pairs: label, predicted class, count, images of the error, images of the other."""
@@ -105,16 +97,13 @@ def _draw_trainings(
     evaluations: Sequence[ModelEvaluation],
 ) -> list[tuple[list[str], list[dict[str, float]], list[Chart]]]:
     """Draws the trainings whose history is known: (names of the models that come from it, epochs, charts)."""
-    histories = [evaluation.epochs for evaluation in evaluations]
-    distinct = [epochs for index, epochs in enumerate(histories) if epochs and histories.index(epochs) == index]
-    return [
-        (
-            [each.metrics.model for each in evaluations if each.epochs == epochs],
-            epochs,
-            [draw_history(epochs, metric, series) for metric in ("accuracy", "loss")],
-        )
-        for series, epochs in enumerate(distinct)
-    ]
+    trainings: list[tuple[list[str], list[dict[str, float]], list[Chart]]] = []
+    for epochs in (evaluation.epochs for evaluation in evaluations):
+        if epochs and epochs not in (drawn for _, drawn, _ in trainings):
+            names = [each.metrics.model for each in evaluations if each.epochs == epochs]
+            charts = [draw_history(epochs, metric, len(trainings)) for metric in ("accuracy", "loss")]
+            trainings.append((names, epochs, charts))
+    return trainings
 
 
 def _draw_groups(models: Sequence[ModelMetrics]) -> list[tuple[str, list[dict[int, Accuracy]], Chart]]:

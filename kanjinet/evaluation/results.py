@@ -4,14 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from kanjinet.classes import CHARACTERS, JIS_CODES
-from kanjinet.evaluation.metrics import NO_CLASS, Predictions
+from kanjinet.evaluation.metrics import NO_CLASS
 from kanjinet.training.accuracy import Accuracy, CalibrationBin, calibration_error
 
-CONFUSIONS_LISTED, HARDEST_LISTED = 100, 100
+CONFUSIONS_LISTED = 100
 
 
 @dataclass(frozen=True)
@@ -112,19 +109,6 @@ class ModelMetrics:
             "images_per_s": round(self.images_per_s, 1),
             **self.comparison,
         }
-
-
-def describe_hardest(predictions: Predictions, strokes: npt.NDArray[np.int64]) -> list[HardClass]:
-    """Returns the hardest classes.
-
-    Args:
-        predictions: for n images.
-        strokes: (3036,) the number of strokes of each class.
-    """
-    return [
-        HardClass(label, accuracy, int(strokes[label]), predictions.list_errors(label))
-        for label, accuracy in predictions.rank_hardest()[:HARDEST_LISTED]
-    ]
 
 
 def character_of(label: int) -> str:

@@ -73,10 +73,6 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path, remedy: str) -> Any:
     """Reads a UTF-8 JSON file, with or without the byte-order mark that Windows' editors write.
 
-    Args:
-        path: the file.
-        remedy: what a user can do when it is missing or damaged, for the message.
-
     Raises:
         KanjinetError: the file is missing, larger than MAX_JSON_BYTES, or not JSON.
     """
@@ -112,6 +108,12 @@ def check_regular(path: Path, remedy: str) -> None:
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a folder says so
         raise KanjinetError(f"{path}: a pipe or a device where a file is needed", remedy)
+
+
+def sha256_of_entries(content: dict[str, Any], checksum_name: str) -> str:
+    """Returns the SHA-256, in hex, of a JSON object's entries but its checksum, however they are laid out."""
+    entries = {name: value for name, value in content.items() if name != checksum_name}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode("ascii")).hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:

@@ -3,7 +3,6 @@
 Source of the format: https://huggingface.co/docs/safetensors (8 bytes of header length, JSON header, raw tensors).
 """
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from kanjinet.classes import CHARACTERS
 from kanjinet.errors import KanjinetError, brief, first_line
 from kanjinet.model import LightweightKanjiNet
 from kanjinet.storage.checkpoint import Checkpoint, hash_tensors, load_checkpoint, rebuild_model
-from kanjinet.storage.files import read_bounded
+from kanjinet.storage.files import read_bounded, sha256_of_entries
 from kanjinet.storage.model_card import ModelCard
 from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES
 
@@ -43,7 +42,8 @@ def serialize_checkpoint(checkpoint: Checkpoint) -> bytes:
         **checkpoint.to_metadata(),
         WEIGHTS_CHECKSUM: hash_tensors(tensors),
     }
-    return _sort_header(bytes(save(tensors, metadata={**header, HEADER_CHECKSUM: _hash_header(header)})))
+    header[HEADER_CHECKSUM] = sha256_of_entries(header, HEADER_CHECKSUM)
+    return _sort_header(bytes(save(tensors, metadata=header)))
 
 
 def _sort_header(content: bytes) -> bytes:
@@ -53,12 +53,6 @@ def _sort_header(content: bytes) -> bytes:
     header = json.dumps(entries, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8")
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + content[8 + length :]
-
-
-def _hash_header(header: dict[str, str]) -> str:
-    """Computes the SHA-256, in hex, of a header's entries but HEADER_CHECKSUM, by name, as JSON with ASCII alone."""
-    entries = {name: value for name, value in header.items() if name != HEADER_CHECKSUM}
-    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode("ascii")).hexdigest()
 
 
 def load_safetensors(path: Path) -> Checkpoint:
@@ -74,7 +68,11 @@ def load_safetensors(path: Path) -> Checkpoint:
     if header.get("class_table") != CHARACTERS:
         raise KanjinetError(f"{path}: another class table", _REMEDY)
     try:
-        for name, found in ((HEADER_CHECKSUM, _hash_header(header)), (WEIGHTS_CHECKSUM, hash_tensors(tensors))):
+        checksums = {
+            HEADER_CHECKSUM: sha256_of_entries(header, HEADER_CHECKSUM),
+            WEIGHTS_CHECKSUM: hash_tensors(tensors),
+        }
+        for name, found in checksums.items():
             if header.get(name, found) != found:  # older files have none
                 raise KanjinetError(f"{path}: damaged, its {name} is not that of its content", _REMEDY)
         card = ModelCard.from_strings(header, path)

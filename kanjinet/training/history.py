@@ -1,13 +1,11 @@
 """The history of a training, epoch by epoch, as train_etl9g_model.py leaves it beside the weights."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kanjinet.errors import KanjinetError, brief
-from kanjinet.storage.files import make_folder, read_json, write_json
+from kanjinet.storage.files import make_folder, read_json, sha256_of_entries, write_json
 from kanjinet.storage.model_card import TrainingOptions
 
 HISTORY_NAME = "training_progress.json"
@@ -18,13 +16,7 @@ _CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accura
 def write_history(path: Path, options: dict[str, Any], epochs: list[dict[str, Any]], *, synthetic: bool) -> None:
     """Writes the history of a training with its options, whole or not at all, and with a checksum."""
     content = {"options": options, "synthetic": synthetic, "epochs": epochs}
-    write_json(path, {**content, _CHECKSUM: _hash(content)})
-
-
-def _hash(content: dict[str, Any]) -> str:
-    """Computes the SHA-256, in hex, of a JSON object's entries but _CHECKSUM, however they are laid out."""
-    entries = {name: value for name, value in content.items() if name != _CHECKSUM}
-    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode("ascii")).hexdigest()
+    write_json(path, {**content, _CHECKSUM: sha256_of_entries(content, _CHECKSUM)})
 
 
 def read_history(model_path: Path, options: TrainingOptions) -> list[dict[str, float]]:
@@ -41,7 +33,7 @@ def read_history(model_path: Path, options: TrainingOptions) -> list[dict[str, f
     remedy = "remove it, or train again"
     content = read_json(path, remedy)
     try:
-        if content.get(_CHECKSUM, "") not in ("", _hash(content)):  # older files have none
+        if content.get(_CHECKSUM, "") not in ("", sha256_of_entries(content, _CHECKSUM)):  # older files have none
             raise KanjinetError(f"{path}: damaged, its {_CHECKSUM} is not that of its content", remedy)
         if any(getattr(options, name, None) != value for name, value in content["options"].items()):
             return []

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from kanjinet.contract import NORMALIZE
@@ -22,11 +22,7 @@ NODE_REMEDY = "install Node.js 18 or later, which brings npm (https://nodejs.org
 
 
 def assemble_page(web_dir: Path, model_path: Path) -> dict[str, bytes]:
-    """Returns every file of the page by name; runs npm where its packages are not installed.
-
-    Args:
-        web_dir: the folder web/.
-        model_path: an ONNX file of this toolkit with its mapping beside it.
+    """Returns every file of the page by name, with an ONNX file and the mapping beside it; runs npm where needed.
 
     Raises:
         KanjinetError: the page cannot use the model, or npm is missing or failed.
@@ -75,8 +71,7 @@ def install_packages(web_dir: Path) -> None:
     """
     if are_packages_installed(web_dir):
         return
-    npm = find_npm()
-    if npm is None:
+    if (npm := find_npm()) is None:
         raise KanjinetError(f"npm: not found, and {web_dir / RUNTIME} needs it", NODE_REMEDY)
     with lock_folder(web_dir, "serve_web.py"):
         result = subprocess.run(
@@ -123,21 +118,3 @@ def _list_kept_files(files: dict[str, bytes]) -> bytes:
         digest.update(f"{name} {len(content)} ".encode() + content)
     kept = ["./", *(name for name in files if name != SERVICE_WORKER_NAME)]
     return f"self.KEPT = {json.dumps({'version': digest.hexdigest(), 'files': kept}, indent=2)};\n".encode()
-
-
-def content_type(name: str) -> str:
-    """Returns the media type of one of the page's files."""
-    return _CONTENT_TYPES[PurePosixPath(name).suffix]
-
-
-_CONTENT_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8",
-    ".json": "application/json",
-    ".webmanifest": "application/manifest+json",
-    ".svg": "image/svg+xml",
-    ".wasm": "application/wasm",
-    ".onnx": "application/octet-stream",
-}

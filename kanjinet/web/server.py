@@ -12,10 +12,9 @@ import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
 from socketserver import TCPServer
 from typing import Any, NamedTuple
-
-from kanjinet.web.bundle import content_type
 
 MAX_HEAD_BYTES = 16 << 10
 MAX_CONNECTIONS = 200  # far below the number of files that a process may have open
@@ -37,6 +36,17 @@ HEADERS = {
     "Allow": "GET, HEAD",
 }
 
+_CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".webmanifest": "application/manifest+json",
+    ".svg": "image/svg+xml",
+    ".wasm": "application/wasm",
+    ".onnx": "application/octet-stream",
+}
 _REQUEST_LINE = re.compile(rb"[A-Z]{1,20} /[!-~]* HTTP/1\.[01]\r\n")
 _LOOPBACK_HOST = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", re.IGNORECASE)
 
@@ -73,7 +83,11 @@ class PageServer(ThreadingHTTPServer):
             OSError: the port is taken, or the host is none of this machine's.
         """
         self.files = {
-            f"/{name}": _File(content, content_type(name), f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+            f"/{name}": _File(
+                content,
+                _CONTENT_TYPES[PurePosixPath(name).suffix],
+                etag=f'"{hashlib.sha256(content).hexdigest()[:32]}"',
+            )
             for name, content in files.items()
         }
         self.files["/"] = self.files["/index.html"]
