@@ -109,11 +109,9 @@ def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def rebuild_model(fields: dict[str, Any], tensors: dict[str, Any]) -> LightweightKanjiNet:
-    """Builds a network in evaluation mode with copies of a file's tensors; an absurd configuration takes no memory.
+    """Builds a network in evaluation mode from a file's fields of a ModelConfig and copies of its tensors.
 
-    Args:
-        fields: those of the ModelConfig, as the file has them.
-        tensors: by name, as in a state dictionary.
+    An absurd configuration takes no memory.
 
     Raises:
         ValueError, TypeError: the tensors are not those of the configuration, or it is none of this toolkit's networks.

@@ -1,7 +1,6 @@
 """What a model's file says about its origin: one dataclass, whichever kind of file holds it."""
 
 import json
-import math
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -167,7 +166,7 @@ class ModelCard:
         )
         if training:
             raise ValueError(f"training has {brief(min(map(str, training)))}, which this version does not know")
-        if not isinstance(card.preprocessing, str) or not (card.best_epoch is None or type(card.best_epoch) is int):
+        if not _fits(card.preprocessing, str) or not _fits(card.best_epoch, int | None):
             raise ValueError(f"preprocessing {brief(card.preprocessing)}, best_epoch {brief(card.best_epoch)}")
         if card.sources not in ((REAL,), (SYNTHETIC,), (REAL, SYNTHETIC)):
             raise ValueError(f"sources are {brief(card.sources)}, expected {REAL}, {SYNTHETIC} or both")
@@ -230,7 +229,7 @@ def _fits(value: object, hint: Any) -> bool:
     if choices := get_args(hint):
         return any(_fits(value, choice) for choice in choices)
     if hint is float:
-        return isinstance(value, (int, float)) and math.isfinite(value) and abs(value) < 1 << 63
+        return isinstance(value, (int, float)) and abs(value) < 1 << 63  # which infinity and NaN are not
     if hint is int:
         return type(value) is int and abs(value) < 1 << 63
     return type(value) is hint and (not isinstance(value, str) or len(value) <= MAX_TEXT)

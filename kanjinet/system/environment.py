@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from kanjinet.errors import KanjinetError
-from kanjinet.system.machine import Gpu
+from kanjinet.system.machine import Gpu, choose_torch_wheels, fits_onnxruntime_gpu, index_has_torch
 from kanjinet.system.packages import list_requirement_files, read_requirements
-from kanjinet.system.wheels import choose_torch_wheels, fits_onnxruntime_gpu, index_has_torch
 
 ONNXRUNTIMES = {"onnxruntime", "onnxruntime-gpu"}  # for the CPU, and for CUDA too
 

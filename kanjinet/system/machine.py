@@ -1,4 +1,4 @@
-"""The machine: which Python versions the toolkit supports, and the NVIDIA GPU.
+"""The machine: which Python versions the toolkit supports, the NVIDIA GPU, and which builds of packages fit it.
 
 Standard library only, and readable by an older Python: it is imported before any package is installed.
 """
@@ -10,8 +10,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 14)  # every package has wheels for these
+TORCH_INDEX = "https://download.pytorch.org/whl"
+INDEX_TIMEOUT_S = 5
+CUDA_13, CUDA_12 = "cu130", "cu126"  # the indexes for present and for older NVIDIA drivers and GPUs
+CUDA_13_DRIVER = 580  # the first driver branch that runs CUDA 13
+CUDA_13_CAPABILITY = 7.5  # Turing; CUDA 13 dropped Maxwell, Pascal and Volta
+ONNXRUNTIME_GPU_PYTHON = (3, 11)  # the last onnxruntime-gpu for an older one needs CUDA 12
 
 
 @dataclass(frozen=True)
@@ -52,3 +59,66 @@ def find_gpu(run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.r
                 capability=float(values[3]) if is_capability_known else None,
             )
     return None
+
+
+def choose_torch_wheels(gpu: Gpu | None, system: str, has_torch: Callable[[str], bool]) -> tuple[str | None, str]:
+    """Chooses PyTorch's wheels for a machine: their index's URL, or None for the platform's default, and the reason.
+
+    Args:
+        gpu: its NVIDIA GPU, if any.
+        system: `platform.system()`; the platform's default has CUDA on Linux, and only CPU code on Windows and macOS.
+        has_torch: whether the wheel index at a URL can be reached and has a PyTorch for this machine.
+    """
+    if gpu is None:
+        if system == "Darwin":
+            return None, "macOS: PyTorch's default wheels"
+        url = f"{TORCH_INDEX}/cpu"
+        if has_torch(url):
+            return url, "no NVIDIA GPU: PyTorch's CPU wheels, about 200 MB"
+        size = ", with CUDA packages that go unused (about 3 GB)" if system == "Linux" else ""
+        return None, f"no NVIDIA GPU, and {url} cannot be reached: the platform's default{size}"
+
+    found = f"{gpu.name}, driver {gpu.driver}"
+    if runs_cuda_13(gpu) and system == "Linux":
+        return None, f"{found}: the platform's default, with CUDA"
+    url = f"{TORCH_INDEX}/{CUDA_13 if runs_cuda_13(gpu) else CUDA_12}"
+    if has_torch(url):
+        return url, f"{found}: PyTorch's CUDA wheels"
+    effect = "it may need a newer driver or GPU" if system == "Linux" else "it does not use the GPU"
+    return None, f"{found}, but {url} cannot be reached: the platform's default; {effect}"
+
+
+def runs_cuda_13(gpu: Gpu) -> bool:
+    """Returns whether the GPU and its driver run CUDA 13; an unknown compute capability counts as new enough."""
+    is_capable = gpu.capability is None or gpu.capability >= CUDA_13_CAPABILITY
+    return is_capable and int(gpu.driver.partition(".")[0]) >= CUDA_13_DRIVER
+
+
+def fits_onnxruntime_gpu(
+    gpu: Gpu | None, torch_version: str, system: str, python: tuple[int, ...] = sys.version_info[:2]
+) -> bool:
+    """Returns whether onnxruntime-gpu can run: it needs CUDA 13, whose libraries PyTorch's CUDA wheels bring.
+
+    Args:
+        gpu: the machine's NVIDIA GPU, if any.
+        torch_version: of the installed PyTorch, such as 2.14.1+cu130.
+        system: `platform.system()`.
+        python: the version of Python.
+    """
+    build = torch_version.partition("+")[2]
+    has_cuda_13 = build.startswith("cu13") or (torch_version != "" and not build and system == "Linux")
+    return gpu is not None and runs_cuda_13(gpu) and has_cuda_13 and python >= ONNXRUNTIME_GPU_PYTHON
+
+
+def index_has_torch(python: Path, index_url: str, version: str) -> bool:
+    """Returns whether the index answers within seconds and has that PyTorch for this Python and machine.
+
+    Args:
+        python: an interpreter whose pip asks.
+        index_url: the index.
+        version: of PyTorch, without the build that the index's own wheels add, such as +cpu.
+    """
+    command = [str(python), "-m", "pip", "index", "versions", "torch", "--index-url", index_url]
+    command += ["--retries", "0", "--timeout", str(INDEX_TIMEOUT_S), "--disable-pip-version-check"]
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    return re.search(rf"\b{re.escape(version)}\+", result.stdout) is not None

@@ -18,12 +18,11 @@ import pytest
 
 import setup_etl9g
 from kanjinet.system.environment import Environment
-from kanjinet.system.machine import Gpu, find_gpu
+from kanjinet.system.machine import Gpu, choose_torch_wheels, find_gpu, fits_onnxruntime_gpu, index_has_torch
 from kanjinet.system.packages import is_version_enough, read_requirements
-from kanjinet.system.wheels import choose_torch_wheels, fits_onnxruntime_gpu, index_has_torch
 from tests.documented_commands import ROOT, check_command
 
-SYSTEM = ("environment", "machine", "packages", "wheels")
+SYSTEM = ("environment", "machine", "packages")
 TOOLKIT_FILES = (
     "setup_etl9g.py",
     *(f"kanjinet/{name}.py" for name in ("__init__", "cli", "errors", *(f"system/{each}" for each in SYSTEM))),
@@ -216,7 +215,7 @@ def test_index_is_asked_for_this_machine(wheel_index: str) -> None:
 
 
 def test_unreachable_index_is_given_up_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kanjinet.system.wheels.INDEX_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("kanjinet.system.machine.INDEX_TIMEOUT_S", 0.5)
     python, started = Path(sys.executable), time.monotonic()
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection, and never answers
         assert not index_has_torch(python, f"http://127.0.0.1:{silent.getsockname()[1]}/whl/cpu", "2.14.1")
