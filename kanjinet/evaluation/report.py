@@ -18,9 +18,7 @@ from kanjinet.evaluation.results import FolderSource, ModelMetrics, character_of
 from kanjinet.storage.files import replace_on_success
 from kanjinet.storage.png import encode_png
 from kanjinet.synth.printed import draw_character
-from kanjinet.training.accuracy import Accuracy
 
-TEMPLATE_NAME = "report.html.j2"
 PAIRS_SHOWN, IMAGES_PER_PAIR = 12, 4
 HARDEST_SHOWN, IMAGES_PER_CHARACTER = 16, 6
 WALL_SIZE = 180  # images
@@ -68,13 +66,16 @@ def write_report(path: Path, evaluations: Sequence[ModelEvaluation]) -> None:
     )
     environment.filters.update(percent=lambda fraction: f"{fraction * 100:.2f} %", data_uri=_to_data_uri)
     models = [evaluation.metrics for evaluation in evaluations]
-    page = environment.get_template(TEMPLATE_NAME).render(
+    groups = {"number of strokes": [each.stroke_counts for each in models]}
+    if len(models[0].writers) > 1:
+        groups["data set"] = [each.writers for each in models]
+    page = environment.get_template("report.html.j2").render(
         evaluations=evaluations,
         models=models,
         in_folder=isinstance(models[0].source, FolderSource),
         trainings=_draw_trainings(evaluations),
         reliability=[draw_reliability(each, series) for series, each in enumerate(models)],
-        groups=_draw_groups(models),
+        groups=[(name, each, draw_groups(each, name)) for name, each in groups.items()],
         legend=[(MARKS[series % SERIES], series % SERIES, each.model) for series, each in enumerate(models)],
         character_of=character_of,
         draw_character=draw_character,
@@ -104,14 +105,6 @@ def _draw_trainings(
             charts = [draw_history(epochs, metric, len(trainings)) for metric in ("accuracy", "loss")]
             trainings.append((names, epochs, charts))
     return trainings
-
-
-def _draw_groups(models: Sequence[ModelMetrics]) -> list[tuple[str, list[dict[int, Accuracy]], Chart]]:
-    """Draws accuracy by number of strokes, and by writers where there are several: (name, groups, chart)."""
-    groups = {"number of strokes": [each.stroke_counts for each in models]}
-    if len(models[0].writers) > 1:
-        groups["data set"] = [each.writers for each in models]
-    return [(name, each, draw_groups(each, name)) for name, each in groups.items()]
 
 
 def _to_data_uri(image: npt.NDArray[np.uint8]) -> str:

@@ -21,10 +21,6 @@ _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"  # onnxruntime's n
 def read_self_contained(path: Path, remedy: str) -> bytes:
     """Reads an ONNX file that names no other file: an engine would read whatever path stands in it.
 
-    Args:
-        path: the file.
-        remedy: what a user can do when it is refused, for the message.
-
     Raises:
         KanjinetError: a damaged file, or one whose weights lie elsewhere.
         OSError: it cannot be read.

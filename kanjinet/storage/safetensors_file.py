@@ -95,10 +95,7 @@ def load_trained_network(path: Path) -> Checkpoint:
 
 
 def compare_tensors(before: LightweightKanjiNet, after: LightweightKanjiNet) -> int:
-    """Compares every tensor of two networks bit by bit.
-
-    Returns:
-        How many tensors were compared.
+    """Compares every tensor of two networks bit by bit, and returns how many there are.
 
     Raises:
         KanjinetError: names, shapes, types or bytes differ.

@@ -65,7 +65,7 @@ def choose_torch_wheels(gpu: Gpu | None, system: str, has_torch: Callable[[str],
     """Chooses PyTorch's wheels for a machine: their index's URL, or None for the platform's default, and the reason.
 
     Args:
-        gpu: its NVIDIA GPU, if any.
+        gpu: the machine's.
         system: `platform.system()`; the platform's default has CUDA on Linux, and only CPU code on Windows and macOS.
         has_torch: whether the wheel index at a URL can be reached and has a PyTorch for this machine.
     """
@@ -99,11 +99,7 @@ def fits_onnxruntime_gpu(
 ) -> bool:
     """Returns whether onnxruntime-gpu can run: it needs CUDA 13, whose libraries PyTorch's CUDA wheels bring.
 
-    Args:
-        gpu: the machine's NVIDIA GPU, if any.
-        torch_version: of the installed PyTorch, such as 2.14.1+cu130.
-        system: `platform.system()`.
-        python: the version of Python.
+    `torch_version` is that of the installed PyTorch, such as 2.14.1+cu130, and `system` is `platform.system()`.
     """
     build = torch_version.partition("+")[2]
     has_cuda_13 = build.startswith("cu13") or (torch_version != "" and not build and system == "Linux")
@@ -113,10 +109,7 @@ def fits_onnxruntime_gpu(
 def index_has_torch(python: Path, index_url: str, version: str) -> bool:
     """Returns whether the index answers within seconds and has that PyTorch for this Python and machine.
 
-    Args:
-        python: an interpreter whose pip asks.
-        index_url: the index.
-        version: of PyTorch, without the build that the index's own wheels add, such as +cpu.
+    The version is without the build that the index's own wheels add, such as +cpu; `python`'s pip asks.
     """
     command = [str(python), "-m", "pip", "index", "versions", "torch", "--index-url", index_url]
     command += ["--retries", "0", "--timeout", str(INDEX_TIMEOUT_S), "--disable-pip-version-check"]

@@ -70,26 +70,17 @@ class PageServer(ThreadingHTTPServer):
     server_bind = TCPServer.server_bind  # HTTPServer's looks up this machine's name, which may ask the network
 
     def __init__(self, files: Mapping[str, bytes], host: str, port: int, *, only_loopback: bool) -> None:
-        """Listens on a port.
+        """Listens on a port, or for 0 on any free one, which `server_port` then tells.
 
-        Args:
-            files: content by name; "index.html" also answers "/".
-            host: name or address to listen on.
-            port: 0 for any free one, which `server_port` then tells.
-            only_loopback: refuse requests that name another host, so that no other site's name can be made to
-                point here.
+        With `only_loopback`, requests that name another host are refused, as by a site whose name points here.
 
         Raises:
             OSError: the port is taken, or the host is none of this machine's.
         """
-        self.files = {
-            f"/{name}": _File(
-                content,
-                _CONTENT_TYPES[PurePosixPath(name).suffix],
-                etag=f'"{hashlib.sha256(content).hexdigest()[:32]}"',
-            )
-            for name, content in files.items()
-        }
+        self.files: dict[str, _File] = {}
+        for name, content in files.items():
+            etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+            self.files[f"/{name}"] = _File(content, _CONTENT_TYPES[PurePosixPath(name).suffix], etag)
         self.files["/"] = self.files["/index.html"]
         self.only_loopback = only_loopback
         self.progress: dict[Any, float] = {}  # open socket -> when its client last sent a request or took a piece
