@@ -217,7 +217,7 @@ def _load_onnx(path: Path, device: str) -> Recognizer:
         except refusals as error:
             raise KanjinetError(f"{path}: onnxruntime cannot run it ({first_line(error)})", remedy) from error
         if not isinstance(logits, np.ndarray) or (logits.shape, logits.dtype) != ((len(inputs), NUM_CLASSES), "<f4"):
-            raise KanjinetError(f"{path}: does not answer with {NUM_CLASSES:,} logits an image", remedy)
+            raise KanjinetError(f"{path}: does not return {NUM_CLASSES:,} logits an image", remedy)
         return logits
 
     try:

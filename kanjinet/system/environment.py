@@ -93,27 +93,27 @@ class Environment:
         """Installs what the stamp does not have yet; returns False when there was nothing to do."""
         files = [each for name in requirement_files for each in list_requirement_files(self.root / name)]
         files.append(self.root / "constraints.txt")
-        wanted = {
+        expected = {
             "python": platform.python_version(),
             "device": "cuda" if gpu else "cpu",
             "files": {each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in files},
         }
         names = {item.name for file in requirement_files for item in read_requirements(self.root / file)}
         stamp = self._read_stamp()
-        if _covers(stamp, wanted) and self._has_packages(names):
+        if _covers(stamp, expected) and self._has_packages(names):
             return False
 
         self.unfinished_path.touch()
         try:
             if "torch" in names:
                 self._install_torch(sorted(names & {"torch", "torchvision"}), stamp, gpu)
-                self._write_stamp({**wanted, "files": {}})
+                self._write_stamp({**expected, "files": {}})
             self.report(f"installing {' and '.join(requirement_files)}")
             requirements = [argument for name in requirement_files for argument in ("-r", name)]
             self._run_pip("install", *requirements, "-c", "constraints.txt")
             if "onnxruntime" in names:
                 self._choose_onnxruntime(gpu)
-            self._write_stamp(wanted)
+            self._write_stamp(expected)
         except KanjinetError:
             self.unfinished_path.unlink()  # pip gave up by itself, and so leaves every package whole
             raise
@@ -202,10 +202,10 @@ class Environment:
         os.replace(partial, self.stamp_path)
 
 
-def _covers(stamp: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Returns whether the stamp has what is wanted; an environment for the tests serves the stages as well."""
-    is_same = (stamp.get("python"), stamp.get("device")) == (wanted["python"], wanted["device"])
-    return is_same and wanted["files"].items() <= stamp.get("files", {}).items()
+def _covers(stamp: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Returns whether the stamp says what is expected; an environment for the tests serves the stages as well."""
+    is_same = (stamp.get("python"), stamp.get("device")) == (expected["python"], expected["device"])
+    return is_same and expected["files"].items() <= stamp.get("files", {}).items()
 
 
 def _read_pin(root: Path, name: str) -> str:

@@ -36,9 +36,9 @@ def describe_python_range() -> str:
     return " to ".join(f"{major}.{minor}" for major, minor in (OLDEST_PYTHON, NEWEST_PYTHON))
 
 
-def is_python_supported(version: tuple[int, int] = (sys.version_info.major, sys.version_info.minor)) -> bool:
+def is_python_supported() -> bool:
     """Returns whether every package has wheels for this version of Python."""
-    return OLDEST_PYTHON <= version <= NEWEST_PYTHON
+    return OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON
 
 
 def find_gpu(run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run) -> Gpu | None:
