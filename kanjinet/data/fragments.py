@@ -67,7 +67,7 @@ def _erase_pieces(cell: npt.NDArray[np.uint8]) -> None:
     fractions = np.bincount(pieces.ravel(), weights=cell.ravel(), minlength=count) / cell.sum()
     depth_x, depth_y = MAX_PIECE_DEPTH * width, MAX_PIECE_DEPTH * height
     for piece in range(1, count):  # 0 is the paper
-        left, top, box_width, box_height = (int(value) for value in boxes[piece, :4])
+        left, top, box_width, box_height = boxes[piece, :4].tolist()
         right, bottom = left + box_width, top + box_height
         is_near_an_edge = (
             (left < EDGE_PIXELS and right <= depth_x)

@@ -44,8 +44,8 @@ class TrainingRun:
     def __init__(
         self, trainer: Trainer, parts: Parts, info: DatasetInfo, folder: Path, sources: tuple[str, ...]
     ) -> None:
-        self.trainer, self.record = trainer, RunRecord(history=[])
-        self.record.sources = merge_sources(sources, [SYNTHETIC] if trainer.options.fresh_sets else [])
+        generated = [SYNTHETIC] if trainer.options.fresh_sets else []
+        self.trainer, self.record = trainer, RunRecord([], sources=merge_sources(sources, generated))
         self.folder, self._parts, self._info = folder, parts, info
         self.state_file = StateFile(folder, trainer, self.record)
 
