@@ -64,7 +64,7 @@ def shared_visit(browser: Browser, port: int) -> Iterator[Visit]:
 @pytest.fixture
 def visited(shared_visit: Visit) -> Iterator[Visit]:
     """One page for many tests, each of which finds it as if it were new."""
-    shared_visit.page.select_option("#stroke-filter", "")
+    shared_visit.page.select_option("#strokeFilter", "")
     shared_visit.page.keyboard.press("Escape")
     yield shared_visit
     assert shared_visit.complaints == []
@@ -333,7 +333,7 @@ def test_an_image_file_is_chosen(visited: Visit, tmp_path: Path) -> None:
     path = tmp_path / "字.png"
     path.write_bytes(encode(255 - draw_image("字")))
     with visited.page.expect_file_chooser() as chooser:
-        visited.page.click("#choose-image")
+        visited.page.click("#chooseImage")
     chooser.value.set_files(path)
     visited.page.wait_for_selector("#sheet:not(.empty)")
     assert visited.first_candidate() == "字"
@@ -344,15 +344,15 @@ def test_candidates_are_filtered_by_their_strokes(visited: Visit) -> None:
     draw_with_mouse(visited.page, write("田"))
     assert visited.first_candidate() == "田"
     for chosen in (4, 9, max(counts.values())):
-        visited.page.select_option("#stroke-filter", str(chosen))
+        visited.page.select_option("#strokeFilter", str(chosen))
         of_count = [character for character, count in counts.items() if count == chosen]
         found = visited.candidates()
         assert len(found) == min(10, len(of_count))
         assert set(found) <= set(of_count)
-    visited.page.select_option("#stroke-filter", "drawn")
+    visited.page.select_option("#strokeFilter", "drawn")
     assert visited.first_candidate() == "田"
     assert {counts[character] for character in visited.candidates()} == {5}
-    values = visited.page.locator("#stroke-filter option").evaluate_all("options => options.map(o => o.value)")
+    values = visited.page.locator("#strokeFilter option").evaluate_all("options => options.map(o => o.value)")
     assert values == ["", "drawn", *map(str, sorted(set(counts.values())))]
 
 
@@ -588,7 +588,7 @@ def show_failure(browser: Browser, port: int, before: str = "") -> str:
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.goto(f"http://127.0.0.1:{port}/")
     expect(page.get_by_role("alert")).to_be_visible()
-    message = page.inner_text("#failure-text")
+    message = page.inner_text("#failureText")
     draw_with_mouse(page, write("田"))
     expect(page.locator("#candidates")).to_have_attribute("aria-busy", "false")
     page.get_by_role("button", name="Try again").click()

@@ -33,7 +33,7 @@ export function formatPercent(probability) {
 /**
  * Show candidates as buttons; those that are there already stay, and with them the keyboard's focus.
  *
- * @param {HTMLOListElement} list
+ * @param {HTMLElement} list
  * @param {Candidate[]} candidates
  * @param {Texts} texts
  * @param {(character: string) => void} choose

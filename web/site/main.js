@@ -10,36 +10,28 @@ import { Recognizer } from "./recognizer.js";
 /** @import { Texts } from "./languages.js" */
 
 /**
- * @template {HTMLElement} T
- * @param {string} id
- * @param {new () => T} kind
- * @returns {T}
+ * @template {HTMLElement} Kind
+ * @template {string} Id
+ * @param {new () => Kind} kind
+ * @param {Id[]} ids
+ * @returns {Record<Id, Kind>} the elements of these ids
  */
-function find(id, kind) {
-  const element = document.getElementById(id);
-  if (!(element instanceof kind)) throw new Error(`index.html has no ${kind.name} with the id ${id}`);
-  return element;
+function find(kind, ...ids) {
+  const elements = ids.map((id) => {
+    const element = document.getElementById(id);
+    if (!(element instanceof kind)) throw new Error(`index.html has no ${kind.name} with the id ${id}`);
+    return [id, element];
+  });
+  return Object.fromEntries(elements);
 }
 
 const page = {
-  paper: find("paper", HTMLCanvasElement),
-  sheet: find("sheet", HTMLElement),
-  undo: find("undo", HTMLButtonElement),
-  clear: find("clear", HTMLButtonElement),
-  chooseImage: find("choose-image", HTMLButtonElement),
-  imageFile: find("image-file", HTMLInputElement),
-  language: find("language", HTMLButtonElement),
-  filter: find("stroke-filter", HTMLSelectElement),
-  candidates: find("candidates", HTMLOListElement),
-  none: find("none", HTMLElement),
-  seen: find("seen", HTMLCanvasElement),
-  status: find("status", HTMLElement),
-  failure: find("failure", HTMLElement),
-  failureText: find("failure-text", HTMLElement),
-  failureDetail: find("failure-detail", HTMLElement),
-  retry: find("retry", HTMLButtonElement),
-  model: find("model", HTMLElement),
-  license: find("license", HTMLElement),
+  ...find(HTMLElement, "sheet", "candidates", "none", "status", "model", "license"),
+  ...find(HTMLElement, "failure", "failureText", "failureDetail"),
+  ...find(HTMLButtonElement, "undo", "clear", "chooseImage", "language", "retry"),
+  ...find(HTMLInputElement, "imageFile"),
+  ...find(HTMLSelectElement, "strokeFilter"),
+  ...find(HTMLCanvasElement, "paper", "seen"),
 };
 
 let language = chooseLanguage();
@@ -60,20 +52,18 @@ page.undo.addEventListener("click", () => drawing.undo());
 page.clear.addEventListener("click", () => drawing.clear());
 page.chooseImage.addEventListener("click", () => page.imageFile.click());
 page.retry.addEventListener("click", () => window.location.reload());
-page.filter.addEventListener("change", showPrediction);
+page.strokeFilter.addEventListener("change", showPrediction);
 page.language.addEventListener("click", () => {
   language = language === "en" ? "ja" : "en";
   rememberLanguage(language);
   showLanguage();
 });
 page.imageFile.addEventListener("change", () => {
-  layImage(page.imageFile.files ?? []);
+  layImage(page.imageFile.files);
   page.imageFile.value = ""; // so that the same file can be chosen again
 });
 document.addEventListener("keydown", pressKey);
-document.addEventListener("paste", (event) => {
-  if (event.clipboardData?.files.length) layImage(event.clipboardData.files);
-});
+document.addEventListener("paste", (event) => layImage(event.clipboardData?.files));
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   page.sheet.classList.add("drop");
@@ -85,7 +75,7 @@ document.addEventListener("dragleave", (event) => {
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   page.sheet.classList.remove("drop");
-  layImage(event.dataTransfer?.files ?? []);
+  layImage(event.dataTransfer?.files);
 });
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawing.show());
 showLanguage();
@@ -138,8 +128,8 @@ function showPrediction() {
 
 /** @returns {number | null} null for any */
 function chosenStrokeCount() {
-  if (page.filter.value === "drawn") return drawing.image ? null : drawing.strokes.length;
-  return page.filter.value ? Number(page.filter.value) : null;
+  if (page.strokeFilter.value === "drawn") return drawing.image ? null : drawing.strokes.length;
+  return page.strokeFilter.value ? Number(page.strokeFilter.value) : null;
 }
 
 /** @param {Uint8Array} seen row by row */
@@ -164,7 +154,7 @@ function copyTheOldWay(text) {
   const focused = document.activeElement;
   const field = document.createElement("textarea");
   field.value = text;
-  field.style.position = "fixed"; // so that the page does not scroll to it
+  field.style.cssText = "position: fixed; top: 0"; // so that the page does not scroll to it
   document.body.append(field);
   field.select();
   const isCopied = document.execCommand("copy");
@@ -173,9 +163,9 @@ function copyTheOldWay(text) {
   return isCopied;
 }
 
-/** @param {Iterable<File>} files of which the first is taken */
+/** @param {FileList | null | undefined} files of which the first is taken */
 async function layImage(files) {
-  const [file] = files;
+  const file = files?.[0];
   if (!file) return;
   try {
     const image = await readImage(file);
@@ -191,12 +181,11 @@ async function layImage(files) {
 function pressKey(event) {
   if (event.altKey || event.target instanceof HTMLSelectElement) return;
   const isCommand = event.ctrlKey || event.metaKey;
+  const buttons = page.candidates.querySelectorAll("button");
   if (isCommand && event.key.toLowerCase() === "z") drawing.undo();
   else if (!isCommand && event.key === "Escape") drawing.clear();
-  else if (!isCommand && /^[0-9]$/.test(event.key)) {
-    const button = page.candidates.children[(Number(event.key) + 9) % 10]?.firstElementChild;
-    if (button instanceof HTMLButtonElement) button.click();
-  } else return;
+  else if (!isCommand && /^[0-9]$/.test(event.key)) buttons[(Number(event.key) + 9) % 10]?.click();
+  else return;
   event.preventDefault();
 }
 
@@ -245,13 +234,13 @@ function showMapping() {
   const texts = LANGUAGES[language];
   const characters = Object.values(mapping?.characters ?? {});
   const counts = new Set(characters.map((character) => character.stroke_count));
-  const chosen = page.filter.value;
-  page.filter.replaceChildren(
+  const chosen = page.strokeFilter.value;
+  page.strokeFilter.replaceChildren(
     new Option(texts.anyCount, ""),
     new Option(texts.countAsDrawn, "drawn"),
     ...[...counts].sort((one, other) => one - other).map((count) => new Option(texts.strokes(count), String(count))),
   );
-  page.filter.value = chosen;
+  page.strokeFilter.value = chosen;
   if (!mapping) return;
   const { model_file: file, image_size: size, license } = mapping.model_info;
   page.model.textContent = texts.model(file, size, characters.length);

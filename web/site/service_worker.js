@@ -6,14 +6,8 @@ const worker = /** @type {ServiceWorkerGlobalScope & { KEPT: Kept }} */ (/** @ty
 worker.importScripts("kept_files.js"); // written by the build; any change in it makes this another service worker
 const { version, files } = worker.KEPT;
 
-worker.addEventListener("install", (event) => {
-  event.waitUntil(keepFiles());
-});
-
-worker.addEventListener("activate", (event) => {
-  event.waitUntil(forgetOldFiles());
-});
-
+worker.addEventListener("install", (event) => event.waitUntil(keepFiles()));
+worker.addEventListener("activate", (event) => event.waitUntil(forgetOldFiles()));
 worker.addEventListener("fetch", (event) => {
   const { method, url } = event.request;
   if (method === "GET" && new URL(url).origin === worker.location.origin) event.respondWith(respond(event.request));

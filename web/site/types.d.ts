@@ -19,7 +19,7 @@ export interface Character {
 
 /** The part of a mapping file that the page uses. */
 export interface Mapping {
-  model_info: { model_file: string; model_version: string; image_size: number; preprocessing: string; license: string };
+  model_info: { model_file: string; image_size: number; preprocessing: string; license: string };
   characters: Record<string, Character>;
 }
 
