@@ -196,7 +196,7 @@ function pressKey(event) {
 function fail(failure, detail) {
   failed = { failure, detail };
   page.sheet.classList.remove("loading");
-  page.candidates.setAttribute("aria-busy", "false");
+  page.candidates.ariaBusy = "false";
   say = () => "";
   showFailure();
 }
