@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -298,7 +299,8 @@ def test_other_files_than_models_are_refused(tmp_path: Path) -> None:
 
 def test_a_model_of_another_preprocessing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = copy_model(tmp_path)
-    plain = type(load_recognizer(model))(**{**vars(load_recognizer(model)), "preprocessing": "plain-1"})
+    recognizer = load_recognizer(model)
+    plain = replace(recognizer, card=replace(recognizer.card, preprocessing="plain-1"))
     monkeypatch.setattr(bundle, "load_recognizer", lambda _path: plain)
     with pytest.raises(KanjinetError, match=r"plain-1, the page makes even-lines-2: .*--preprocess normalize"):
         bundle.read_model(model)
