@@ -411,7 +411,7 @@ def test_onnx_files_that_compute_something_else_are_refused(tmp_path: Path) -> N
         ],
     ):
         recognizer = load_recognizer(make_onnx(tmp_path, nodes))
-        with pytest.raises(KanjinetError, match=r"m\.onnx: (does not answer|onnxruntime cannot run it)") as error:
+        with pytest.raises(KanjinetError, match=r"m\.onnx: (does not return|onnxruntime cannot run it)") as error:
             recognizer.compute_logits(np.zeros((1, 64, 64), np.uint8))
         assert_one_line(error)
     constant = helper.make_node("Constant", [], ["output"], value_floats=[1.0])

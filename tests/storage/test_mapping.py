@@ -14,7 +14,7 @@ import pytest
 
 import generate_enhanced_mapping
 from kanjinet.cli import run_script
-from kanjinet.export import verification
+from kanjinet.export import spec
 from kanjinet.storage.checkpoint import load_checkpoint
 from kanjinet.storage.safetensors_file import serialize_checkpoint
 from tests.export.test_onnx_export import run_main
@@ -138,7 +138,7 @@ def test_mappings_checkpoint_and_files_say_the_same(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(verification.MIN_AGREEMENT, "fp16", 0.5)  # random weights are more sensitive
+    monkeypatch.setitem(spec.MIN_AGREEMENT, "fp16", 0.5)  # random weights are more sensitive
     checkpoint_path = write_checkpoint(tmp_path / "m.pth", "1.0", 32)
     for name, *options in (
         ("plain", "--target-backend", "strict"),

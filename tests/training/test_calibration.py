@@ -53,13 +53,13 @@ def test_the_last_layer_takes_it_and_the_errors_are_those_of_the_test(version: s
     labels[:10] = 0  # three quarters are right
     found = calibrate(model, Samples(images, labels), Samples(images, labels))
     after = predict_logits(model, images)
-    assert found["samples"] == 40
-    torch.testing.assert_close(after * found["value"], before, rtol=1e-4, atol=1e-4)
+    assert found.samples == 40
+    torch.testing.assert_close(after * found.value, before, rtol=1e-4, atol=1e-4)
     for logits, when in ((before, "before"), (after, "after")):
         confidence, right = logits.softmax(1).max(1).values.double(), (logits.argmax(1) == labels).double()
         bins = (confidence * 15).ceil()
         gaps = [(confidence - right)[bins == each].sum().abs().item() / 40 for each in bins.unique()]
-        assert found[f"test_calibration_error_{when}"] == pytest.approx(sum(gaps), abs=1e-6)
+        assert getattr(found, f"test_calibration_error_{when}") == pytest.approx(sum(gaps), abs=1e-6)
 
 
 def test_a_network_is_calibrated_again_on_other_images(workplace: Path, tmp_path: Path) -> None:
