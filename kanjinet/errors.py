@@ -3,7 +3,7 @@
 import errno
 import reprlib
 
-MAX_VALUE_CHARACTERS = 80
+MAX_VALUE_CHARACTERS, MAX_LINE_CHARACTERS = 80, 300
 _REMEDIES = {
     errno.ENOSPC: "free some disk space and run the same command again",
     errno.EDQUOT: "free some disk space and run the same command again",
@@ -39,8 +39,9 @@ def explain_os_error(error: OSError) -> KanjinetError:
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of an exception's message, or its type where it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Returns the first line of an exception's message, cut off where it is long, or its type where it has none."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= MAX_LINE_CHARACTERS else line[: MAX_LINE_CHARACTERS - 3] + "..."
 
 
 def brief(value: object) -> str:

@@ -13,6 +13,7 @@ import torch
 from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.training.samples import TrainingSamples
 from tests.conftest import require, run_script
+from tests.random_checkpoint import CARD
 
 ACCURACY = r"\d+\.\d% ± \d+\.\d%"
 
@@ -125,7 +126,7 @@ def test_several_views_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     import judge_model
 
     class Reader:
-        image_size, preprocessing, seen = 64, "even-lines-2", 0
+        image_size, card, seen = 64, CARD, 0
 
         def compute_logits(self, inputs: np.ndarray) -> np.ndarray:
             self.seen += 1
