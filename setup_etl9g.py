@@ -27,7 +27,7 @@ from kanjinet.system.environment import Environment, describe_status, format_com
 from kanjinet.system.machine import NEWEST_PYTHON, describe_python_range, find_gpu, is_python_supported
 
 ROOT = Path(__file__).resolve().parent
-ALL_TESTS = ("-m", "", "--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")  # pytest alone: the quick ones
+ALL_TESTS = ("-m", "")  # pytest alone: the quick ones
 
 # The stages in order, as a user types them; training_commands.ps1 is the same workflow for the real files.
 DEMO_STAGES = (
@@ -120,7 +120,6 @@ def print_demo_report(demo_dir: Path, elapsed_s: float) -> None:
 
 
 def run_tests(environment: Environment, pytest_args: Sequence[str]) -> None:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes use the cores
     command = [str(environment.python), "-m", "pytest", *ALL_TESTS, *pytest_args]
     print(f"> {format_command(command)}", flush=True)
     status = subprocess.run(command, cwd=ROOT).returncode

@@ -15,6 +15,7 @@ from kanjinet.web.bundle import NODE_REMEDY, are_packages_installed, assemble_pa
 ROOT = Path(__file__).resolve().parent.parent
 WINDOWS_MANNERS = ROOT / "tests" / "system" / "windows_site"  # its sitecustomize refuses to rename files that are open
 keep_freed_memory()
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests run in several processes: pyproject.toml
 
 
 # What makes a test slow: it trains, runs the stages, starts a browser or makes an environment.

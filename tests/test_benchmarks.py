@@ -43,20 +43,6 @@ def test_versions_are_compared_by_one_recipe(tmp_path: Path) -> None:
     assert first < 1 < 5 < last  # a character each is enough for version 3.0 to begin to read
 
 
-def test_recipes_are_compared(tmp_path: Path) -> None:
-    command = [
-        "benchmarks/compare_recipes.py",
-        "--recipes",
-        "moving average of weights",
-        "--sets",
-        "1",
-        "--epochs",
-        "1",
-    ]
-    output = run_script([*command, "--seeds", "1"], tmp_path).stdout
-    assert re.search(rf"^moving average of weights +{ACCURACY} *$", output, re.MULTILINE), output
-
-
 def test_every_recipe_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
     from compare_recipes import RECIPES, keep, make_short_trainer, train_all_epochs

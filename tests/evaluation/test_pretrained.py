@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pytest
 import tract
 
 from kanjinet.classes import CHARACTERS
@@ -29,6 +30,7 @@ def test_sizes_are_those_of_the_card() -> None:
     assert TENSORS.stat().st_size <= 10e6
 
 
+@pytest.mark.slow
 def test_both_files_read_what_they_never_saw(tmp_path: Path) -> None:
     for path in (TENSORS, INT8):
         command = ["benchmarks/judge_model.py", "--model", path, "--writers", "8"]

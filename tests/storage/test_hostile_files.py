@@ -529,6 +529,7 @@ print("grown", (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 
 """
 
 
+@pytest.mark.slow
 @POSIX
 def test_bombs_do_not_go_off(tmp_path: Path) -> None:
     write_bombs(tmp_path)

@@ -15,6 +15,7 @@ from tests.conftest import ROOT
 SPEC = GenerationSpec(sets=1, difficulty=0.5, seed=3, epochs=2, image_size=32, preprocessing=NORMALIZE)
 
 
+@pytest.mark.slow
 def test_every_epoch_has_new_images_which_seed_and_epoch_decide() -> None:
     found = []
     for spec, epochs in ((SPEC, (0, 1, 0)), (replace(SPEC, seed=4), (0,))):

@@ -236,6 +236,7 @@ def run_in_two_processes(workplace: Path, output_dir: Path, *options: str) -> su
     return subprocess.run(command, capture_output=True, text=True, cwd=workplace, timeout=300)
 
 
+@pytest.mark.slow
 @NO_LAUNCHER
 def test_two_processes_make_the_steps_of_one(tmp_path: Path) -> None:
     script = tmp_path / "exact.py"
