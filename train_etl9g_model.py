@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
-import psutil
 import torch
 from tqdm import tqdm
 
@@ -35,7 +34,7 @@ from kanjinet.storage.locks import lock_folder
 from kanjinet.storage.model_card import SPLITS, TrainingOptions, merge_sources
 from kanjinet.synth.handwriting import GENERATOR_VERSION
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY
-from kanjinet.training.allocator import keep_freed_memory
+from kanjinet.training.allocator import keep_freed_memory, measure_memory_gib
 from kanjinet.training.calibration import describe_calibration
 from kanjinet.training.distributed import ProcessGroup, choose_device, join_process_group
 from kanjinet.training.history import open_tensorboard
@@ -234,11 +233,6 @@ def print_plan(trainer: Trainer, parts: Parts, info: DatasetInfo, init_from: Pat
     )
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} cores"
     print(f"device     {device.type} ({name})")
-
-
-def measure_memory_gib() -> float:
-    """Measures what this process has in memory now."""
-    return psutil.Process().memory_info().rss / 2**30
 
 
 def resume(run: TrainingRun) -> None:

@@ -3,6 +3,8 @@
 import ctypes
 import sys
 
+import psutil
+
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # glibc, malloc.h
 
 
@@ -18,3 +20,8 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, 1 << 30)
         mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
         mallopt(_M_TOP_PAD, 64 << 20)
+
+
+def measure_memory_gib() -> float:
+    """Measures what this process has in memory now."""
+    return psutil.Process().memory_info().rss / 2**30
