@@ -163,6 +163,7 @@ HIRAGANA_TABLE = {  # the same of 1,500 real ETL9G hiragana
 }
 
 
+@pytest.mark.slow
 def test_cells_fall_into_the_percentile_tables_of_real_cells():
     kanji = _measure(80, NUM_HIRAGANA, 3036)
     kana = _measure(80, 0, NUM_HIRAGANA, with_fragments=False)

@@ -97,6 +97,7 @@ def test_unchecked_call_is_found() -> None:
     assert not unchecked_native_calls(b"& $python a.py | Out-Null\nif ($LASTEXITCODE -ne 0) { throw 'a' }\n")
 
 
+@pytest.mark.slow
 def test_training_commands_run_known_options() -> None:
     commands = find_stage_commands(ROOT / "training_commands.ps1")
     assert [command[0] for command in commands] == [

@@ -191,6 +191,7 @@ import preflight_check, setup_etl9g
 # The script
 
 
+@pytest.mark.slow
 def test_ready_machine_as_json_and_as_table(sample: Path) -> None:
     result = run_preflight("--etl-dir", str(sample), "--json")
     report = json.loads(result.stdout)
