@@ -3,7 +3,7 @@
     >>> import kanjinet
     >>> reader = kanjinet.load()
     >>> reader.read("drawing.png", top=1)
-    [Candidate(character='田', probability=0.999873, jis_code='4544', stroke_count=5)]
+    [Candidate(character='田', probability=0.999864, jis_code='4544', stroke_count=5)]
 
 What takes other packages is imported when it is first used, so that `import kanjinet` takes none.
 """
