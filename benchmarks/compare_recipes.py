@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import as_completed
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -198,6 +199,7 @@ def as_samples(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer]) -
     return TrainingSamples(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)))
 
 
+@lru_cache(maxsize=2)  # the training's and the test's of one seed: every recipe takes the same
 def write_samples(number_of_sets: int, seed: int) -> TrainingSamples:
     """Writes data sets by new writers, 20 sheets by 20 writers each, and preprocesses them."""
     images, labels = [], []
