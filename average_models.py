@@ -20,8 +20,8 @@ from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError
 from kanjinet.model import LightweightKanjiNet
 from kanjinet.storage.checkpoint import Checkpoint, save_checkpoint
-from kanjinet.storage.files import make_folder, sha256_of_file
-from kanjinet.storage.model_card import Averaging, check_export_path, merge_sources
+from kanjinet.storage.files import check_output_file, make_folder, sha256_of_file
+from kanjinet.storage.model_card import Averaging, merge_sources
 from kanjinet.storage.safetensors_file import load_trained_network
 from kanjinet.training.calibration import calibrate, describe_calibration
 from kanjinet.training.held_out import load_held_out
@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Averages, calibrates, measures, writes."""
     args = parse_args()
-    check_export_path(args.output, ".pth", "--output")
+    check_output_file(args.output, "--output", ".pth")
     first, second = (load_trained_network(path) for path in args.models)
     if (first.config, first.card.preprocessing) != (second.config, second.card.preprocessing):
         raise KanjinetError(

@@ -16,8 +16,7 @@ from kanjinet.cli import make_parser, run_script, show_path
 from kanjinet.data.dataset import read_dataset_info
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.storage.checkpoint import CHECKPOINT_NAME, save_checkpoint
-from kanjinet.storage.files import make_folder
-from kanjinet.storage.model_card import check_export_path
+from kanjinet.storage.files import check_output_file, make_folder
 from kanjinet.storage.safetensors_file import load_trained_network
 from kanjinet.training.calibration import calibrate, describe_calibration
 from kanjinet.training.held_out import load_held_out
@@ -35,7 +34,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Loads, calibrates, writes."""
     args = parse_args()
-    check_export_path(args.output, ".pth", "--output")
+    check_output_file(args.output, "--output", ".pth")
     checkpoint = load_trained_network(args.model_path)
     info = read_dataset_info(args.data_dir)
     earlier = checkpoint.card.calibration.value if checkpoint.card.calibration else 1.0

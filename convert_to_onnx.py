@@ -46,8 +46,8 @@ from kanjinet.export.verification import (
 )
 from kanjinet.model import DEFAULT_VERSION, POOLING_TYPES, LightweightKanjiNet, change_pooling, count_parameters
 from kanjinet.storage.checkpoint import CHECKPOINT_NAME, Checkpoint
-from kanjinet.storage.files import make_folder, replace_on_success, write_json
-from kanjinet.storage.model_card import check_export_path, default_export_path
+from kanjinet.storage.files import check_output_file, make_folder, replace_on_success, write_json
+from kanjinet.storage.model_card import default_export_path
 from kanjinet.storage.onnx_file import DEVICES, seal
 from kanjinet.storage.safetensors_file import load_trained_network
 
@@ -93,7 +93,9 @@ def main() -> None:
     spec = get_spec(backend, args.quantize or "")
     ending = "".join(f"_{part}" for part in (backend, args.quantize) if part) + ".onnx"
     path = args.onnx_path or default_export_path(args.model_path, size, ending)
-    check_export_path(path, ".onnx", "--onnx-path")
+    mapping_path = path.with_name(f"{path.stem}_mapping.json")
+    check_output_file(path, "--onnx-path", ".onnx")
+    check_output_file(mapping_path, "--onnx-path")
     make_folder(path.parent)
 
     pooling_type = pooling_of_backend(args.pooling_type or config.pooling_type, backend)
@@ -134,7 +136,6 @@ def main() -> None:
     if accuracy:
         print(f"accuracy     {accuracy}")
 
-    mapping_path = path.with_name(f"{path.stem}_mapping.json")
     mapping = build_mapping(describe_file(path.name, content, spec, properties))
     with replace_on_success(path) as file:
         file.write(content)

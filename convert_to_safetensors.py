@@ -16,8 +16,8 @@ from kanjinet.errors import KanjinetError
 from kanjinet.export.sample_inputs import make_random_inputs
 from kanjinet.model import count_parameters
 from kanjinet.storage.checkpoint import CHECKPOINT_NAME, Checkpoint, load_checkpoint
-from kanjinet.storage.files import make_folder, replace_on_success
-from kanjinet.storage.model_card import check_export_path, default_export_path
+from kanjinet.storage.files import check_output_file, make_folder, replace_on_success
+from kanjinet.storage.model_card import default_export_path
 from kanjinet.storage.safetensors_file import compare_tensors, load_safetensors, serialize_checkpoint
 
 NUM_INPUTS = 16
@@ -37,7 +37,7 @@ def main() -> None:
     args = parse_args()
     checkpoint = load_checkpoint(args.model_path)
     path = args.output_path or default_export_path(args.model_path, checkpoint.config.image_size, ".safetensors")
-    check_export_path(path, ".safetensors", "--output-path")
+    check_output_file(path, "--output-path", ".safetensors")
     content = serialize_checkpoint(checkpoint)
     make_folder(path.parent)
     with replace_on_success(path) as file:

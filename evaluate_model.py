@@ -28,7 +28,7 @@ from kanjinet.evaluation.metrics import NO_CLASS, TOP_K, Predictions
 from kanjinet.evaluation.recognizer import Recognizer, load_recognizer
 from kanjinet.evaluation.report import ModelEvaluation, write_report
 from kanjinet.evaluation.results import DatasetSource, FolderSource, HardClass, ModelMetrics, character_of
-from kanjinet.storage.files import make_folder, write_json
+from kanjinet.storage.files import check_output_folder, make_folder, write_json
 from kanjinet.storage.onnx_file import DEVICES
 from kanjinet.storage.png import write_png
 from kanjinet.synth.kanjivg import stroke_counts
@@ -78,6 +78,7 @@ class EvaluationSet:
 
 def main() -> None:
     args = parse_args()
+    check_output_folder(args.output_dir, "--output-dir")
     recognizers = [load_recognizer(path, args.device) for path in args.model]
     if args.images:
         images = read_folder(args.images, recognizers)

@@ -11,7 +11,7 @@ from pathlib import Path
 from kanjinet.classes import CLASS_OF_CHARACTER
 from kanjinet.cli import make_parser, run_script, show_path
 from kanjinet.export.mapping import ENHANCED_MAPPING_NAME, build_mapping
-from kanjinet.storage.files import make_folder, write_json
+from kanjinet.storage.files import check_output_file, make_folder, write_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,6 +23,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Builds the mapping, writes it, and shows what is in it."""
     args = parse_args()
+    check_output_file(args.output_path, "--output-path")
     mapping = build_mapping()
     make_folder(args.output_path.parent)
     write_json(args.output_path, mapping)

@@ -37,7 +37,7 @@ from kanjinet.data.etl9g import (
 )
 from kanjinet.data.worker_processes import MAX_WORKERS, open_workers, usable_cores
 from kanjinet.errors import KanjinetError
-from kanjinet.storage.files import make_folder, read_bytes, replace_on_success
+from kanjinet.storage.files import check_output_file, check_output_folder, make_folder, read_bytes, replace_on_success
 from kanjinet.storage.locks import lock_folder
 from kanjinet.storage.png import write_few_grays
 from kanjinet.synth.kanjivg import find_kanjivg_folder
@@ -54,6 +54,8 @@ def main() -> None:
     """Writes the files that are missing, and the contact sheet."""
     args = parse_args()
     started = time.perf_counter()
+    check_output_folder(args.output_dir, "--output-dir")
+    check_output_file(args.contact_sheet, "--contact-sheet")
     folder = make_folder(args.output_dir)
     refuse_real_files(folder)
     find_kanjivg_folder()  # or say at once what is missing

@@ -50,7 +50,14 @@ from kanjinet.data.etl9g import (
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.data.worker_processes import open_workers
 from kanjinet.errors import KanjinetError
-from kanjinet.storage.files import make_folder, read_json, replace_on_success, sha256_of_file, write_json
+from kanjinet.storage.files import (
+    check_output_folder,
+    make_folder,
+    read_json,
+    replace_on_success,
+    sha256_of_file,
+    write_json,
+)
 from kanjinet.storage.locks import lock_folder
 
 BLOCK_RECORDS = 128  # 2 MB of unpacked cells at a time: stays in the processor's cache
@@ -98,6 +105,7 @@ def main() -> None:
     if args.verify:
         verify_dataset(args.output_dir)
         return
+    check_output_folder(args.output_dir, "--output-dir")
     start = time.perf_counter()
     files = find_etl9g_files(args.etl_dir)
     for file in files:

@@ -24,7 +24,7 @@ from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.image_files import MAX_FILE_BYTES, ImageArray, list_images
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, Candidate, Recognizer, load_recognizer
-from kanjinet.storage.files import make_folder, replace_on_success
+from kanjinet.storage.files import check_output_file, check_output_folder, make_folder, replace_on_success
 from kanjinet.storage.onnx_file import DEVICES
 from kanjinet.storage.png import write_png
 
@@ -59,6 +59,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    check_output_file(args.output, "--output")
+    check_output_folder(args.explain, "--explain")
     sources = list_sources(args.images)
     recognizer = load_recognizer(args.model, args.device)
     explain_dir = make_folder(args.explain) if args.explain else None
@@ -68,6 +70,7 @@ def main() -> None:
     if args.output:
         text = io.StringIO()
         write(text, predictions, recognizer)
+        make_folder(args.output.parent)
         with replace_on_success(args.output) as file:
             file.write(text.getvalue().encode("utf-8", "backslashreplace"))
         print(f"written    {show_path(args.output)}")

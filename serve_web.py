@@ -14,7 +14,7 @@ from pathlib import Path
 from kanjinet.cli import make_parser, port_number, run_script, show_path
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH
-from kanjinet.storage.files import make_folder, replace_on_success
+from kanjinet.storage.files import check_output_folder, make_folder, replace_on_success
 from kanjinet.web.bundle import assemble_page
 from kanjinet.web.server import PageServer, is_loopback
 
@@ -34,6 +34,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    check_output_folder(args.output_dir, "--output-dir")
     files = assemble_page(ROOT / "web", args.model)
     if args.output_dir:
         write_files(args.output_dir, files)

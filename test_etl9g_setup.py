@@ -23,7 +23,7 @@ from kanjinet.data.dataset import (
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError, brief
 from kanjinet.evaluation.image_grid import draw_image_grid
-from kanjinet.storage.files import read_json
+from kanjinet.storage.files import check_output_file, make_folder, read_json
 from kanjinet.storage.png import write_png
 
 IMAGE_NAME = "dataset_samples.png"
@@ -41,11 +41,13 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    picture = args.picture or args.data_dir / IMAGE_NAME
+    check_output_file(picture, "--picture")
     info = read_dataset_info(args.data_dir)
     labels = read_labels(info.folder, info.chunks)
     print_statistics(info, labels)
     check_mapping(info)
-    draw_samples(info, labels, args.picture or info.folder / IMAGE_NAME)
+    draw_samples(info, labels, picture)
     if args.test_model:
         check_networks(info)
     print(f"next       python train_etl9g_model.py --data-dir {show_path(info.folder)}")
@@ -94,6 +96,7 @@ def draw_samples(info: DatasetInfo, labels: Labels, path: Path) -> None:
     classes = labels.classes[chosen]
     shown = shown[np.argsort(classes[shown], kind="stable")]
     names = [CHARACTERS[index] for index in classes[shown].tolist()]
+    make_folder(path.parent)
     write_png(path, draw_image_grid(list(images[shown]), names, COLUMNS))
     print(f"image      {show_path(path)}: {len(shown)} samples, each above its label in print")
 

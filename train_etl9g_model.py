@@ -29,7 +29,7 @@ from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError
 from kanjinet.model import MODEL_VERSIONS, POOLING_TYPES, LightweightKanjiNet, count_parameters
 from kanjinet.storage.checkpoint import Checkpoint
-from kanjinet.storage.files import make_folder, sha256_of_file
+from kanjinet.storage.files import check_output_folder, make_folder, sha256_of_file
 from kanjinet.storage.locks import lock_folder
 from kanjinet.storage.model_card import SPLITS, TrainingOptions, merge_sources
 from kanjinet.synth.handwriting import GENERATOR_VERSION
@@ -136,6 +136,8 @@ def main() -> None:
 def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -> None:
     """Loads, trains epoch by epoch, then calibrates and tests the best weights."""
     started = time.perf_counter()
+    check_output_folder(args.output_dir, "--output-dir")
+    check_output_folder(args.tensorboard, "--tensorboard")
     info = read_dataset_info(args.data_dir)
     options = collect_options(args, info)
     is_resumed = args.resume and can_resume(args.output_dir, group)
@@ -148,13 +150,16 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
     with open_parts(info, options, device, group) as parts:
         if args.batch_size > len(parts.train):
             raise KanjinetError(f"--batch-size {args.batch_size}: only {len(parts.train)} training images", "use fewer")
-        folder = make_folder(args.output_dir)
         model = model or initialize_network(options, parts.train)
         trainer = Trainer(model.to(device), parts.train, options, group=group)
         print_plan(trainer, parts, info, init_from)
         print(f"ready      after {time.perf_counter() - started:.1f} s, {measure_memory_gib():.1f} GiB", flush=True)
-        with lock_folder(folder, "train_etl9g_model.py") if group.is_first else contextlib.nullcontext():
-            run = TrainingRun(trainer, parts, info, folder, sources)
+        with (
+            lock_folder(make_folder(args.output_dir), "train_etl9g_model.py")
+            if group.is_first
+            else contextlib.nullcontext()
+        ):
+            run = TrainingRun(trainer, parts, info, args.output_dir, sources)
             if args.resume:
                 resume(run)
             train_epochs(run, args)

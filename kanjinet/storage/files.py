@@ -125,6 +125,63 @@ def sha256_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def check_output_file(path: Path | None, option: str, suffix: str = "") -> None:
+    """Refuses, before the work, a file that could not be written after it; leaves nothing behind.
+
+    Args:
+        path: the file, which may be there already, or not even its folder; None is fine.
+        option: the command line's name for it, for the remedy.
+        suffix: what its name must end in, so that it takes no other kind of file's name, such as the checkpoint's.
+
+    Raises:
+        KanjinetError: the wrong suffix; a folder, a pipe or a device; a place that cannot be written to.
+    """
+    if path is None:
+        return
+    if not path.name.lower().endswith(suffix):
+        raise KanjinetError(f"{option} {path}", f"choose a name that ends in {suffix}")
+    with _naming_option(path, option):
+        if path.exists():
+            if not path.is_file():
+                problem = f"{path}: a folder, a pipe or a device where a file is needed"
+                raise KanjinetError(problem, f"name another file with {option}")
+            if os.name == "nt":  # which replaces no file that is read-only or open in another program
+                path.open("r+b").close()
+        _try_to_write(path.parent)
+
+
+def check_output_folder(path: Path | None, option: str) -> None:
+    """Refuses, before the work, a folder to which nothing could be written after it; leaves nothing.
+
+    None is fine.
+
+    Raises:
+        KanjinetError: a file stands in its place, or it cannot be made or written to.
+    """
+    if path is not None:
+        with _naming_option(path, option):
+            _try_to_write(path)
+
+
+@contextmanager
+def _naming_option(path: Path, option: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        problem = f"{path}: {error.strerror or error}"
+        raise KanjinetError(problem, f"name a place that can be written to with {option}") from error
+
+
+def _try_to_write(folder: Path) -> None:
+    """Writes an empty file, and removes it, to a folder or the nearest one above it that is there."""
+    found = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+    if found.is_file():
+        raise _block_folder(found)
+    probe = found / f".kanjinet_{os.getpid()}{PARTIAL_SUFFIX}"  # permissions alone do not tell: mounts, quotas, Windows
+    probe.open("ab").close()
+    probe.unlink(missing_ok=True)
+
+
 def make_folder(path: Path) -> Path:
     """Creates a folder and its parents; an existing folder is fine.
 
@@ -134,5 +191,9 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise KanjinetError(f"{path}: is a file where a folder is needed", "choose another folder") from error
+        raise _block_folder(path) from error
     return path
+
+
+def _block_folder(path: Path) -> KanjinetError:
+    return KanjinetError(f"{path}: is a file where a folder is needed", "choose another folder")

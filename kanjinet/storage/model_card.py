@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from kanjinet import __version__
 from kanjinet.classes import NUM_CLASSES
 from kanjinet.contract import check_preprocessing
-from kanjinet.errors import KanjinetError, brief
+from kanjinet.errors import brief
 
 REAL, SYNTHETIC = "ETL9G", "KanjiVG"  # sources of data
 LICENSE_OF_SOURCE = {
@@ -260,13 +260,3 @@ def find_git_revision(folder: Path) -> str:
 def default_export_path(model_path: Path, image_size: int, ending: str) -> Path:
     """Names an export beside its checkpoint: kanji_model_etl9g_64x64_3036classes_tract.onnx for "_tract.onnx"."""
     return model_path.with_name(f"kanji_model_etl9g_{image_size}x{image_size}_{NUM_CLASSES}classes{ending}")
-
-
-def check_export_path(path: Path, suffix: str, option: str) -> None:
-    """Refuses an output name that another kind of file would have, such as the checkpoint's own.
-
-    Raises:
-        KanjinetError: `path` does not end in `suffix`.
-    """
-    if path.suffix.lower() != suffix:
-        raise KanjinetError(f"{option} {path}", f"choose a name that ends in {suffix}")

@@ -1,14 +1,26 @@
 import errno
+import importlib
 import io
 import json
 import os
+import sys
+import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kanjinet.errors import KanjinetError, explain_os_error
-from kanjinet.storage.files import make_folder, read_json, replace_on_success, write_json
+from kanjinet.storage.files import (
+    check_output_file,
+    check_output_folder,
+    make_folder,
+    read_json,
+    replace_on_success,
+    write_json,
+)
+from tests.random_checkpoint import write_checkpoint
 
 
 def test_a_failed_write_leaves_the_earlier_file_and_nothing_else(tmp_path: Path) -> None:
@@ -60,6 +72,73 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(KanjinetError, match="out: is a file where a folder is needed"):
         make_folder(tmp_path / "out")
+
+
+def test_targets_that_cannot_be_written_are_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"earlier")
+    (tmp_path / "folder").mkdir()
+    for path, problem in (
+        (tmp_path / "folder", "folder: a folder, a pipe or a device .*: name another file with --output"),
+        (Path(os.devnull), "a folder, a pipe or a device"),
+        (tmp_path / "file" / "new" / "x.pth", "file: is a file where a folder is needed"),
+        (tmp_path / "x.json", r"--output .*x\.json: choose a name that ends in \.pth"),
+    ):
+        with pytest.raises(KanjinetError, match=problem):
+            check_output_file(path, "--output", ".pth" if path.suffix else "")
+    with pytest.raises(KanjinetError, match="file: is a file where a folder is needed"):
+        check_output_folder(tmp_path / "file" / "new", "--output-dir")
+    for path in (tmp_path / "file", tmp_path / "new" / "x.PTH", None):
+        check_output_file(path, "--output", ".pth" if path and path.suffix else "")
+        check_output_folder(path and path.parent, "--output-dir")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+    assert (tmp_path / "file").read_bytes() == b"earlier"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs the permissions of POSIX")
+@pytest.mark.parametrize("check", [check_output_file, check_output_folder])
+def test_a_folder_without_permission_to_write_is_refused(check: Callable[[Path, str], None]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        user = os.geteuid()
+        folder.chmod(0o555)
+        try:
+            if user == 0:  # for whom permissions do not count
+                os.seteuid(65534)
+            with pytest.raises(KanjinetError, match=r"new/x: Permission denied: name a place .* with --output"):
+                check(folder / "new" / "x", "--output")
+        finally:
+            os.seteuid(user)
+            folder.chmod(0o755)
+        check(folder / "new" / "x", "--output")
+        assert list(folder.iterdir()) == []
+
+
+def test_every_stage_refuses_such_a_target_before_it_reads_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    target, model = tmp_path / "file" / "new", write_checkpoint(tmp_path / "model.pth")
+    for script, *options in (
+        ("make_sample_etl9g", "--output-dir", target),
+        ("make_sample_etl9g", "--contact-sheet", target / "x.png", "--output-dir", tmp_path / "ETL9G"),
+        ("prepare_etl9g_dataset", "--output-dir", target, "--etl-dir", "missing"),
+        ("test_etl9g_setup", "--picture", target / "x.png", "--data-dir", "missing"),
+        ("train_etl9g_model", "--output-dir", target, "--data-dir", "missing"),
+        ("train_etl9g_model", "--tensorboard", target, "--data-dir", "missing"),
+        ("average_models", "--output", target / "x.pth", "missing", "missing"),
+        ("calibrate_model", "--output", target / "x.pth", "--model-path", "missing"),
+        ("convert_to_onnx", "--onnx-path", target / "x.onnx", "--model-path", model, "--data-dir", "missing"),
+        ("convert_to_safetensors", "--output-path", target / "x.safetensors", "--model-path", model),
+        ("generate_enhanced_mapping", "--output-path", target / "x.json"),
+        ("evaluate_model", "--output-dir", target, "--model", "missing.onnx"),
+        ("recognize_kanji", "--output", target / "x.csv", "missing.png"),
+        ("recognize_kanji", "--explain", target, "missing.png"),
+        ("serve_web", "--output-dir", target, "--model", "missing.onnx"),
+    ):
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, options)])
+        with pytest.raises(KanjinetError, match="file: is a file where a folder is needed"):
+            importlib.import_module(script).main()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "model.pth"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows replaces no open file, so that one of the two fails")
