@@ -177,9 +177,14 @@ def _try_to_write(folder: Path) -> None:
     found = next((each for each in (folder, *folder.parents) if each.exists()), folder)
     if found.is_file():
         raise _block_folder(found)
-    probe = found / f".kanjinet_{os.getpid()}{PARTIAL_SUFFIX}"  # permissions alone do not tell: mounts, quotas, Windows
-    probe.open("ab").close()
-    probe.unlink(missing_ok=True)
+    probe = found / f".kanjinet{PARTIAL_SUFFIX}"
+    try:
+        probe.open("ab").close()
+        probe.unlink(missing_ok=True)
+    except OSError:
+        with contextlib.suppress(OSError):  # the first error is the one to report
+            probe.unlink()
+        raise
 
 
 def make_folder(path: Path) -> Path:
