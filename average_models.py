@@ -25,7 +25,7 @@ from kanjinet.storage.model_card import Averaging, merge_sources
 from kanjinet.storage.safetensors_file import load_trained_network
 from kanjinet.training.calibration import calibrate, describe_calibration
 from kanjinet.training.held_out import load_held_out
-from kanjinet.training.validation import compute_metrics
+from kanjinet.training.validation import measure_parts
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,7 +61,8 @@ def main() -> None:
         sources=merge_sources(first.card.sources, second.card.sources),
         averaging=Averaging(tuple(sha256_of_file(path) for path in args.models), (1 - args.weight, args.weight)),
         calibration=calibration,
-        metrics={"validation": compute_metrics(averaged, validation), "test": compute_metrics(averaged, test)},
+        best_epoch=None,
+        metrics=measure_parts(averaged, validation, test),
     )
     make_folder(args.output.parent)
     save_checkpoint(args.output, Checkpoint(averaged, card))

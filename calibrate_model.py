@@ -20,6 +20,7 @@ from kanjinet.storage.files import check_output_file, make_folder
 from kanjinet.storage.safetensors_file import load_trained_network
 from kanjinet.training.calibration import calibrate, describe_calibration
 from kanjinet.training.held_out import load_held_out
+from kanjinet.training.validation import measure_parts
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,8 +39,14 @@ def main() -> None:
     checkpoint = load_trained_network(args.model_path)
     info = read_dataset_info(args.data_dir)
     earlier = checkpoint.card.calibration.value if checkpoint.card.calibration else 1.0
-    found = calibrate(checkpoint.model, *load_held_out(info, checkpoint))
-    checkpoint.card = replace(checkpoint.card, calibration=replace(found, value=earlier * found.value))
+    held_out = load_held_out(info, checkpoint)
+    found = calibrate(checkpoint.model, *held_out)
+    if info.sha256 == checkpoint.card.options.dataset_sha256:
+        metrics = measure_parts(checkpoint.model, *held_out)
+    else:  # predictions, and so accuracies, are as before; the loss on its own dataset is not known
+        metrics = {part: replace(each, loss=None) for part, each in checkpoint.card.metrics.items()}
+    calibration = replace(found, value=earlier * found.value)
+    checkpoint.card = replace(checkpoint.card, calibration=calibration, metrics=metrics)
     make_folder(args.output.parent)
     save_checkpoint(args.output, checkpoint)
     print(f"calibrated {describe_calibration(found)}{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")

@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +118,12 @@ def main() -> None:
         model, quantization = quantize(export.model, args.quantize, args.data_dir, checkpoint)
         accuracy = measure_loss(model.SerializeToString(), network, args.data_dir, checkpoint)
     check_structure(model, spec, size, config.num_classes)
+    card = replace(checkpoint.card, metrics={}) if remedy else checkpoint.card  # its metrics are another network's
     properties = {
-        **Checkpoint(network, checkpoint.card).to_metadata(),
+        **Checkpoint(network, card).to_metadata(),
         "trained_pooling_type": config.pooling_type,
         "pooling_change": pooling_change,
-        **({"accuracy": "{}"} if remedy else {}),  # the checkpoint's accuracy is not this network's
+        "accuracy_of": "the network before it was quantized" if args.quantize else "this file's network",
         "target_backend": backend,
         "quantization": quantization,
         "input": f"float32 ({spec.batch}, 1, {size}, {size}): images after preprocessing_contract",
@@ -207,7 +209,9 @@ def describe_file(name: str, content: bytes, spec: ExportSpec, properties: dict[
         "preprocessing": properties["preprocessing"],
         "preprocessing_contract": properties["preprocessing_contract"],
         "accuracy": json.loads(properties["accuracy"]),
+        "accuracy_of": properties["accuracy_of"],
         "synthetic": json.loads(properties["synthetic"]),
+        "sources": json.loads(properties["sources"]),
         "license": properties["license"],
     }
 

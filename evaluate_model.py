@@ -196,6 +196,8 @@ def evaluate(recognizer: Recognizer, images: EvaluationSet, first: Predictions |
         model=recognizer.path.name,
         size_bytes=recognizer.path.stat().st_size,
         trained_on_synthetic_sample=recognizer.card.synthetic,
+        trained_on=recognizer.card.sources,
+        license=recognizer.card.license,
         source=images.source,
         without_character=int(np.count_nonzero(~images.has_character)),
         not_read=images.not_read,

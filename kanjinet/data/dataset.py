@@ -25,7 +25,7 @@ from kanjinet.contract import CONTRACTS, IMAGE_SIZES, check_preprocessing
 from kanjinet.data.etl9g import RECORDS_PER_FILE, Etl9gFile, decode_classes, decode_data_sets
 from kanjinet.errors import KanjinetError, brief
 from kanjinet.storage.files import read_bounded, read_json, write_json
-from kanjinet.storage.model_card import REAL, SYNTHETIC
+from kanjinet.storage.model_card import REAL, SYNTHETIC, merge_sources
 from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES, open_array, open_zip, read_arrays
 
 METADATA_NAME = "metadata.json"
@@ -73,7 +73,7 @@ class DatasetInfo:
     @property
     def sources(self) -> tuple[str, ...]:
         """Sources of the data, as a model card names them."""
-        return (SYNTHETIC,) if self.synthetic else (REAL,)
+        return merge_sources([SYNTHETIC if chunk.synthetic else REAL for chunk in self.chunks])
 
     @property
     def num_samples(self) -> int:

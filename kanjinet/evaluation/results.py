@@ -52,6 +52,8 @@ class ModelMetrics:
     model: str  # name of its file
     size_bytes: int  # of the file
     trained_on_synthetic_sample: bool
+    trained_on: Sequence[str]  # sources of data, as the model card names them
+    license: str  # that follows from them
     source: DatasetSource | FolderSource  # where the images come from
     without_character: int  # images without a character, which count as errors
     not_read: Sequence[str]  # a message for each file that could not be read
@@ -89,6 +91,8 @@ class ModelMetrics:
             "model": self.model,
             "size_bytes": self.size_bytes,
             "trained_on_synthetic_sample": self.trained_on_synthetic_sample,
+            "trained_on": list(self.trained_on),
+            "license": self.license,
             **asdict(self.source),
             **_accuracy_to_dict(self.accuracy),
             "without_character": self.without_character,

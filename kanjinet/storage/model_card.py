@@ -54,9 +54,9 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Represents mean cross-entropy and top-k accuracies, 0-1, on a number of held-out images."""
+    """Represents mean cross-entropy, where it is known, and top-k accuracies, 0-1, on a number of held-out images."""
 
-    loss: float
+    loss: float | None
     top1: float
     top3: float
     top5: float
@@ -98,8 +98,8 @@ class ModelCard:
     preprocessing: str  # version of it that its training images went through
     sources: tuple[str, ...]  # REAL, SYNTHETIC or both: what it learned from, by its initialization and averages too
     options: TrainingOptions
-    best_epoch: int | None = None  # whose weights they are
-    metrics: Mapping[str, Metrics] = field(default_factory=dict)  # of those PARTS_MEASURED that were measured
+    best_epoch: int | None = None  # whose weights they are; an average's are of no epoch
+    metrics: Mapping[str, Metrics] = field(default_factory=dict)  # of the weights as stored, on PARTS_MEASURED
     calibration: Calibration | None = None
     averaging: Averaging | None = None
     environment: Environment | None = None
@@ -153,7 +153,9 @@ class ModelCard:
             raise ValueError(f"dataset_sha256 is {brief(content['dataset_sha256'])}, and another one in training")
         if not isinstance(content["synthetic"], bool):
             raise ValueError(f"synthetic is {brief(content['synthetic'])}, expected true or false")
-        older = [SYNTHETIC] if content["synthetic"] else [REAL, SYNTHETIC] if options.fresh_sets else [REAL]
+        # Files without sources do not say what a network started from: most likely the one that ships.
+        is_mixed = options.fresh_sets or options.init_from_sha256 or averaging
+        older = [SYNTHETIC] if content["synthetic"] else [REAL, SYNTHETIC] if is_mixed else [REAL]
         card = cls(
             preprocessing=content["preprocessing"],
             sources=tuple(content.get("sources", older)),

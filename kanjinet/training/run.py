@@ -21,7 +21,7 @@ from kanjinet.training.history import HISTORY_NAME, write_history
 from kanjinet.training.resume import STATE_NAME, RunRecord, StateFile
 from kanjinet.training.samples import Parts
 from kanjinet.training.trainer import Progress, Trainer
-from kanjinet.training.validation import compute_metrics
+from kanjinet.training.validation import compute_metrics, measure_parts
 
 INFO_NAME = "best_model_info.json"
 PREVIOUS_NAME = "best_kanji_model_previous.pth"
@@ -125,10 +125,11 @@ class TrainingRun:
         path = self.folder / CHECKPOINT_NAME
         checkpoint = load_checkpoint(path)
         model = checkpoint.model.to(self.trainer.device).to(memory_format=torch.channels_last)
+        held_out = self._parts.validation, self._parts.test
         card = checkpoint.card
         if card.calibration is None:  # else the run had ended before, and is resumed
-            card = replace(card, calibration=calibrate(model, self._parts.validation, self._parts.test))
-        checkpoint.card = replace(card, metrics={**card.metrics, "test": compute_metrics(model, self._parts.test)})
+            card = replace(card, calibration=calibrate(model, *held_out))
+        checkpoint.card = replace(card, metrics=measure_parts(model, *held_out))  # the temperature changed the loss
         save_checkpoint(path, checkpoint)
         config, described = checkpoint.config, checkpoint.card.to_dict()
         write_json(
@@ -143,6 +144,7 @@ class TrainingRun:
                 "validation_accuracy": self.record.best_accuracy,
                 "test": described["training"]["test"],
                 "temperature": described["training"]["temperature"],
+                "license": checkpoint.card.license,
                 **described,
             },
         )

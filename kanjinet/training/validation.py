@@ -34,3 +34,8 @@ def compute_metrics(model: nn.Module, samples: Samples, group: ProcessGroup = AL
         sums += torch.stack([loss, *(hits[:, :k].sum() for k in TOP_K)])
     loss_mean, top1, top3, top5 = (group.sum(sums) / len(samples)).tolist()
     return Metrics(loss_mean, top1, top3, top5, len(samples))
+
+
+def measure_parts(model: nn.Module, validation: Samples, test: Samples) -> dict[str, Metrics]:
+    """Computes what a model card says of a network: its metrics on both held-out parts."""
+    return {"validation": compute_metrics(model, validation), "test": compute_metrics(model, test)}

@@ -150,6 +150,8 @@ def make_metrics(predictions: Predictions, strokes: dict[int, Accuracy]) -> Mode
         model="model.onnx",
         size_bytes=5,
         trained_on_synthetic_sample=True,
+        trained_on=["KanjiVG"],
+        license="CC BY-SA 3.0",
         source=FolderSource("drawings"),
         without_character=1,
         not_read=["one"],

@@ -260,6 +260,7 @@ def test_script_writes_file_mapping_and_metadata(tmp_path: Path) -> None:
     assert (properties["model_version"], properties["image_size"]) == ("3.0", "64")
     assert (properties["pooling_type"], properties["synthetic"]) == ("adaptive_avg", "true")
     assert json.loads(properties["accuracy"])["test"]["top1"] == 0.5
+    assert properties["accuracy_of"] == "this file's network"
     assert json.loads(properties["training"]) == CARD.to_dict()["training"]
     assert properties["license"]
     assert "torch.export" in properties["exporter"]
@@ -286,6 +287,7 @@ def test_pooling_that_changes_the_network_is_measured_and_named(
     assert "the prediction changes for" in out
     properties = read_properties(tmp_path / "max.onnx")
     assert properties["accuracy"] == "{}"  # it belongs to the network with average pooling
+    assert not {"validation", "test"} & json.loads(properties["training"]).keys()
     assert properties["trained_pooling_type"] == "adaptive_avg"
 
     run_main(monkeypatch, *options, "--pooling-type", "avg_2x2", "--onnx-path", tmp_path / "spread.onnx")
@@ -412,6 +414,7 @@ def test_weights_of_fewer_bits_are_small_and_of_the_backend_s_opset(
     run_main(monkeypatch, "--model-path", checkpoint, *options)
     path = tmp_path / f"kanji_model_etl9g_64x64_3036classes_{backend}_{quantization}.onnx"
     assert path.stat().st_size <= most_bytes
+    assert read_properties(path)["accuracy_of"] == "the network before it was quantized"
     model = onnx.load(path)
     assert_opset_is_true(model, OPSETS[backend])
     assert {each.type.tensor_type.elem_type for each in (*model.graph.input, *model.graph.output)} == {

@@ -39,6 +39,8 @@ def test_files_from_before_there_were_sources_name_what_they_learned_from(
     card = ModelCard.from_dict(content)
     assert card.sources == sources
     assert ("KanjiVG" in card.license, "AIST" in card.license) == (SYNTHETIC in sources, REAL in sources)
+    started = ModelCard.from_dict({**content, "training": {**content["training"], "init_from_sha256": "ab" * 32}})
+    assert SYNTHETIC in started.sources  # where the one that ships may be among what it learned from
 
 
 def test_sources_are_a_union_in_one_order() -> None:

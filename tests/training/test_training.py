@@ -1,6 +1,7 @@
 """Training through the real script: what it writes, what it refuses, and that it loses nothing."""
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -46,12 +47,13 @@ def train(workplace: Path, output_dir: Path, *options: str, check: bool = True) 
 
 
 def run_here(command: list[str], folder: Path, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+    main = importlib.import_module(Path(command[0]).stem).main
     stdout, stderr, status, before = io.StringIO(), io.StringIO(), 0, (sys.argv, Path.cwd())
     try:
         sys.argv = [str(word) for word in command]
         os.chdir(folder)
         with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
-            cli.run_script(train_etl9g_model.main)
+            cli.run_script(main)
     except SystemExit as error:
         assert isinstance(error.code, int)
         status = error.code
