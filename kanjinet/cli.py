@@ -7,30 +7,44 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import logging
 import math
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from kanjinet.errors import KanjinetError, explain_os_error
 
 Number = TypeVar("Number", int, float)
+CLOSED_PIPE = 141  # the exit status by which shells report it: 128 + SIGPIPE
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Runs a script's `main` and exits: 0 when it returns, 1 with one line on stderr for an error, 130 after Ctrl-C."""
+    """Runs a script's `main` and exits: 0 when it returns, 1 with one line on stderr for an error, 130 after Ctrl-C.
+
+    Where nobody reads the output to its end, as in `| head -1`, it exits with CLOSED_PIPE and without a word.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a cp932 or cp1252 console cannot show every character
     logging.basicConfig(format="%(levelname)s: %(name)s: %(message)s")  # warnings and worse, on stderr
+    lost = None
     try:
-        main()
+        try:
+            main()
+        finally:  # after --help too; what cannot be printed is noticed here, not when Python has ended
+            if lost := _flush(sys.stdout) or _flush(sys.stderr):
+                raise lost
     except KanjinetError as error:
         _fail(str(error), error.exit_status)
     except OSError as error:
+        _flush(sys.stderr)
+        if (error is lost and error.errno == errno.EINVAL) or error.errno == errno.EPIPE:  # on Windows, and elsewhere
+            sys.exit(CLOSED_PIPE)
         _fail(str(explain_os_error(error)))
     except MemoryError:
         _fail("out of memory: close other programs, or lower --sample-limit, --fresh-sets, --batch-size or --workers")
@@ -42,9 +56,22 @@ def run_script(main: Callable[[], None]) -> None:
 
 
 def _fail(message: str, status: int = 1) -> None:
-    sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr)
+    _flush(sys.stdout)
+    with contextlib.suppress(OSError):  # nobody reads that either
+        print(f"error: {message}", file=sys.stderr)
+    _flush(sys.stderr)
     sys.exit(status)
+
+
+def _flush(stream: TextIO | None) -> OSError | None:
+    """Writes what a stream holds back; after an error, which is returned, it goes nowhere and fails no second time."""
+    try:
+        if stream:  # a window's Python has none
+            stream.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return error
+    return None
 
 
 def _number(
