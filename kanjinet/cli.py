@@ -65,9 +65,10 @@ def _fail(message: str, status: int = 1) -> None:
 
 def _flush(stream: TextIO | None) -> OSError | None:
     """Writes what a stream holds back; after an error, which is returned, it goes nowhere and fails no second time."""
+    if stream is None:  # Python without a console
+        return None
     try:
-        if stream:  # a window's Python has none
-            stream.flush()
+        stream.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return error
