@@ -12,6 +12,9 @@ the workflow. With venv set up by setup_etl9g.ps1, the stages use its Python.
 .EXAMPLE
 .\training_commands.ps1 -EtlDir D:\ETL9G -OutputDir run1 -Epochs 30 -BatchSize 256
 
+.EXAMPLE
+.\training_commands.ps1 -EtlDir D:\ETL9G -Backend tract, ort-tract, strict -Resume
+
 .NOTES
 Works in Windows PowerShell 5.1 and PowerShell 7.
 #>
@@ -47,7 +50,8 @@ param(
 
     # How validation and test samples are held out: random takes some of each character; writers takes whole writers,
     # so that the accuracy is that for writers never seen.
-    [ValidateSet('random', 'writers')]
+    # As etl9, the first and the last 20 of the 200 data sets are the test, as in publications.
+    [ValidateSet('random', 'writers', 'etl9')]
     [string] $Split = 'random',
 
     # The side of the prepared images, in pixels.
@@ -58,9 +62,21 @@ param(
     [ValidateSet('1.0', '2.0', '2.1', '3.0')]
     [string] $ModelVersion = '3.0',
 
-    # What the ONNX file is made for.
-    [ValidateSet('tract', 'ort-tract', 'strict')]
-    [string] $Backend = 'tract',
+    # What the ONNX files are made for, one file each: tract, ort-tract, strict.
+    [ArgumentCompleter({ 'tract', 'ort-tract', 'strict' })]
+    [ValidatePattern('^(tract|ort-tract|strict)(,(tract|ort-tract|strict))*$')]
+    [string[]] $Backend = 'tract',
+
+    # Where to train, and to run the exported files; auto takes a GPU where there is one.
+    [ValidateSet('auto', 'cpu', 'cuda', 'mps')]
+    [string] $DeviceType = 'auto',
+
+    # Begins with this stage; what the earlier ones write must be there.
+    [ValidateSet('preflight', 'prepare', 'check', 'train', 'onnx', 'safetensors', 'mapping', 'evaluate')]
+    [string] $From = 'preflight',
+
+    # Goes on after an interruption, with the same command: what is prepared and trained is kept.
+    [switch] $Resume,
 
     # A short run to see that everything works: 2 epochs on 15000 samples, unless -Epochs or -SampleLimit say otherwise.
     [switch] $Quick,
@@ -72,55 +88,111 @@ param(
 Set-StrictMode -Version 3.0
 $ErrorActionPreference = 'Stop'
 
-function Find-Python {
-    # The virtual environment's Python where there is one (Windows; elsewhere), else the one on the path.
-    foreach ($path in 'venv/Scripts/python.exe', 'venv/bin/python') {
-        $candidate = Join-Path -Path $PSScriptRoot -ChildPath $path
-        if (Test-Path -LiteralPath $candidate -PathType Leaf) {
-            return $candidate
-        }
+# Is the stage of -From reached? What does the script end with where something fails?
+$state = @{ IsReached = $false; Status = 1 }
+
+function Resolve-Folder {
+    # A folder's path as other programs know it: without ~ and drives of PowerShell, and without a separator at its end,
+    # which Windows PowerShell 5.1 passes on as a quotation mark.
+    param([string] $Path)
+
+    $provider = $null
+    $drive = $null
+    $paths = $ExecutionContext.SessionState.Path
+    $resolved = $paths.GetUnresolvedProviderPathFromPSPath($Path, [ref] $provider, [ref] $drive)
+    if ($provider.Name -ne 'FileSystem') { throw "${Path}: not a folder; PowerShell's $($provider.Name) has this name." }
+    $trimmed = $resolved.TrimEnd('\', '/')
+    if ($trimmed -match '^$|:$') { return $resolved }  # the root itself
+    return $trimmed
+}
+
+function Test-Python {
+    # Whether a command starts a Python; the python.exe that leads to Windows' store does not.
+    param([string] $Command)
+
+    $ErrorActionPreference = 'Continue'  # Windows PowerShell turns redirected messages into errors
+    try {
+        & $Command --version *> $null
+        return $LASTEXITCODE -eq 0
+    } catch {
+        return $false
     }
-    return 'python'
+}
+
+function Find-Python {
+    # The Python of -Python, else the virtual environment's (Windows; elsewhere), else the one on the path.
+    if ($Python) {
+        $candidate = if ($Python -match '[\\/]') { Resolve-Folder -Path $Python } else { $Python }
+        if (Test-Python -Command $candidate) { return $candidate }
+        throw "-Python ${Python}: no Python that starts."
+    }
+    $venv = Join-Path -Path $PSScriptRoot -ChildPath 'venv'
+    foreach ($candidate in "$venv/Scripts/python.exe", "$venv/bin/python", 'python', 'python3') {
+        if (Test-Python -Command $candidate) { return $candidate }
+    }
+    throw 'no Python found: run setup_etl9g.ps1 first, it makes one with every package in venv.'
 }
 
 function Invoke-Stage {
-    # Shows and runs a stage: its script, then its options; a failure throws.
-    $name = $args[0]
-    $options = @($args | Select-Object -Skip 1)
+    # Shows and runs a stage: its name for -From, its script, then its options; a failure throws.
+    $stage, $name, $options = $args
+    if ($stage -eq $From) { $state.IsReached = $true }
+    if (-not $state.IsReached) { return }
+    $words = @($name) + $options | ForEach-Object { if ("$_" -match '^[\w./\\:,=-]+$') { $_ } else { "'$("$_" -replace "'", "''")'" } }
     Write-Host ''
-    Write-Host "> python $($args | ForEach-Object { if ("$_" -match '\s') { "'$_'" } else { $_ } })"
+    Write-Host "> python $words"
+    $ErrorActionPreference = 'Continue'  # as in Test-Python
+    $PSNativeCommandUseErrorActionPreference = $false  # the status is looked at here, whatever a profile sets
     & $Python (Join-Path -Path $PSScriptRoot -ChildPath $name) @options
     if ($LASTEXITCODE -ne 0) {
-        throw "$name failed with exit status $LASTEXITCODE; its messages are above."
+        $state.Status = $LASTEXITCODE
+        throw "$name failed with exit status $LASTEXITCODE; its messages are above. The same command with -Resume goes on."
     }
 }
 
-if (-not $Python) { $Python = Find-Python }
-if ($Quick -and -not $PSBoundParameters.ContainsKey('Epochs')) { $Epochs = 2 }
-if ($Quick -and -not $PSBoundParameters.ContainsKey('SampleLimit')) { $SampleLimit = 15000 }
+function Invoke-Workflow {
+    # Runs the stages in their order.
 
-$rate = $LearningRate.ToString([System.Globalization.CultureInfo]::InvariantCulture)  # 0.001 also where 0,001 is usual
-$limit = @()
-if ($SampleLimit -gt 0) { $limit = @('--sample-limit', $SampleLimit) }
-$checkpoint = Join-Path -Path $OutputDir -ChildPath 'best_kanji_model.pth'
-$model = Join-Path -Path $OutputDir -ChildPath "kanji_model_etl9g_${ImageSize}x${ImageSize}_3036classes_$Backend.onnx"
-$mapping = Join-Path -Path $OutputDir -ChildPath 'kanji_etl9g_enhanced_mapping.json'
-$evaluation = Join-Path -Path $OutputDir -ChildPath 'evaluation'
+    # Is everything there?
+    Invoke-Stage preflight preflight_check.py --etl-dir $EtlDir
 
-# Is everything there?
-Invoke-Stage preflight_check.py --etl-dir $EtlDir
+    # ETL9G files -> dataset, and a look at it
+    Invoke-Stage prepare prepare_etl9g_dataset.py --etl-dir $EtlDir --output-dir $DataDir --size $ImageSize
+    Invoke-Stage check test_etl9g_setup.py --data-dir $DataDir --test-model
 
-# ETL9G files -> dataset, and a look at it
-Invoke-Stage prepare_etl9g_dataset.py --etl-dir $EtlDir --output-dir $DataDir --size $ImageSize
-Invoke-Stage test_etl9g_setup.py --data-dir $DataDir --test-model
+    # dataset -> best_kanji_model.pth
+    Invoke-Stage train train_etl9g_model.py --data-dir $DataDir --output-dir $OutputDir --epochs $Epochs --batch-size $BatchSize --learning-rate $rate --model-version $ModelVersion --split $Split @limit @device @again
 
-# dataset -> best_kanji_model.pth
-Invoke-Stage train_etl9g_model.py --data-dir $DataDir --output-dir $OutputDir --epochs $Epochs --batch-size $BatchSize --learning-rate $rate --model-version $ModelVersion --split $Split @limit
+    # best_kanji_model.pth -> ONNX, SafeTensors; and the characters of the classes
+    foreach ($each in $backends) {
+        Invoke-Stage onnx convert_to_onnx.py --model-path $checkpoint --target-backend $each --data-dir $DataDir @device
+    }
+    Invoke-Stage safetensors convert_to_safetensors.py --model-path $checkpoint --verify
+    Invoke-Stage mapping generate_enhanced_mapping.py --output-path $mapping
 
-# best_kanji_model.pth -> ONNX, SafeTensors; and the characters of the classes
-Invoke-Stage convert_to_onnx.py --model-path $checkpoint --target-backend $Backend --data-dir $DataDir
-Invoke-Stage convert_to_safetensors.py --model-path $checkpoint --verify
-Invoke-Stage generate_enhanced_mapping.py --output-path $mapping
+    # How well do the exported files recognize the held-out samples?
+    Invoke-Stage evaluate evaluate_model.py --model @models --data-dir $DataDir --split test --output-dir $evaluation @device
+}
 
-# How well does the exported file recognize the held-out samples?
-Invoke-Stage evaluate_model.py --model $model --data-dir $DataDir --split test --output-dir $evaluation
+try {
+    $EtlDir, $DataDir, $OutputDir = $EtlDir, $DataDir, $OutputDir | ForEach-Object { Resolve-Folder -Path $_ }
+    $Python = Find-Python
+    if ($Quick -and -not $PSBoundParameters.ContainsKey('Epochs')) { $Epochs = 2 }
+    if ($Quick -and -not $PSBoundParameters.ContainsKey('SampleLimit')) { $SampleLimit = 15000 }
+
+    $rate = $LearningRate.ToString([System.Globalization.CultureInfo]::InvariantCulture)  # 0.001 also where 0,001 is usual
+    $limit = @(if ($SampleLimit -gt 0) { '--sample-limit', $SampleLimit })
+    $device = @(if ($DeviceType -ne 'auto') { '--device', $DeviceType })
+    $again = @(if ($Resume) { '--resume' })
+    $backends = $Backend -split ',' | Select-Object -Unique  # powershell -File passes 'tract,strict' as one word
+    $checkpoint = Join-Path -Path $OutputDir -ChildPath 'best_kanji_model.pth'
+    $models = @($backends | ForEach-Object {
+            Join-Path -Path $OutputDir -ChildPath "kanji_model_etl9g_${ImageSize}x${ImageSize}_3036classes_$_.onnx"
+        })
+    $mapping = Join-Path -Path $OutputDir -ChildPath 'kanji_etl9g_enhanced_mapping.json'
+    $evaluation = Join-Path -Path $OutputDir -ChildPath 'evaluation'
+    Invoke-Workflow
+} catch {
+    [Console]::Error.WriteLine("error: $($_.Exception.GetBaseException().Message)")
+    if ($MyInvocation.InvocationName -ne '.') { exit $state.Status }  # dot-sourced, it would close the window
+}

@@ -1,4 +1,4 @@
-"""The command lines that the documents, the scripts' own examples and training_commands.ps1 show, for tests."""
+"""The command lines that the documents and the scripts' own examples show, for tests."""
 
 import ast
 import functools
@@ -9,11 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tree_sitter
-import tree_sitter_powershell
-
 ROOT = Path(__file__).resolve().parent.parent
-POWERSHELL = tree_sitter.Language(tree_sitter_powershell.language())
 _PYTHON = re.compile(r"(?:[\w./\\]*[/\\])?(?:python[\d.]*(?:\.exe)?|py)$")
 
 
@@ -58,25 +54,6 @@ def find_script_examples(script: Path) -> list[list[str]]:
     strings = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     texts = [ast.get_docstring(tree) or "", *(text.removeprefix("example: ") for text in strings if "\n" not in text)]
     return [command for text in texts for command in find_python_commands(text)]
-
-
-def find_stage_commands(powershell_path: Path) -> list[list[str]]:
-    """Every `Invoke-Stage X.py ...` of a PowerShell script, its words as written ($variables and all)."""
-    commands = []
-    for node in walk(parse_powershell(powershell_path.read_bytes())):
-        if node.type == "command" and node.children[0].text == b"Invoke-Stage":
-            commands.append(node.text.decode().split()[1:])
-    return commands
-
-
-def parse_powershell(source: bytes) -> tree_sitter.Node:
-    return tree_sitter.Parser(POWERSHELL).parse(source).root_node
-
-
-def walk(node: tree_sitter.Node):
-    yield node
-    for child in node.children:
-        yield from walk(child)
 
 
 @functools.cache
