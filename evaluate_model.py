@@ -154,6 +154,8 @@ def read_folder(folder: Path, recognizers: Sequence[Recognizer]) -> EvaluationSe
     found = list_labeled_images(folder)
     for name in found.skipped_folders:
         print(f"note       {folder / name}: left out: its name is none of the 3,036 characters, nor the code of one")
+    if found.skipped_files:
+        print(f"note       {folder}: {found.skipped_files}")
     forms = sorted({(recognizer.image_size, recognizer.card.preprocessing) for recognizer in recognizers})
     inputs: dict[tuple[int, str], list[npt.NDArray[np.uint8]]] = {form: [] for form in forms}
     read: list[int] = []

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from kanjinet.classes import NUM_CLASSES
 from kanjinet.cli import make_parser, positive_int, run_script, show_path
 from kanjinet.data.etl9g import SAMPLE_NOTE
-from kanjinet.data.image_files import MAX_FILE_BYTES, ImageArray, list_images
+from kanjinet.data.image_files import MAX_FILE_BYTES, ImageArray, describe_skipped, list_images
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, Candidate, Recognizer, load_recognizer
 from kanjinet.storage.files import check_output_file, check_output_folder, make_folder, replace_on_success
@@ -94,6 +94,8 @@ def list_sources(words: list[str]) -> list[str]:
         found: list[Path] = []
         if path.is_dir():
             found = list_images(path)
+            if found and (skipped := describe_skipped([path])):
+                print(f"note: {path}: {skipped}", file=sys.stderr)
         elif set("*?[") & set(path.name) and not path.exists():  # Windows' shells leave patterns to the program
             inside = path.parent.iterdir() if path.parent.is_dir() else ()
             found = sorted(each for each in inside if fnmatch.fnmatch(each.name, path.name))
@@ -132,7 +134,8 @@ def predict(
 def prepare(recognizer: Recognizer, name: str) -> ImageArray | None:
     """Returns what the network sees of a source; None for an image without a character."""
     if Path(name).is_dir():
-        raise KanjinetError(f"{name}: no image files in this folder", "name the images, or their folder")
+        problem = f"{name}: no image files in this folder"
+        raise KanjinetError(problem, describe_skipped([Path(name)]) or "name the images, or their folder")
     if name == STANDARD_INPUT:  # one byte too many is refused
         return recognizer.prepare(sys.stdin.buffer.read(MAX_FILE_BYTES + 1), "standard input")
     return recognizer.prepare(name)

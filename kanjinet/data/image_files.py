@@ -3,7 +3,7 @@
 The rule, for those who write a client in another language; `preprocess` with `cells=False` goes on from its result:
 
 1. The image is turned as its EXIF orientation says; of several frames the first one counts.
-2. Transparency is laid on white.
+2. Transparency is laid on white or, where step 3 then finds gray values that differ by less than 16, on black.
 3. Gray = (19595 red + 38470 green + 7471 blue + 32768) >> 16, 0-255. Gray of 16 bits is divided by 257 and rounded.
 4. Border = the outermost pixels of all four sides, each once. If their median (the lower of the two middle ones, if
    their number is even) is brighter than the middle between the image's darkest and brightest value, then ink is
@@ -18,6 +18,8 @@ import struct
 import unicodedata
 import warnings
 import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -35,9 +37,33 @@ MAX_PIXELS = 50_000_000  # a telephone's largest photographs; a page of A4 at 60
 MAX_SIDE = 20_000  # pixels; each line of the narrowest images costs as much memory as many pixels
 MAX_FILE_BYTES = 8 * MAX_PIXELS  # four channels of 16 bits, not compressed
 MAX_SCANS = 100  # of a progressive JPEG; others have about ten
+MAX_ENDINGS = 5  # of names that a message lists
 MIN_INK = 16  # of 255: what stands out from the paper by less is no ink
 
 _REMEDY = "choose a PNG, JPEG or other image file"
+_HEAD_BYTES = 4096  # of a file, which tell its format
+# Formats that people bring and Pillow does not read: the file's beginning, endings of its name, the remedy.
+_UNREAD: dict[str, tuple[bytes, tuple[str, ...], str]] = {
+    "HEIC": (
+        rb".{4}ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)",
+        (".heic", ".heif", ".hif"),
+        "save it as JPEG or PNG; iPhones take JPEG after Settings > Camera > Formats > Most Compatible",
+    ),
+    "AVIF": (rb".{4}ftypavi[fs]", (".avif", ".avifs"), "update Pillow, or save it as JPEG or PNG"),
+    "JPEG XL": (rb"\xff\x0a|\0\0\0\x0cJXL ", (".jxl",), "save it as JPEG or PNG"),
+    "SVG": (rb".*<svg[\s>]", (".svg", ".svgz"), "export it as PNG"),
+    "PDF": (rb".{0,1023}%PDF-", (".pdf",), "export the page as PNG or JPEG"),
+    "camera RAW": (
+        rb".{4}ftypcrx |FUJIFILMCCD-RAW|II.{6}CR",
+        (".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2"),
+        "develop it to JPEG or PNG",
+    ),
+    "video": (
+        rb".{4}ftyp|\x1aE\xdf\xa3|RIFF.{4}AVI |\0\0\x01\xba",
+        (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".mpg", ".mpeg"),
+        "save one of its frames as PNG or JPEG",
+    ),
+}
 _CODE_POINT = re.compile(r"(?:U\+)?([0-9A-F]{4,6})", re.IGNORECASE)
 # What begins a segment of a JPEG file (ITU-T T.81, table B.1); within a scan FF is followed by 0 or a restart's number.
 _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
@@ -55,11 +81,12 @@ ImageSource: TypeAlias = str | Path | bytes | IO[bytes] | Image.Image | ImageArr
 
 @dataclass(frozen=True)
 class LabeledImages:
-    """Represents image files, their classes, and the names of sub-folders that hold none of the 3,036 characters."""
+    """Represents image files in sub-folders that are named after characters."""
 
     paths: list[Path]
     classes: npt.NDArray[np.int64]
-    skipped_folders: list[str]
+    skipped_folders: list[str]  # names that are none of the 3,036 characters
+    skipped_files: str  # what `describe_skipped` says of the others
 
 
 def read_image(source: ImageSource, name: str | None = None) -> ImageArray:
@@ -82,13 +109,14 @@ def read_image(source: ImageSource, name: str | None = None) -> ImageArray:
             check_regular(
                 Path(source), "name an image file, or give its content to recognize_kanji.py as standard input: -"
             )
-            with open(source, "rb") as file:
-                return read_image(file, name or str(source))
+            with open(source, "rb") as opened:
+                return read_image(opened, name or str(source))
         except OSError as error:
             raise explain_os_error(error) from error
     name = name or "image"
     if not isinstance(source, bytes | np.ndarray | Image.Image) and not hasattr(source, "seek"):
         raise KanjinetError(f"{name}: {type(source).__name__} is no image", "give a path, an array or a Pillow image")
+    file: IO[bytes] | None = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of harmless flaws, and of sizes that are refused here anyway
         try:
@@ -96,14 +124,26 @@ def read_image(source: ImageSource, name: str | None = None) -> ImageArray:
                 source = _wrap_array(source, name)
             if isinstance(source, Image.Image):
                 return _to_ink(source, name)
-            return _read_file(io.BytesIO(source) if isinstance(source, bytes) else source, name)
+            file = io.BytesIO(source) if isinstance(source, bytes) else source
+            return _read_file(file, name)
         except Image.DecompressionBombError as error:
             raise _excess(name) from error
-        except UnidentifiedImageError as error:
-            raise KanjinetError(f"{name}: not an image", _REMEDY) from error
         except _DAMAGED as error:
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise KanjinetError(f"{name}: a damaged image, or one of an unknown kind ({reason})", _REMEDY) from error
+            raise _refuse_file(error, file, name) from error
+
+
+def _refuse_file(error: Exception, file: IO[bytes] | None, name: str) -> KanjinetError:
+    """Names the format of a file that Pillow does not read, or says what is wrong with it."""
+    if file:
+        file.seek(0)
+    head = file.read(_HEAD_BYTES) if file else b""
+    for kind, (beginning, endings, remedy) in _UNREAD.items():
+        if re.match(beginning, head, re.DOTALL) or name.lower().endswith(endings):
+            return KanjinetError(f"{name}: {kind} is not read", remedy)
+    if isinstance(error, UnidentifiedImageError):
+        return KanjinetError(f"{name}: not an image", _REMEDY)
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    return KanjinetError(f"{name}: a damaged image, or one of an unknown kind ({reason})", _REMEDY)
 
 
 def _wrap_array(array: npt.NDArray[Any], name: str) -> Image.Image:
@@ -134,7 +174,11 @@ def _to_ink(image: Image.Image, name: str) -> ImageArray:
         raise KanjinetError(f"{name}: EPS is not read", _REMEDY)
     image.load()
     _check_size(image, name)  # some formats tell their true size only now
-    return make_ink_bright(_to_gray(ImageOps.exif_transpose(image)))
+    image = ImageOps.exif_transpose(image)
+    gray = _to_gray(image, 255)
+    if image.has_transparency_data and int(gray.max()) - int(gray.min()) < MIN_INK:  # white ink on no paper
+        gray = _to_gray(image, 0)
+    return make_ink_bright(gray)
 
 
 def _check_size(image: Image.Image, name: str) -> None:
@@ -162,23 +206,23 @@ def _excess(what: str) -> KanjinetError:
     return KanjinetError(f"{what}: more than {MAX_PIXELS // 10**6} million pixels are refused", "make it smaller")
 
 
-def _to_gray(image: Image.Image) -> ImageArray:
-    """Takes steps 2 and 3 of the rule: (height, width) uint8."""
+def _to_gray(image: Image.Image, paper: int) -> ImageArray:
+    """Takes steps 2 and 3 of the rule, on paper of one gray: (height, width) uint8."""
     if image.mode in _WIDE_MODES:
-        return _narrow(np.asarray(image).astype(np.float32), image)
+        return _narrow(np.asarray(image).astype(np.float32), image, paper)
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (paper, paper, paper)), image)
     return np.asarray(image.convert("RGB").convert("L"))  # Pillow's own formula is that of step 3
 
 
-def _narrow(values: npt.NDArray[np.float32], image: Image.Image) -> ImageArray:
+def _narrow(values: npt.NDArray[np.float32], image: Image.Image, paper: int) -> ImageArray:
     """Scales gray of 16 bits to 8; that of other kinds, which have no scale, by its own range."""
     if not np.isfinite(values).all():
         raise ValueError("it holds values that are no numbers")
     if image.mode.startswith("I;16"):
         if isinstance(transparent := image.info.get("transparency"), int):
-            values[values == transparent] = 65535
+            values[values == transparent] = paper * 257
         return np.rint(values / 257).astype(np.uint8)
     values -= values.min()
     return np.rint(values * (255 / (float(values.max()) or 1))).astype(np.uint8)
@@ -207,12 +251,32 @@ def list_images(folder: Path) -> list[Path]:
     Raises:
         OSError: the folder cannot be read.
     """
-    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in endings and not path.name.startswith(".") and path.is_file()
-    )
+    return sorted(path for path in _list_files(folder) if _has_image_name(path))
+
+
+def describe_skipped(folders: Iterable[Path]) -> str:
+    """Says how many files of folders `list_images` leaves out, and what can be done; nothing where it takes them all.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    left_out = [path for folder in folders for path in _list_files(folder) if not _has_image_name(path)]
+    if not left_out:
+        return ""
+    counts = Counter(path.suffix.lower() or "without an ending" for path in left_out)
+    remedies = [f"{kind}: {remedy}" for kind, (_, endings, remedy) in _UNREAD.items() if counts.keys() & set(endings)]
+    listed = sorted(counts, key=lambda ending: (-counts[ending], ending))[:MAX_ENDINGS]
+    found = ", ".join(f"{counts[ending]:,} {ending}" for ending in listed)
+    more = ", ..." if len(counts) > MAX_ENDINGS else ""
+    return "; ".join([f"{len(left_out):,} left out, no images by their names ({found}{more})", *remedies])
+
+
+def _list_files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
+
+
+def _has_image_name(path: Path) -> bool:
+    return Image.registered_extensions().get(path.suffix.lower()) in Image.OPEN
 
 
 def list_labeled_images(folder: Path) -> LabeledImages:
@@ -227,17 +291,21 @@ def list_labeled_images(folder: Path) -> LabeledImages:
     paths: list[Path] = []
     classes: list[int] = []
     skipped: list[str] = []
+    folders = [folder]
     for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
         found = CLASS_OF_CHARACTER.get(parse_folder_name(inner.name))
         if found is None:
             skipped.append(inner.name)
             continue
+        folders.append(inner)
         images = list_images(inner)
         paths += images
         classes += [found] * len(images)
+    skipped_files = describe_skipped(folders)
     if not paths:
-        raise KanjinetError(f"{folder}: no image of any of the 3,036 characters in it", remedy)
-    return LabeledImages(paths, np.array(classes, dtype=np.int64), skipped)
+        note = f"; {skipped_files}" if skipped_files else ""
+        raise KanjinetError(f"{folder}: no image of any of the 3,036 characters in it{note}", remedy)
+    return LabeledImages(paths, np.array(classes, dtype=np.int64), skipped, skipped_files)
 
 
 def parse_folder_name(name: str) -> str:

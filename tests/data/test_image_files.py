@@ -16,6 +16,7 @@ from kanjinet.contract import NORMALIZE
 from kanjinet.data.image_files import (
     MAX_PIXELS,
     MIN_INK,
+    describe_skipped,
     list_images,
     list_labeled_images,
     make_ink_bright,
@@ -97,6 +98,37 @@ def test_gray_is_the_luma_of_the_rule() -> None:
     red, green, blue = (colors[..., channel].astype(np.int64) for channel in range(3))
     expected = (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16
     np.testing.assert_array_equal(read_image(io.BytesIO(file.tobytes()), "colors"), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16"])
+def test_white_ink_on_no_paper_is_seen(mode: str) -> None:
+    opacity = 255 - GRAY if mode in ("RGBA", "LA") else np.where(GRAY < 255, 255, 0).astype(np.uint8)
+    white = np.full(GRAY.shape, 255, np.uint8)
+    file = {
+        "RGBA": lambda: save(Image.fromarray(np.dstack([white] * 3 + [opacity]), "RGBA"), "PNG"),
+        "LA": lambda: save(Image.fromarray(np.dstack([white, opacity]), "LA"), "PNG"),
+        "P": lambda: palette_of_white(opacity),
+        "I;16": lambda: save(
+            Image.fromarray(np.where(opacity, 65535, 65000).astype(np.uint16)), "PNG", transparency=65000
+        ),
+    }[mode]()
+    np.testing.assert_array_equal(read_image(file, mode), opacity)
+
+
+def palette_of_white(opacity: np.ndarray) -> io.BytesIO:
+    """A GIF all of whose colors are white, one of them transparent."""
+    image = Image.fromarray((opacity > 0).astype(np.uint8), "P")
+    image.putpalette([255] * 6)
+    return save(image, "GIF", transparency=0)
+
+
+def test_colored_ink_on_no_paper_lies_on_white_where_it_stands_out_there() -> None:
+    for gray, expected in ((0, 255), (200, 55), (239, 16), (240, 240), (255, 255)):
+        ink = np.dstack([np.full(GRAY.shape, gray, np.uint8)] * 3 + [np.where(GRAY < 255, 255, 0).astype(np.uint8)])
+        assert read_image(ink).max() == expected
+    screenshot = np.dstack([255 - GRAY] * 3 + [np.full(GRAY.shape, 255, np.uint8)])
+    screenshot[0, [0, -1], 3] = screenshot[-1, [0, -1], 3] = 0  # round corners
+    assert np.abs(read_image(screenshot)[2:-2, 2:-2].astype(int) - (255 - GRAY[2:-2, 2:-2])).max() == 0
 
 
 def test_partly_transparent_colors_lie_on_white() -> None:
@@ -190,11 +222,30 @@ def test_decompression_bombs_are_refused_by_their_header(size: tuple[int, int]) 
         (save(Image.fromarray(GRAY), "JPEG").getvalue()[:500], "damaged"),
         (save(Image.fromarray(np.full((5, 5), np.nan, np.float32)), "TIFF").getvalue(), "no numbers"),
         (png_of_nothing(50, 50), "damaged"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC is not read: .*JPEG or PNG; iPhones"),
+        (b"\0\0\0\x18ftypmp42" + bytes(90), "video is not read: save one of its frames"),
+        (b"\0\0\x01\xba" + bytes(90), "video is not read"),  # which Pillow knows by name alone
+        (b"\0\0\0\x18ftypcrx " + bytes(90), "camera RAW is not read"),
+        (
+            b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- a drawing -->\n<svg width="9"/>',
+            "SVG is not read: export it as PNG",
+        ),
+        (b"%PDF-1.7\n", "PDF is not read"),
+        (b"\xff\x0a" + bytes(90), "JPEG XL is not read"),
     ],
 )
 def test_what_is_no_image_is_refused(content: bytes, message: str) -> None:
     with pytest.raises(KanjinetError, match=f"file.x: .*{message}"):
         read_image(io.BytesIO(content), "file.x")
+
+
+def test_a_format_is_named_by_the_ending_where_the_content_does_not_tell(tmp_path: Path) -> None:
+    for name, content in (("a.DNG", b"II*\0\x08\0\0\0" + bytes(90)), ("b.svgz", b"\x1f\x8b")):
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(KanjinetError, match=r"a\.DNG: camera RAW is not read"):
+        read_image(tmp_path / "a.DNG")
+    with pytest.raises(KanjinetError, match=r"b\.svgz: SVG is not read"):
+        read_image(tmp_path / "b.svgz")
 
 
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
@@ -235,12 +286,17 @@ def test_folders_of_images(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
+    (tmp_path / "loose.heic").touch()
     assert [path.name for path in list_images(tmp_path / "田")] == ["a.JPG", "b.png"]
     found = list_labeled_images(tmp_path)
     by_name = {path.name: index for path, index in zip(found.paths, found.classes.tolist(), strict=True)}
     assert by_name == {"a.JPG": 2080, "b.png": 2080, "c.gif": 2080, "d.png": by_name["d.png"]}
     assert by_name["d.png"] < 71
     assert found.skipped_folders == ["X"]
+    assert found.skipped_files.startswith(
+        "2 left out, no images by their names (1 .heic, 1 .txt); HEIC: save it as JPEG"
+    )
+    assert describe_skipped([tmp_path / "X"]) == ""
     with pytest.raises(KanjinetError, match="no such folder"):
         list_labeled_images(tmp_path / "missing")
     with pytest.raises(KanjinetError, match="no image of any of the 3,036"):

@@ -49,6 +49,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_table_names_character_probability_code_and_strokes(images: Path) -> None:
     done = run_script(["recognize_kanji.py", images, "--top", "3"], images)
+    assert done.stderr == f"note: {images}: 1 left out, no images by their names (1 .txt)\n"
     lines = done.stdout.splitlines()
     assert "synthetic sample" in lines[0]
     assert len(lines) == 1 + 5 * (1 + 3)
@@ -131,10 +132,10 @@ def test_the_others_are_read_when_some_cannot_be(images: Path, tmp_path: Path) -
 def test_patterns_empty_folders_and_missing_models(images: Path, tmp_path: Path) -> None:
     done = run_script(["recognize_kanji.py", "*.gif", "5 [[]川].jpg", "5 [川].jpg", "--top", "1"], images)
     assert [line for line in done.stdout.splitlines()[1:] if not line.startswith(" ")] == ["2.gif", *["5 [川].jpg"] * 2]
-    (tmp_path / "notes.txt").touch()
+    (tmp_path / "notes.HEIC").touch()
     done = run_script(["recognize_kanji.py", tmp_path, images / "2.gif"], tmp_path, check=False)
     assert done.returncode == 1
-    assert "no image files in this folder" in done.stderr
+    assert "no image files in this folder: 1 left out, no images by their names (1 .heic); HEIC: save it" in done.stderr
     assert "  1  東" in done.stdout
     done = run_script(["recognize_kanji.py", "x.png", "--model", "x.onnx"], tmp_path, check=False)
     assert done.returncode == 1

@@ -277,7 +277,9 @@ def test_an_image_is_pasted(browser: Browser, port: int) -> None:
         assert visited.first_candidate() == "筆"
 
 
-@pytest.mark.parametrize("kind", ["dark on light", "light on dark", "transparent", "gray photo", "JPEG", "large"])
+@pytest.mark.parametrize(
+    "kind", ["dark on light", "light on dark", "transparent", "white ink", "gray photo", "JPEG", "large"]
+)
 def test_images_of_many_kinds_are_dropped(visited: Visit, kind: str) -> None:
     ink = draw_image("墨", 3000 if kind == "large" else 200)
     noise = np.random.default_rng(6).normal(0, 3, ink.shape)
@@ -285,6 +287,7 @@ def test_images_of_many_kinds_are_dropped(visited: Visit, kind: str) -> None:
         "dark on light": lambda: encode(255 - ink),
         "light on dark": lambda: encode(ink),
         "transparent": lambda: encode(np.dstack([ink * 0, ink * 0, ink * 0, ink])),
+        "white ink": lambda: encode(np.dstack([ink * 0 + 255, ink * 0 + 255, ink * 0 + 255, ink])),
         "gray photo": lambda: encode(np.clip(170 - ink * 0.3 + noise, 0, 255).astype(np.uint8)),
         "JPEG": lambda: encode(255 - ink, ".jpg"),
         "large": lambda: encode(255 - ink),

@@ -10,7 +10,7 @@ const MIN_INK = 16; // of 255: an image with less holds no ink
 
 /**
  * @param {Blob} file any format that the browser reads
- * @returns {Promise<{ canvas: HTMLCanvasElement, ink: Ink }>} the image on white paper, and its ink
+ * @returns {Promise<{ canvas: HTMLCanvasElement, ink: Ink }>} the image on white paper, or on black, and its ink
  * @throws {DOMException} it is no image, or one that the browser does not read
  */
 export async function readImage(file) {
@@ -19,14 +19,28 @@ export async function readImage(file) {
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));
   canvas.height = Math.max(1, Math.round(bitmap.height * scale));
+  const { width, height } = canvas;
+  let gray = drawGray(canvas, bitmap, "white");
+  if (maxOf(gray) - gray.reduce((min, value) => Math.min(min, value), 255) < MIN_INK) {
+    gray = drawGray(canvas, bitmap, "black"); // white ink on no paper
+  }
+  bitmap.close();
+  return { canvas, ink: { width, height, pixels: makeInkBright(gray, width, height) } };
+}
+
+/**
+ * @param {HTMLCanvasElement} canvas drawn over
+ * @param {ImageBitmap} bitmap
+ * @param {string} paper the color behind what is transparent
+ * @returns {Uint8Array} as `toGray`
+ */
+function drawGray(canvas, bitmap, paper) {
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
-  context.fillStyle = "white";
+  context.fillStyle = paper;
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  bitmap.close();
-  const { width, height, data } = context.getImageData(0, 0, canvas.width, canvas.height);
-  return { canvas, ink: { width, height, pixels: makeInkBright(toGray(data), width, height) } };
+  return toGray(context.getImageData(0, 0, canvas.width, canvas.height).data);
 }
 
 /**
