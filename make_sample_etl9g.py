@@ -1,7 +1,8 @@
 """Write sample files in the ETL9G format, drawn stroke by stroke from KanjiVG by simulated writers.
 
 Reads:  the package kanjivg (stroke data by Ulrich Apel, CC BY-SA 3.0).
-Writes: ETL9G/ETL9G_01, ETL9G_02, ... and ETL9G/ETL9INFO, which says that they are synthetic.
+Writes: ETL9G/ETL9G_01, ETL9G_02, ... and ETL9G/ETL9INFO, which says that they are synthetic; or with --format, in
+        a folder of that name, files in the format of ETL8G or ETL9B.
 Run:    python make_sample_etl9g.py --files 2
 
 An interrupted run is continued by the same command: whole files of the same seed and difficulty are kept.
@@ -19,22 +20,17 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from kanjinet.classes import CLASS_OF_CHARACTER, NUM_CLASSES
+from kanjinet.classes import CLASS_OF_CHARACTER
 from kanjinet.cli import fraction, make_parser, positive_int, run_script, seed_number, show_path
 from kanjinet.data.etl9g import (
-    INFO_FILE_NAME,
+    DATABASES,
+    ETL9B,
     MAX_INFO_BYTES,
-    NUM_DATA_SETS,
-    NUM_FILES,
-    RECORD_BYTES,
-    SETS_PER_FILE,
-    SHEETS_PER_SET,
     SYNTHETIC_MARK,
-    Etl9gFile,
-    etl9g_file_name,
-    find_etl9g_files,
+    etl_file_name,
     write_records,
 )
+from kanjinet.data.etl_files import list_etl_files
 from kanjinet.data.worker_processes import MAX_WORKERS, open_workers, usable_cores
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import check_output_file, check_output_folder, make_folder, read_bytes, replace_on_success
@@ -44,7 +40,7 @@ from kanjinet.synth.kanjivg import find_kanjivg_folder
 from kanjinet.synth.sheets import CONTACT_CHARACTERS, Plan, Sample, make_contact_sheet, make_sheet_records
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY
 
-SHEETS = range(1, SHEETS_PER_SET + 1)
+MOST_FILES, MOST_SETS = 50, 200  # of ETL9G; the other formats have fewer
 SHEETS_AHEAD_PER_WORKER = 4  # sheets made before they can be written; bounds the memory
 
 Records = npt.NDArray[np.void]
@@ -54,24 +50,29 @@ def main() -> None:
     """Writes the files that are missing, and the contact sheet."""
     args = parse_args()
     started = time.perf_counter()
-    check_output_folder(args.output_dir, "--output-dir")
+    database = DATABASES[args.format]
+    num_sets = args.sets or args.files * database.sets_per_file
+    output_dir = args.output_dir or Path(args.format)
+    check_output_folder(output_dir, "--output-dir")
     check_output_file(args.contact_sheet, "--contact-sheet")
-    folder = make_folder(args.output_dir)
-    refuse_real_files(folder)
+    folder = make_folder(output_dir)
+    refuse_other_files(folder, args.format)
     find_kanjivg_folder()  # or say at once what is missing
-    sample = Sample(args.sets or args.files * SETS_PER_FILE, args.seed, args.difficulty)
-    workers = min(args.workers or usable_cores(), SHEETS_PER_SET * sample.num_sets, MAX_WORKERS)
+    sample = Sample(num_sets, args.seed, args.difficulty, database)
+    workers = min(args.workers or usable_cores(), database.sheets_per_set * sample.num_sets, MAX_WORKERS)
     contact = (args.contact_sheet, args.contact_characters) if args.contact_sheet else None
     with lock_folder(folder, "make_sample_etl9g.py"):
         finished = keep_finished_files(folder, sample)
-        with replace_on_success(folder / INFO_FILE_NAME) as file:  # first: data files without it could pass for real
+        with replace_on_success(
+            folder / database.info_file_name
+        ) as file:  # first: without it files could pass for real
             file.write(sample.describe().encode("ascii"))
         missing = {number: sets for number, sets in sample.plan_files().items() if number not in finished}
         write_files(folder, missing, sample, workers, contact)
     print_summary(folder, sample, len(finished))
     if missing:
         elapsed_s = time.perf_counter() - started
-        characters = sum(map(len, missing.values())) * NUM_CLASSES
+        characters = sum(map(len, missing.values())) * database.characters
         print(f"{elapsed_s:.1f} s, {characters / elapsed_s:,.0f} characters/s with {workers} processes")
     print("synthetic sample, not real handwriting; strokes: KanjiVG, Ulrich Apel, CC BY-SA 3.0")
     print(f"next: python prepare_etl9g_dataset.py --etl-dir {show_path(folder)}")
@@ -80,15 +81,19 @@ def main() -> None:
 def parse_args() -> argparse.Namespace:
     """Parses the command line."""
     parser = make_parser(__doc__, "python make_sample_etl9g.py --files 2 --output-dir ETL9G")
-    parser.add_argument("--output-dir", type=Path, default=Path("ETL9G"), help="folder for the files")
+    parser.add_argument("--output-dir", type=Path, help="folder for the files (default: the format's name, ETL9G)")
+    parser.add_argument("--format", choices=tuple(DATABASES), default="ETL9G", help="database whose format is written")
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
-        "--files", type=count_to(NUM_FILES), default=2, help="files of 12,144 characters, 1-50; ETL9G has 50"
+        "--files",
+        type=count_to(MOST_FILES),
+        default=2,
+        help="files of 12,144 characters, 1-50; ETL9G has 50; ETL8G has 32 of 4,780, ETL9B 5 of 121,440",
     )
     size.add_argument(
         "--sets",
-        type=count_to(NUM_DATA_SETS),
-        help="data sets of 3,036 characters, 1-200, four to a file, for less than whole files",
+        type=count_to(MOST_SETS),
+        help="data sets of 3,036 characters, 1-200, four to a file, for less than whole files; ETL8G has 160 of 956",
     )
     parser.add_argument("--seed", type=seed_number, default=0, help="the same seed and options, the same bytes")
     parser.add_argument("--workers", type=positive_int, help="processes (default: one a usable core)")
@@ -97,7 +102,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--contact-characters", type=known_characters, default=CONTACT_CHARACTERS, help="of its first rows, a row each"
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    database = DATABASES[args.format]
+    for option, value, most in (
+        ("--files", args.files, database.num_data_sets // database.sets_per_file),
+        ("--sets", args.sets or 1, database.num_data_sets),
+    ):
+        if value > most:
+            parser.error(f"{option} {value}: expected at most {most}, as many as {args.format} has")
+    return args
 
 
 def count_to(maximum: int) -> Callable[[str], int]:
@@ -119,25 +132,21 @@ def known_characters(text: str) -> str:
     return text
 
 
-def refuse_real_files(folder: Path) -> None:
-    """Refuses a folder that holds ETL9G files which do not say that they are synthetic."""
-    doubt = "this may be the real ETL9G, which is never overwritten"
+def refuse_other_files(folder: Path, database: str) -> None:
+    """Refuses a folder that holds data files of another database, or such as do not say that they are synthetic."""
+    doubt = f"this may be the real {database}, which is never overwritten"
     remedy = "choose another --output-dir"
-    info = folder / INFO_FILE_NAME
+    info = folder / DATABASES[database].info_file_name
     if info.exists() and SYNTHETIC_MARK not in read_bytes(info):
         raise KanjinetError(f"{info}: does not say that it belongs to a sample; {doubt}", remedy)
-    for file in list_data_files(folder):
-        if SYNTHETIC_MARK not in read_bytes(file.path, RECORD_BYTES)[30:64]:
+    for file in list_etl_files(folder):
+        record_bytes = DATABASES[file.database].dtype.itemsize
+        first_byte = DATABASES[file.database].num_dummies * record_bytes
+        if SYNTHETIC_MARK not in read_bytes(file.path, record_bytes, first_byte):
             problem = f"{file.path}: its first record does not say that it belongs to a sample; {doubt}"
             raise KanjinetError(problem, remedy)
-
-
-def list_data_files(folder: Path) -> list[Etl9gFile]:
-    """Lists the ETL9G files of a folder; none is fine."""
-    try:
-        return find_etl9g_files(folder)
-    except KanjinetError:
-        return []
+        if file.database != database:
+            raise KanjinetError(f"{file.path}: a file of {file.database} among those of {database}", remedy)
 
 
 def keep_finished_files(folder: Path, sample: Sample) -> set[int]:
@@ -145,13 +154,15 @@ def keep_finished_files(folder: Path, sample: Sample) -> set[int]:
 
     A file under its own name is whole, so that the options in ETL9INFO and its length tell whether it is the same.
     """
-    path, plan = folder / INFO_FILE_NAME, sample.plan_files()
+    database, plan = sample.database, sample.plan_files()
+    path = folder / database.info_file_name
     earlier = read_bytes(path, MAX_INFO_BYTES).decode("ascii", "replace") if path.is_file() else ""
     is_same_sample = sample.has_same_bytes(earlier)
     finished = set()
-    for file in list_data_files(folder):
-        expected_bytes = len(plan.get(file.number, ())) * NUM_CLASSES * RECORD_BYTES
-        if is_same_sample and file.path.stat().st_size == expected_bytes:
+    for file in list_etl_files(folder):
+        expected_records = database.num_dummies + len(plan.get(file.number, ())) * database.characters
+        has_same_length = file.path.stat().st_size == expected_records * database.dtype.itemsize
+        if is_same_sample and has_same_length and file.path.name == etl_file_name(database.name, file.number):
             finished.add(file.number)
         else:
             file.path.unlink()
@@ -162,16 +173,27 @@ def write_files(folder: Path, plan: Plan, sample: Sample, workers: int, contact:
     """Writes every file of the plan, and the contact sheet (image, characters), each whole or not at all."""
     if not plan and not contact:
         return
+    database = sample.database
+    sheet_numbers = range(1, database.sheets_per_set + 1)
     with (
         open_workers(workers) as pool,
-        tqdm(total=SHEETS_PER_SET * sum(map(len, plan.values())), unit="sheet", disable=None) as bar,
+        tqdm(total=len(sheet_numbers) * sum(map(len, plan.values())), unit="sheet", disable=None) as bar,
     ):
         if contact:
             pool.submit(write_contact_sheet, *contact, sample).result()
         for number, data_sets in plan.items():
-            tasks = (pool.submit(make_sheet_records, sample, *job) for job in itertools.product(data_sets, SHEETS))
+            jobs = itertools.product(data_sets, sheet_numbers)
+            tasks = (pool.submit(make_sheet_records, sample, *job) for job in jobs)
             sheets = take_in_order(tasks, workers * SHEETS_AHEAD_PER_WORKER, bar)
-            write_records(folder / etl9g_file_name(number), sheets)
+            path = folder / etl_file_name(database.name, number)
+            write_records(path, sort_data_sets(sheets) if database is ETL9B else sheets, database)
+
+
+def sort_data_sets(sheets: Iterator[Records]) -> Iterator[Records]:
+    """Joins the sheets of each data set of ETL9B, whose records follow the JIS codes."""
+    while data_set := list(itertools.islice(sheets, ETL9B.sheets_per_set)):
+        records = np.concatenate(data_set, dtype=ETL9B.dtype)  # numpy would turn the byte order
+        yield records[np.argsort(records["jis_code"], kind="stable")]
 
 
 def take_in_order(tasks: Iterator[Future[Records]], max_waiting: int, bar: "tqdm[None]") -> Iterator[Records]:
@@ -192,12 +214,14 @@ def write_contact_sheet(path: Path, characters: str, sample: Sample) -> None:
 
 def print_summary(folder: Path, sample: Sample, num_kept: int) -> None:
     """Prints what now lies in the folder."""
-    num_files = len(sample.plan_files())
-    names = etl9g_file_name(1) if num_files == 1 else f"{etl9g_file_name(1)} ... {etl9g_file_name(num_files)}"
+    database, numbers = sample.database, list(sample.plan_files())
+    first, last = (etl_file_name(database.name, number) for number in (numbers[0], numbers[-1]))
     kept = f" ({num_kept} of the files were there already)" if num_kept else ""
-    num_characters = sample.num_sets * NUM_CLASSES
-    print(f"wrote {names} and {INFO_FILE_NAME} in {show_path(folder)}{kept}")
-    print(f"{sample.num_sets} data sets, {num_characters:,} characters, {num_characters * RECORD_BYTES / 1e6:.0f} MB")
+    num_characters = sample.num_sets * database.characters
+    size_mb = num_characters * database.dtype.itemsize / 1e6
+    names = first if first == last else f"{first} ... {last}"
+    print(f"wrote {names} and {database.info_file_name} in {show_path(folder)}{kept}")
+    print(f"{sample.num_sets} data sets, {num_characters:,} characters, {size_mb:.0f} MB")
 
 
 if __name__ == "__main__":

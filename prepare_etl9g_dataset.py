@@ -1,6 +1,6 @@
 """Prepare the dataset: ETL9G files -> one compressed NPZ chunk each, with every image preprocessed.
 
-Reads:  ETL9G/ETL9G_01 ... ETL9G_50 (any number of them)
+Reads:  ETL9G/ETL9G_01 ... ETL9G_50 (any number of them), or the files of ETL8G or ETL9B, also in folders within
 Writes: dataset/etl9g_dataset_chunk_*.npz, metadata.json, character_mapping.json, chunk_info.json
 Run:    python prepare_etl9g_dataset.py --etl-dir ETL9G --output-dir dataset --size 64
 
@@ -39,14 +39,16 @@ from kanjinet.data.dataset import (
     write_chunk_infos,
 )
 from kanjinet.data.etl9g import (
+    DATABASES,
     SAMPLE_NOTE,
-    Etl9gFile,
-    check_file_size,
-    find_etl9g_files,
+    chunk_number,
+    describe_model_characters,
     is_synthetic,
+    list_parts,
     read_records,
-    unpack_pixels,
+    unpack_cells,
 )
+from kanjinet.data.etl_files import EtlFile, describe_etl_files, find_etl_files
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.data.worker_processes import open_workers
 from kanjinet.errors import KanjinetError
@@ -68,13 +70,15 @@ class Settings:
     """Represents how chunks are made."""
 
     folder: Path
+    database: str
     image_size: int
     preprocessing: str
     allow_partial: bool
 
     def describe(self) -> dict[str, object]:
         """Returns what decides about a chunk's bytes, for chunk_info.json."""
-        return {"image_size": self.image_size, "preprocessing": self.preprocessing}
+        database = {} if self.database == "ETL9G" else {"database": self.database}
+        return {**database, "image_size": self.image_size, "preprocessing": self.preprocessing}
 
 
 def parse_args() -> argparse.Namespace:
@@ -107,14 +111,17 @@ def main() -> None:
         return
     check_output_folder(args.output_dir, "--output-dir")
     start = time.perf_counter()
-    files = find_etl9g_files(args.etl_dir)
-    for file in files:
-        check_file_size(file.path, file.path.stat().st_size, allow_partial=args.allow_partial)
+    files = find_etl_files(args.etl_dir)
+    print(f"reading     {describe_etl_files(files)}{describe_model_characters(files)}")
+    parts = [part for file in files for part in list_parts(file, allow_partial=args.allow_partial)]
+    if not parts:
+        raise KanjinetError(f"{args.etl_dir}: only model characters, no handwriting", "get the other files as well")
     folder = make_folder(args.output_dir)
-    settings = Settings(folder, args.size, PREPROCESSINGS[args.preprocess], args.allow_partial)
+    preprocessing = PREPROCESSINGS[args.preprocess]
+    settings = Settings(folder, files[0].database, args.size, preprocessing, args.allow_partial)
     with lock_folder(folder, "prepare_etl9g_dataset.py"):
-        refuse_foreign_chunks(folder, files)
-        chunks, written = prepare_chunks(files, settings, args.workers or os.cpu_count() or 1)
+        refuse_foreign_chunks(parts, settings)
+        chunks, written = prepare_chunks(parts, settings, args.workers or os.cpu_count() or 1)
         write_descriptions(chunks, settings)
     print_summary(folder, read_dataset_info(folder), written, time.perf_counter() - start)
 
@@ -136,7 +143,7 @@ def verify_dataset(folder: Path) -> None:
         raise KanjinetError(problem, RERUN_REMEDY)
     labels = read_labels(folder, info.chunks)
     metadata = read_json(folder / METADATA_NAME, RERUN_REMEDY)
-    expected = describe_dataset(info.chunks, labels, info.image_size, info.preprocessing)
+    expected = describe_dataset(info.database, info.chunks, labels, info.image_size, info.preprocessing)
     if wrong := sorted(name for name in expected.keys() | metadata.keys() if expected.get(name) != metadata.get(name)):
         raise KanjinetError(f"{folder / METADATA_NAME}: {wrong[0]} is wrong", RERUN_REMEDY)
     mapping_path = folder / CHARACTER_MAPPING_NAME
@@ -145,18 +152,25 @@ def verify_dataset(folder: Path) -> None:
     print(f"verified   {show_path(folder)}: {info.num_samples:,} images in {len(info.chunks)} chunks")
 
 
-def refuse_foreign_chunks(folder: Path, files: list[Etl9gFile]) -> None:
+def refuse_foreign_chunks(parts: list[EtlFile], settings: Settings) -> None:
     """Refuses to mix a dataset of other files with this one, or to replace it."""
-    expected = {chunk_name(file.number) for file in files}
+    folder, remedy = settings.folder, "remove it, or choose another --output-dir"
+    expected = {chunk_name(chunk_number(part)) for part in parts}
     present = {path.name for path in folder.iterdir() if CHUNK_NAME.fullmatch(path.name)}
     if foreign := sorted(present - expected):
+        problem = f"{folder}: holds {foreign[0]}, which is made from none of the files given now"
+        raise KanjinetError(problem, remedy)
+    try:
+        database = read_chunk_infos(folder)[1].get("database", "ETL9G") if present else settings.database
+    except KanjinetError:  # damaged: all of it is written again
+        return
+    if database != settings.database:
         raise KanjinetError(
-            f"{folder}: holds {foreign[0]}, which is made from none of the files given now",
-            "remove it, or choose another --output-dir",
+            f"{folder}: holds a dataset of {database}, and the files are of {settings.database}", remedy
         )
 
 
-def prepare_chunks(files: list[Etl9gFile], settings: Settings, workers: int) -> tuple[tuple[ChunkInfo, ...], int]:
+def prepare_chunks(parts: list[EtlFile], settings: Settings, workers: int) -> tuple[tuple[ChunkInfo, ...], int]:
     """Writes the chunks that are missing or out of date; returns all chunks, and how many were written.
 
     chunk_info.json is brought up to date after every chunk. While anything is missing there is no metadata.json, so
@@ -165,11 +179,13 @@ def prepare_chunks(files: list[Etl9gFile], settings: Settings, workers: int) -> 
     known = read_finished_chunks(settings)
     finished: dict[str, ChunkInfo] = {}
     written = 0
-    with open_workers(min(workers, len(files))) as pool:
-        tasks = [pool.submit(make_chunk, file, settings, known.get(chunk_name(file.number))) for file in files]
-        for task in tqdm(as_completed(tasks), total=len(tasks), unit="file", disable=None):
-            chunk, is_new = task.result()
+    with open_workers(min(workers, len(parts))) as pool:
+        tasks = [pool.submit(make_chunk, part, settings, known.get(chunk_name(chunk_number(part)))) for part in parts]
+        for task in tqdm(as_completed(tasks), total=len(tasks), unit="chunk", disable=None):
+            chunk, is_new, disagreement = task.result()
             finished[chunk.name] = chunk
+            if disagreement:
+                tqdm.write(f"note        {disagreement}")
             if is_new:
                 written += 1
                 (settings.folder / METADATA_NAME).unlink(missing_ok=True)
@@ -190,31 +206,32 @@ def read_finished_chunks(settings: Settings) -> dict[str, ChunkInfo]:
     return {chunk.name: chunk for chunk in chunks} if earlier == settings.describe() else {}
 
 
-def make_chunk(file: Etl9gFile, settings: Settings, known: ChunkInfo | None) -> tuple[ChunkInfo, bool]:
-    """Writes the chunk of one ETL9G file in a worker process, unless `known` says that it stands already.
+def make_chunk(part: EtlFile, settings: Settings, known: ChunkInfo | None) -> tuple[ChunkInfo, bool, str]:
+    """Writes the chunk of a data file or part in a worker process, unless `known` says that it stands already.
 
-    Returns what chunk_info.json says of it, and whether it was written now.
+    Returns what chunk_info.json says of it, whether it was written now, and what to tell of its records.
     """
-    path = settings.folder / chunk_name(file.number)
-    records = read_records(file.path, allow_partial=settings.allow_partial)
+    path = settings.folder / chunk_name(chunk_number(part))
+    records = read_records(part, allow_partial=settings.allow_partial)
+    labels, kept, disagreement = decode_labels(part, records)
     info = ChunkInfo(
         name=path.name,
-        records=len(records),
+        records=len(labels),
         sha256=known.sha256 if known else "",
-        source_name=file.path.name,
+        source_name=part.path.name,
         source_bytes=records.nbytes,
         source_sha256=hashlib.sha256(records.data).hexdigest(),
-        synthetic=is_synthetic(file.path.parent, records),
+        synthetic=is_synthetic(part, records),
     )
     if info == known and path.is_file() and sha256_of_file(path) == known.sha256:
-        return info, False
-    labels = decode_labels(file, records)
-    blocks = (records["pixels"][first : first + BLOCK_RECORDS] for first in range(0, len(records), BLOCK_RECORDS))
-    cells = (unpack_pixels(block, INK_SCALE) for block in blocks)
+        return info, False, disagreement
+    firsts = range(0, len(records), BLOCK_RECORDS)
+    blocks = (records["pixels"][first : first + BLOCK_RECORDS][kept[first : first + BLOCK_RECORDS]] for first in firsts)
+    cells = (unpack_cells(DATABASES[part.database], block, INK_SCALE) for block in blocks)
     images = (preprocess(block, settings.image_size, settings.preprocessing, cells=True) for block in cells)
     with replace_on_success(path) as chunk:
         write_chunk(chunk, labels, settings.image_size, images)
-    return replace(info, sha256=sha256_of_file(path)), True
+    return replace(info, sha256=sha256_of_file(path)), True, disagreement
 
 
 def write_descriptions(chunks: tuple[ChunkInfo, ...], settings: Settings) -> None:
@@ -223,14 +240,18 @@ def write_descriptions(chunks: tuple[ChunkInfo, ...], settings: Settings) -> Non
     labels = read_labels(folder, chunks)
     write_chunk_infos(folder, chunks, settings.describe())
     write_json(folder / CHARACTER_MAPPING_NAME, describe_classes())
-    description = describe_dataset(chunks, labels, settings.image_size, settings.preprocessing)
+    description = describe_dataset(settings.database, chunks, labels, settings.image_size, settings.preprocessing)
     write_json(folder / METADATA_NAME, description)
 
 
 def print_summary(folder: Path, info: DatasetInfo, written: int, elapsed_s: float) -> None:
     """Prints what now lies in the folder, and how long it took."""
     size_mb = sum((folder / chunk.name).stat().st_size for chunk in info.chunks) / 1e6
-    print(f"source      {len(info.chunks)} ETL9G files{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")
+    num_files, note = len({chunk.source_name for chunk in info.chunks}), f" ({SAMPLE_NOTE})" if info.synthetic else ""
+    print(f"source      {num_files} {info.database} files{note}")
+    source_records = sum(chunk.source_bytes for chunk in info.chunks) // DATABASES[info.database].dtype.itemsize
+    if left_out := source_records - info.num_samples:
+        print(f"left out    {left_out:,} records, of characters that are none of the 3,036 classes")
     print(f"dataset     {show_path(folder)}: {info.num_samples:,} images of {info.image_size} x {info.image_size}")
     print(f"chunks      {written} written, {len(info.chunks) - written} already there, {size_mb:,.1f} MB")
     if written:

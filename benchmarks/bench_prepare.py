@@ -35,6 +35,7 @@ from common import ROOT
 from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.data import etl9g
 from kanjinet.data.dataset import chunk_name
+from kanjinet.data.etl_files import EtlFile, find_etl_files
 
 RECORD = struct.Struct(">2H8sI4B4H2B34x8128s7x")
 SIZE = 64  # pixels
@@ -63,8 +64,8 @@ class Measurement:
 
 def main() -> None:
     args = parse_args()
-    files = etl9g.find_etl9g_files(args.etl_dir)
-    records = sum(len(etl9g.open_records(file.path, allow_partial=True)) for file in files)
+    files = find_etl_files(args.etl_dir)
+    records = sum(len(etl9g.open_records(file, allow_partial=True)) for file in files)
     source_bytes = records * etl9g.RECORD_BYTES
     print(f"machine     {platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}")
     print(f"versions    Python {platform.python_version()}, numpy {np.__version__}, OpenCV {cv2.__version__}")
@@ -101,7 +102,7 @@ def measure_preparation(etl_dir: Path, dataset: Path, records: int, workers: int
     return Measurement("prepare_etl9g_dataset.py", time.perf_counter() - start, records, peak[0])
 
 
-def measure_loop(files: list[etl9g.Etl9gFile], dataset: Path, workers: int) -> Measurement:
+def measure_loop(files: list[EtlFile], dataset: Path, workers: int) -> Measurement:
     """Runs the plain loop, one process a file."""
     start = time.perf_counter()
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -127,9 +128,7 @@ def prepare_record_by_record(path: Path, folder: Path) -> int:
     return len(images)
 
 
-def measure_floor(
-    files: list[etl9g.Etl9gFile], images: npt.NDArray[np.uint8], records: int, workers: int
-) -> Measurement:
+def measure_floor(files: list[EtlFile], images: npt.NDArray[np.uint8], records: int, workers: int) -> Measurement:
     """Reads the sources and deflates finished images, nothing else."""
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         list(pool.map(abs, range(workers)))  # the processes have started

@@ -20,6 +20,8 @@ from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.data import etl9g
 from kanjinet.data.dataset import concatenate_labels, decode_labels
 from kanjinet.data.etl9g import CELL_HEIGHT, CELL_WIDTH
+from kanjinet.data.etl_files import find_etl_files
+from kanjinet.errors import KanjinetError
 
 PERCENTILES = (5, 25, 50, 75, 95)
 STROKE_FRACTION = 0.25  # of its cell's peak ink: a pixel with less is not part of a stroke
@@ -50,9 +52,11 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    files = etl9g.find_etl9g_files(args.etl_dir)
-    opened = [etl9g.open_records(file.path, allow_partial=True) for file in files]
-    labels = concatenate_labels([decode_labels(file, records) for file, records in zip(files, opened, strict=True)])
+    files = find_etl_files(args.etl_dir)
+    if files[0].database != "ETL9G":
+        raise KanjinetError(f"{args.etl_dir}: files of {files[0].database}", "name the folder of ETL9G's files")
+    opened = [etl9g.open_records(file, allow_partial=True) for file in files]
+    labels = concatenate_labels([decode_labels(file, records)[0] for file, records in zip(files, opened, strict=True)])
     starts = np.cumsum([0, *(len(records) for records in opened)])
     rng = np.random.default_rng(0)
     groups = {}
@@ -64,7 +68,7 @@ def main() -> None:
             for start, records in zip(starts, opened, strict=False)
         ]
         groups[f"{len(rows):,} {name}"] = measure_cells(etl9g.unpack_pixels(np.concatenate(packed)))
-    is_sample = any(etl9g.is_synthetic(args.etl_dir, records[:1]) for records in opened)
+    is_sample = any(etl9g.is_synthetic(file, records[:1]) for file, records in zip(files, opened, strict=True))
     note = f" ({etl9g.SAMPLE_NOTE})" if is_sample else ""
     print(f"{args.etl_dir}: {len(labels):,} cells in {len(files)} files{note}")
     print(format_table(groups))

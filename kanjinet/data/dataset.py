@@ -22,10 +22,11 @@ import numpy.typing as npt
 
 from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
 from kanjinet.contract import CONTRACTS, IMAGE_SIZES, check_preprocessing
-from kanjinet.data.etl9g import RECORDS_PER_FILE, Etl9gFile, decode_classes, decode_data_sets
+from kanjinet.data.etl9g import DATABASES, RECORDS_PER_FILE, SAMPLE_NOTE, decode_classes, decode_origins
+from kanjinet.data.etl_files import EtlFile, has_etl_files
 from kanjinet.errors import KanjinetError, brief
 from kanjinet.storage.files import read_bounded, read_json, write_json
-from kanjinet.storage.model_card import REAL, SYNTHETIC, merge_sources
+from kanjinet.storage.model_card import SYNTHETIC, merge_sources
 from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES, open_array, open_zip, read_arrays
 
 METADATA_NAME = "metadata.json"
@@ -42,7 +43,7 @@ _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that ZIP knows: the same input
 
 
 def chunk_name(number: int) -> str:
-    """Returns the name of the chunk of ETL9G_<number>."""
+    """Returns the name of a chunk by its number: that of the ETL9G file that it is made from."""
     return f"etl9g_dataset_chunk_{number:02d}.npz"
 
 
@@ -66,6 +67,7 @@ class DatasetInfo:
     folder: Path
     image_size: int
     preprocessing: str
+    database: str  # ETL9G, ETL8G or ETL9B: what the files are, or are samples of
     synthetic: bool
     chunks: tuple[ChunkInfo, ...]
     sha256: str
@@ -73,7 +75,7 @@ class DatasetInfo:
     @property
     def sources(self) -> tuple[str, ...]:
         """Sources of the data, as a model card names them."""
-        return merge_sources([SYNTHETIC if chunk.synthetic else REAL for chunk in self.chunks])
+        return merge_sources([SYNTHETIC if chunk.synthetic else self.database for chunk in self.chunks])
 
     @property
     def num_samples(self) -> int:
@@ -93,14 +95,20 @@ class Labels:
         return len(self.classes)
 
 
-def decode_labels(file: Etl9gFile, records: npt.NDArray[np.void]) -> Labels:
-    """Decodes the labels of an ETL9G file's records.
+def decode_labels(file: EtlFile, records: npt.NDArray[np.void]) -> tuple[Labels, npt.NDArray[np.bool_], str]:
+    """Decodes the labels of a data file's records.
+
+    Returns:
+        The labels of those records that are of the 3,036 classes; which of all they are, (n,); and what to say where
+        sheet numbers and order disagree.
 
     Raises:
-        KanjinetError: an unknown JIS code, or a sheet number outside 1-80.
+        KanjinetError: a JIS code that the database does not have.
     """
-    classes = decode_classes(file.path, records).astype(np.uint16)
-    return Labels(classes, decode_data_sets(file, records), records["sheet"].astype(np.uint8))
+    classes, origins = decode_classes(file, records), decode_origins(file, records)
+    kept = classes >= 0
+    labels = Labels(classes[kept].astype(np.uint16), origins.data_sets[kept], origins.sheets[kept])
+    return labels, kept, origins.disagreement
 
 
 def concatenate_labels(parts: Sequence[Labels]) -> Labels:
@@ -172,6 +180,11 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
     """
     path = folder / METADATA_NAME
     if not path.is_file():
+        if has_etl_files(folder):
+            remedy = f"{_REMEDY} --etl-dir {folder}, then name its --output-dir here"
+            raise KanjinetError(
+                f"{folder}: holds the raw data files, not the dataset that is prepared from them", remedy
+            )
         problem = f"no {METADATA_NAME}, so no finished dataset" if folder.is_dir() else "no such folder"
         raise KanjinetError(f"{folder}: {problem}", f"{_REMEDY} --output-dir {folder} first")
     metadata = read_json(path, _REMEDY)
@@ -181,6 +194,7 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
             folder=folder,
             image_size=int(metadata["image_size"]),
             preprocessing=str(metadata["preprocessing"]["version"]),
+            database=str(metadata.get("dataset", "ETL9G")),
             synthetic=bool(metadata["synthetic"]),
             chunks=chunks,
             sha256=str(metadata["dataset_sha256"]),
@@ -188,6 +202,10 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
         class_table = metadata["class_table_sha256"]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise KanjinetError(f"{path}: not the description of a dataset ({brief(error)})", RERUN_REMEDY) from error
+    if info.database not in DATABASES:
+        raise KanjinetError(
+            f"{path}: dataset {brief(info.database)}, expected one of {', '.join(DATABASES)}", RERUN_REMEDY
+        )
     if info.image_size not in IMAGE_SIZES:
         raise KanjinetError(f"{path}: image_size {info.image_size}, expected one of {IMAGE_SIZES}", RERUN_REMEDY)
     if class_table != CLASS_TABLE_SHA256:
@@ -326,12 +344,12 @@ def _unpack(
 
 
 def describe_dataset(
-    chunks: tuple[ChunkInfo, ...], labels: Labels, image_size: int, preprocessing: str
+    database: str, chunks: tuple[ChunkInfo, ...], labels: Labels, image_size: int, preprocessing: str
 ) -> dict[str, Any]:
     """Returns the content of metadata.json."""
     return {
         "format": DATASET_FORMAT,
-        "dataset": "ETL9G",
+        "dataset": database,
         "synthetic": any(chunk.synthetic for chunk in chunks),
         "total_samples": len(labels),
         "num_classes": NUM_CLASSES,

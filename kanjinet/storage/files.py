@@ -53,13 +53,15 @@ def _naming(path: Path, partial: Path | None = None) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def read_bytes(path: Path, max_bytes: int = -1) -> bytes:
-    """Reads a file, or only its first `max_bytes`.
+def read_bytes(path: Path, max_bytes: int = -1, first_byte: int = 0) -> bytes:
+    """Reads a file, or only `max_bytes` of it from `first_byte` on.
 
     Raises:
         OSError: with `path` as its file name.
     """
     with _naming(path), open(path, "rb") as file:
+        if first_byte:  # which a pipe cannot
+            file.seek(first_byte)
         return file.read(max_bytes)
 
 

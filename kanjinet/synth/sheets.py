@@ -1,11 +1,13 @@
-"""Sample sheets in ETL9G's layout: positions, serial numbers, dates.
+"""Sample sheets in the layouts of ETL9G, ETL8G and ETL9B: positions, serial numbers, dates.
 
-Source: AIST, "Specification of ETL-9", and its published first fields of records of ETL9G_01, _11 and _21.
+Source: AIST, "Specification of ETL-9", and its published first fields of records of ETL9G_01, _11 and _21, and of all
+files of ETL9B; "Specification of ETL-8".
 """
 
 import re
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -13,21 +15,28 @@ from kanjinet.classes import CLASS_OF_CHARACTER, JIS_CODES, NUM_CLASSES, NUM_HIR
 from kanjinet.data.etl9g import (
     CELL_HEIGHT,
     CELL_WIDTH,
+    ETL8G,
+    ETL9B,
+    ETL9G,
     MAX_INK,
-    RECORD_DTYPE,
-    SETS_PER_FILE,
     SHEETS_PER_SET,
     SYNTHETIC_MARK,
+    Database,
     pack_pixels,
 )
+from kanjinet.data.etl_files import NUM_FILES
 from kanjinet.synth.handwriting import GENERATOR_VERSION, write_sheet
 from kanjinet.synth.kanjivg import kanjivg_version
 from kanjinet.synth.neighbors import COLUMNS_PER_SHEET
 from kanjinet.synth.writers import sample_writer
 
+_SMALL_KANA = {0x2443: "つ", 0x2463: "や", 0x2465: "ゆ", 0x2467: "よ"}  # of ETL8G; written as these, and shrunk
+_SMALL_KANA_SIZE = 0.7
+_BINARY_WEIGHT = 0.4  # of Otsu's threshold against the mean, as AIST made ETL9B from ETL9G
 CONTACT_CHARACTERS = "あきさふはばぱ申由甲土士未末千干牛午大犬太己巳関閲永飛鬼識"
 CHARACTERS_PER_SHEET = 152  # the last sheet of a set has 148
 GATHERED_YYMM = 8212
+_GATHERED_YYMM_OF_ETL8G = 8001
 _SHEETS_WITH_THREE_HIRAGANA = range(3, 20, 2)  # 9 sheets; the other 11 have four: 71 in all
 # AIST's samples give the first three; the rest continues them: (file, months after October 1983).
 _SCAN_MONTHS = ((1, 0), (11, 1), (21, 8), (50, 17))
@@ -42,20 +51,26 @@ class Sample:
     num_sets: int
     seed: int
     difficulty: float
+    database: Database = ETL9G
 
     def plan_files(self) -> Plan:
-        """Divides the data sets among files."""
-        first_sets = range(1, self.num_sets + 1, SETS_PER_FILE)
-        return {
-            number: list(range(first, min(first + SETS_PER_FILE, self.num_sets + 1)))
-            for number, first in enumerate(first_sets, start=1)
+        """Divides the data sets among files; one more than the writers', of model characters, ends the last one."""
+        sets_per_file, num_sets = self.database.sets_per_file, self.num_sets
+        plan = {
+            number: list(range(first, min(first + sets_per_file, num_sets + 1)))
+            for number, first in enumerate(range(1, num_sets + 1, sets_per_file), start=1)
         }
+        if num_sets == self.database.num_data_sets and self.database != ETL9G:
+            plan.setdefault(NUM_FILES[self.database.name], []).append(num_sets + 1)
+        return plan
 
     def describe(self) -> str:
         """Returns the text of ETL9INFO."""
+        database = self.database
+        sheets = f"{database.sheets_per_set} sheets, one simulated writer a {'set' if database == ETL8G else 'sheet'}"
         return f"""{SYNTHETIC_MARK.decode()}
 
-These files are synthetic. They have the format of ETL9G (AIST), but no person wrote the characters:
+These files are synthetic. They have the format of {database.name} (AIST), but no person wrote the characters:
 make_sample_etl9g.py wrote them, stroke by stroke, as simulated writers.
 An accuracy measured on them says nothing certain about real handwriting.
 
@@ -63,7 +78,7 @@ Strokes:    KanjiVG, Copyright (C) Ulrich Apel, https://kanjivg.tagaini.net, pac
             Creative Commons Attribution-Share Alike 3.0 (https://creativecommons.org/licenses/by-sa/3.0/);
             these files are derived from it and are under the same license
 Writers:    {GENERATOR_VERSION}
-Data sets:  {self.num_sets} ({NUM_CLASSES:,} characters each, 20 sheets, one simulated writer a sheet)
+Data sets:  {self.num_sets} ({database.characters:,} characters each, {sheets})
 Seed:       {self.seed}
 Difficulty: {self.difficulty} (0 = neat, 1 = hasty)
 Readings:   not given; the field holds each character's Unicode code point
@@ -105,32 +120,81 @@ def scanned_yymm(file_number: int) -> int:
     return (83 + month // 12) * 100 + month % 12 + 1
 
 
-def make_sheet_records(sample: Sample, data_set: int, sheet: int) -> npt.NDArray[np.void]:
-    """Makes the records of one sheet, 1-20, of a data set, 1-200, by one simulated writer.
+def list_sheet_codes(database: Database) -> list[npt.NDArray[np.uint16]]:
+    """Lists the JIS codes of each of a data set's sheets, in the order of writing.
 
-    The result depends on the arguments alone, so sheets can be made in any order and by any process.
+    ETL8G has 75 hiragana and 881 kanji, the educational ones of its time; a sample has as many, spread over ETL9G's.
+    """
+    if database != ETL8G:
+        return [JIS_CODES[classes] for classes in list_sheet_classes()]
+    kana = np.sort(np.append(JIS_CODES[:NUM_HIRAGANA], list(_SMALL_KANA)))
+    spread = np.linspace(NUM_HIRAGANA, NUM_CLASSES - 1, database.characters - len(kana)).astype(np.int64)
+    return np.array_split(np.concatenate([kana, JIS_CODES[spread]]), database.sheets_per_set)
+
+
+def make_sheet_records(sample: Sample, data_set: int, sheet: int) -> npt.NDArray[np.void]:
+    """Makes the records of one sheet, from 1 on, of a data set, from 1 on, by one simulated writer.
+
+    The result depends on the arguments alone, so sheets can be made in any order and by any process. A data set beyond
+    the last one is of model characters, which are neat.
 
     Returns:
-        (152,) of `RECORD_DTYPE`; (148,) for sheet 20.
+        (152,) of ETL9G's dtype; (148,) for sheet 20; of ETL8G about 96.
     """
-    rng = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=(data_set, sheet)))
-    classes = list_sheet_classes()[sheet - 1]
-    writer = sample_writer(rng, sample.difficulty)
-    images = write_sheet(classes, writer, rng)
-    records = np.zeros(len(classes), dtype=RECORD_DTYPE)
-    jis_codes = JIS_CODES[classes]
-    places = np.arange(len(classes))
-    records["sheet"] = (data_set - 1) % SETS_PER_FILE * SHEETS_PER_SET + sheet
+    database = sample.database
+    jis_codes = list_sheet_codes(database)[sheet - 1].astype(np.uint16)
+    drawn = [_SMALL_KANA.get(code) or jis_to_character(code) for code in jis_codes.tolist()]
+    key = (data_set, sheet, 8) if database == ETL8G else (data_set, sheet)
+    rng = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=key))
+    difficulty = 0.0 if data_set > database.num_data_sets else sample.difficulty
+    # A data set of ETL8G is by one writer, wherever a sheet of it begins.
+    hand = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=(data_set, 0, 8)))
+    writer = sample_writer(hand if database == ETL8G else rng, difficulty)
+    images = write_sheet(np.array([CLASS_OF_CHARACTER[character] for character in drawn]), writer, rng)
+    records = np.zeros(len(jis_codes), dtype=database.dtype)
+    sets_before = data_set - 1 if database == ETL9B else (data_set - 1) % database.sets_per_file
+    records["sheet"] = sets_before * database.sheets_per_set + sheet
     records["jis_code"] = jis_codes
-    records["reading"] = [f"U+{ord(jis_to_character(int(code))):04X}".ljust(8).encode() for code in jis_codes]
+    code_points = [f"{ord(jis_to_character(int(code))):04X}" for code in jis_codes]
+    records["undefined"] = SYNTHETIC_MARK
+    if database == ETL9B:
+        records["reading"] = [text.encode() for text in code_points]
+        records["pixels"] = np.packbits(binarize(images), axis=2)
+        return records
+    places = np.arange(len(jis_codes))
+    records["reading"] = [f"U+{text}".ljust(8).encode() for text in code_points]
     records["serial"] = places + 1
-    records["gathered_yymm"] = GATHERED_YYMM
-    records["scanned_yymm"] = scanned_yymm((data_set - 1) // SETS_PER_FILE + 1)
+    records["gathered_yymm"] = _GATHERED_YYMM_OF_ETL8G if database == ETL8G else GATHERED_YYMM
+    if database == ETL9G:
+        records["scanned_yymm"] = scanned_yymm((data_set - 1) // database.sets_per_file + 1)
     records["position_x"] = places % COLUMNS_PER_SHEET
     records["position_y"] = places // COLUMNS_PER_SHEET
-    records["undefined_header"] = SYNTHETIC_MARK
+    for index in np.flatnonzero(np.isin(jis_codes, list(_SMALL_KANA))).tolist():
+        images[index] = _shrink(images[index])
     records["pixels"] = pack_pixels(images)
     return records
+
+
+def _shrink(cell: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Writes a character smaller and lower in its cell."""
+    small = cv2.resize(cell, None, fx=_SMALL_KANA_SIZE, fy=_SMALL_KANA_SIZE, interpolation=cv2.INTER_AREA)
+    shrunk = np.zeros_like(cell)
+    left = (CELL_WIDTH - small.shape[1]) // 2
+    shrunk[-small.shape[0] :, left : left + small.shape[1]] = small
+    return shrunk
+
+
+def binarize(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Makes cells of ETL9B, (n, 63, 64), True for ink, of those of ETL9G, (n, 127, 128) ink levels 0-15.
+
+    The threshold is between Otsu's and the mean of all pixels, as AIST gives it; how the resolution was halved is not
+    published: here by the mean of four pixels.
+    """
+    quarters = images[:, : CELL_HEIGHT - 1].reshape(len(images), CELL_HEIGHT // 2, 2, CELL_WIDTH // 2, 2)
+    halved = np.rint(quarters.mean(axis=(2, 4)) * (255 / MAX_INK)).astype(np.uint8)
+    otsu = np.array([cv2.threshold(image, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0] for image in halved])
+    thresholds = _BINARY_WEIGHT * otsu + (1 - _BINARY_WEIGHT) * halved.mean(axis=(1, 2))
+    return halved > thresholds[:, None, None]
 
 
 def make_contact_sheet(sample: Sample, characters: str = CONTACT_CHARACTERS) -> npt.NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from kanjinet.data.etl_files import NUM_FILES, describe_etl_files, find_etl_files
 from kanjinet.errors import KanjinetError, explain_os_error
 from kanjinet.system.machine import Gpu, describe_python_range, find_gpu, is_python_supported
 from kanjinet.system.packages import ImportResult, is_version_enough, read_requirements, try_imports
@@ -137,36 +138,35 @@ def check_gpu(gpu: Gpu | None, torch: ImportResult) -> Check:
 def check_data(etl_dir: Path) -> tuple[list[Check], int]:
     """Checks the ETL9G files: how many, of which sizes, real or synthetic; also returns the number of records."""
     try:
+        files = find_etl_files(etl_dir)
         from kanjinet.data import etl9g  # needs numpy
-    except ImportError:
-        found = len(list(etl_dir.glob("ETL9G_[0-5][0-9]")))
-        value = f"{found} files in {etl_dir}, not looked at before numpy is installed"
-        return [Check("data", "ETL9G files", "failed", value, _SETUP_REMEDY)], 0
-    try:
-        files = etl9g.find_etl9g_files(etl_dir)
-        is_synthetic = etl9g.is_synthetic(etl_dir)
     except (KanjinetError, OSError) as error:
         return [_failed_data("ETL9G files", error)], 0
+    except ImportError:
+        value = f"{describe_etl_files(files)}; not looked at before numpy is installed"
+        return [Check("data", "ETL9G files", "failed", value, _SETUP_REMEDY)], 0
 
-    damaged, num_records, size_bytes = [], 0, 0
+    damaged, num_records, size_bytes, is_synthetic = [], 0, 0, False
     for file in files:
         try:
-            records = etl9g.open_records(file.path)
+            records = etl9g.open_records(file)
             for part in (records[:RECORDS_LOOKED_AT], records[-RECORDS_LOOKED_AT:]):
-                etl9g.decode_classes(file.path, part)
-            is_synthetic |= etl9g.is_synthetic(etl_dir, records[:RECORDS_LOOKED_AT])
+                etl9g.decode_classes(file, part)
+            is_synthetic |= etl9g.is_synthetic(file, records[:RECORDS_LOOKED_AT])
         except (KanjinetError, OSError) as error:
             damaged.append(_failed_data(file.path.name, error))
             continue
         num_records += len(records)
         size_bytes += file.path.stat().st_size
 
-    value = f"{len(files)} of {etl9g.NUM_FILES}: {num_records:,} records, {size_bytes / 1e9:.2f} GB"
-    summary = Check("data", "ETL9G files", "ok", value)
+    name, of = f"{files[0].database} files", NUM_FILES[files[0].database]
+    where = "" if files[0].path.parent == etl_dir else f" in {files[0].path.parent}"
+    value = f"{len(files)} of {of}: {num_records:,} records, {size_bytes / 1e9:.2f} GB{where}"
+    summary = Check("data", name, "ok", value)
     if damaged:
-        summary = Check("data", "ETL9G files", "failed", f"{value}; {len(damaged)} damaged", "see the lines below")
-    elif len(files) < etl9g.NUM_FILES:
-        summary = Check("data", "ETL9G files", "warning", value, "training works with these; all 50 read better")
+        summary = Check("data", name, "failed", f"{value}; {len(damaged)} damaged", "see the lines below")
+    elif len(files) < of:
+        summary = Check("data", name, "warning", value, f"training works with these; all {of} read better")
     origin = "synthetic sample, not real handwriting" if is_synthetic else "AIST's files: no mark of a synthetic sample"
     return [summary, Check("data", "origin", "ok", origin), *damaged], num_records
 

@@ -29,6 +29,7 @@ from kanjinet.data.dataset import (
     read_dataset_info,
     write_chunk,
 )
+from kanjinet.data.etl_files import find_etl_files
 from kanjinet.data.image_files import read_image, to_network_input
 from kanjinet.errors import KanjinetError
 from test_etl9g_setup import check_mapping
@@ -53,14 +54,15 @@ class Reader:
 def read_records(content: bytes, folder: Path) -> None:
     """An ETL9G file, as preparation reads it."""
     (folder / "ETL9G_01").write_bytes(content)
-    for file in etl9g.find_etl9g_files(folder):
-        records = etl9g.open_records(file.path, allow_partial=True)
-        classes, data_sets = etl9g.decode_classes(file.path, records), etl9g.decode_data_sets(file, records)
+    for file in find_etl_files(folder):
+        records = etl9g.open_records(file, allow_partial=True)
+        classes, origins = etl9g.decode_classes(file, records), etl9g.decode_origins(file, records)
         cells = etl9g.unpack_pixels(records["pixels"])
-        etl9g.is_synthetic(folder, records)
-        assert len(classes) == len(data_sets) == len(cells) == len(content) // etl9g.RECORD_BYTES
+        etl9g.is_synthetic(file, records)
+        assert len(classes) == len(origins.data_sets) == len(cells) == len(content) // etl9g.RECORD_BYTES
         assert classes.min() >= 0
-        assert 1 <= data_sets.min() <= data_sets.max() <= etl9g.SETS_PER_FILE
+        assert 1 <= origins.data_sets.min() <= origins.data_sets.max() <= etl9g.SETS_PER_FILE
+        assert origins.sheets.max() <= etl9g.SETS_PER_FILE * etl9g.SHEETS_PER_SET
         np.testing.assert_array_equal(etl9g.pack_pixels(cells), records["pixels"])
 
 
@@ -82,7 +84,7 @@ def read_as_chunk(content: bytes, folder: Path) -> None:
     """A chunk of a dataset whose description is right about its checksum."""
     chunk = describe_chunk(content)
     (folder / chunk.name).write_bytes(content)
-    check_chunk(DatasetInfo(folder, SIZE, NORMALIZE, False, (chunk,), ""), chunk)
+    check_chunk(DatasetInfo(folder, SIZE, NORMALIZE, "ETL9G", False, (chunk,), ""), chunk)
 
 
 def make_labels() -> Labels:

@@ -25,6 +25,7 @@ from kanjinet.classes import CLASS_TABLE_SHA256
 from kanjinet.data import etl9g
 from kanjinet.data.dataset import ChunkInfo, Labels, read_chunk, read_chunk_infos, read_dataset_info, write_chunk
 from kanjinet.data.drawings import read_drawings
+from kanjinet.data.etl_files import find_etl_files
 from kanjinet.data.image_files import MAX_SIDE, read_image
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import load_recognizer
@@ -222,7 +223,7 @@ def test_json_of_any_size_and_depth_is_refused_in_one_line(tmp_path: Path, conte
 def test_digits_of_another_script_name_no_etl9g_file(tmp_path: Path) -> None:
     for name in ("ETL9G_01", "ETL9G_０１"):  # else both would be file 1
         write_file(tmp_path / name, [1], [0x3021])
-    assert [file.path.name for file in etl9g.find_etl9g_files(tmp_path)] == ["ETL9G_01"]
+    assert [file.path.name for file in find_etl_files(tmp_path)] == ["ETL9G_01"]
 
 
 @POSIX
@@ -231,8 +232,8 @@ def test_pipes_among_etl9g_files_are_passed_over(tmp_path: Path) -> None:
     for name in ("ETL9G_02", "ETL9INFO"):
         os.mkfifo(tmp_path / name)
     (tmp_path / "ETL9G_03").symlink_to("ETL9G_03")
-    assert len(etl9g.find_etl9g_files(tmp_path)) == 1
-    assert not etl9g.is_synthetic(tmp_path)
+    assert len(find_etl_files(tmp_path)) == 1
+    assert not etl9g.is_synthetic(find_etl_files(tmp_path)[0])
 
 
 # Output folders
