@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-RECORD = struct.Struct(">2H8sI4B4H2B34x8128s7x")  # AIST's layout, as its specification gives it
+RECORD = struct.Struct(">2H8sI4B4H2B34x8128s7x")  # AIST's layout of ETL9G, as its specification gives it
+RECORD_8G = struct.Struct(">2H8sI4B4H2B30x8128s11x")  # of ETL8G: form_e8g
+BINARY_RECORD = struct.Struct(">2H4s504s64x")  # of ETL9B: form_e9b
 
 
 def list_jis_codes() -> list[int]:

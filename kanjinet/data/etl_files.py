@@ -157,8 +157,8 @@ def _explain_archive(path: Path) -> KanjinetError:
     bash, windows = ([quote(text) for text in (source, target)] for quote in (shlex.quote, _quote_for_powershell))
     return KanjinetError(
         f"{path}: a ZIP archive",
-        f"unpack it first: unzip {bash[0]} -d {bash[1]} (bash) or Expand-Archive {windows[0]} {windows[1]} "
-        f"(PowerShell), then --etl-dir {bash[1]}",
+        f"unpack it first: unzip {bash[0]} -d {bash[1]} (bash) or Expand-Archive -LiteralPath {windows[0]} "
+        f"-DestinationPath {windows[1]} (PowerShell), then --etl-dir {bash[1]}",
     )
 
 

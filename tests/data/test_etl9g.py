@@ -7,8 +7,9 @@ import pytest
 
 from kanjinet.classes import JIS_CODES
 from kanjinet.data import etl9g
+from kanjinet.data.etl_files import EtlFile
 from kanjinet.errors import KanjinetError
-from tests.sample_files import RECORD, write_file
+from tests.sample_files import BINARY_RECORD, RECORD, RECORD_8G, list_jis_codes, pack_cell, write_file
 
 AIST_RECORDS = (
     (1, 0x3021, b"A.TSUGU ", 1, 0, 0, 0, 0, 0, 0, 8212, 8310, 0, 0),  # ETL9G_01, record 1
@@ -29,7 +30,7 @@ def test_record_is_8199_bytes_and_a_file_99_568_656() -> None:
 def test_published_records_are_read_field_by_field(tmp_path: Path) -> None:
     path = tmp_path / "ETL9G_01"
     path.write_bytes(b"".join(RECORD.pack(*fields, bytes(8128)) for fields in AIST_RECORDS))
-    records = etl9g.open_records(path, allow_partial=True)
+    records = etl9g.open_records(EtlFile(path, 1), allow_partial=True)
     assert [tuple(record[name] for name in FIELDS) for record in records] == list(AIST_RECORDS)
 
 
@@ -68,26 +69,49 @@ def test_pack_refuses_what_does_not_fit(images: np.ndarray) -> None:
         etl9g.pack_pixels(images)
 
 
+def decode(path: Path, number: int, database: str = "ETL9G") -> etl9g.Origins:
+    file = EtlFile(path, number, database)
+    return etl9g.decode_origins(file, etl9g.open_records(file, allow_partial=True))
+
+
 def test_data_sets_follow_file_number_and_sheet(tmp_path: Path) -> None:
-    path = write_file(tmp_path / "ETL9G_50", [1, 20, 21, 40, 60, 61, 80], [0x3021] * 7)
-    records = etl9g.open_records(path, allow_partial=True)
-    assert etl9g.decode_data_sets(etl9g.Etl9gFile(path, 1), records).tolist() == [1, 1, 2, 2, 3, 4, 4]
-    assert etl9g.decode_data_sets(etl9g.Etl9gFile(path, 50), records).tolist() == [197, 197, 198, 198, 199, 200, 200]
+    codes = [0x3021, 0x3022, 0x3021, 0x3022, 0x3021, 0x3021, 0x3022]
+    path = write_file(tmp_path / "ETL9G_50", [1, 20, 21, 40, 60, 61, 80], codes)
+    assert decode(path, 1).data_sets.tolist() == [1, 1, 2, 2, 3, 4, 4]
+    assert decode(path, 50).data_sets.tolist() == [197, 197, 198, 198, 199, 200, 200]
 
 
-@pytest.mark.parametrize("sheet", [0, 81])
-def test_impossible_sheet_numbers_are_named(tmp_path: Path, sheet: int) -> None:
-    path = write_file(tmp_path / "ETL9G_01", [1, sheet], [0x3021] * 2)
-    records = etl9g.open_records(path, allow_partial=True)
-    with pytest.raises(KanjinetError, match=f"ETL9G_01: record 2 has sheet number {sheet}"):
-        etl9g.decode_data_sets(etl9g.Etl9gFile(path, 1), records)
+def test_sheets_may_be_counted_on_from_file_to_file(tmp_path: Path) -> None:
+    path = write_file(tmp_path / "ETL9G_02", [81, 100, 101, 160], [0x3021, 0x3022, 0x3021, 0x3023])
+    origins = decode(path, 2)
+    assert (origins.data_sets.tolist(), origins.sheets.tolist()) == ([5, 5, 6, 8], [1, 20, 21, 80])
+
+
+@pytest.mark.parametrize(
+    ("sheets", "data_sets", "sheets_read", "words"),
+    [
+        ([1, 21, 41], [1, 2, 3], [1, 21, 41], []),
+        ([1, 81, 41], [1, 2, 3], [1, 0, 41], ["1 of 3 records", "record 2 with sheet 81", "order is taken"]),
+        ([0, 21, 41], [1, 2, 3], [0, 21, 41], ["record 1 with sheet 0", "order is taken"]),
+        ([1, 1, 21], [1, 2, 3], [1, 1, 21], ["2 of 3 records", "record 2 with sheet 1", "order is taken"]),
+        ([41, 21, 1], [3, 2, 1], [41, 21, 1], ["2 of 3 records", "sheet numbers are taken"]),  # in another order
+        ([21, 41, 61], [2, 3, 4], [21, 41, 61], ["3 of 3 records", "sheet numbers are taken"]),  # without the first
+    ],
+)
+def test_sheets_and_order_that_disagree_are_named_and_none_is_refused(
+    tmp_path: Path, sheets: list[int], data_sets: list[int], sheets_read: list[int], words: list[str]
+) -> None:
+    origins = decode(write_file(tmp_path / "ETL9G_01", sheets, [0x3021] * 3), 1)
+    assert (origins.data_sets.tolist(), origins.sheets.tolist()) == (data_sets, sheets_read)
+    assert bool(origins.disagreement) == bool(words)
+    assert all(word in origins.disagreement for word in words)
 
 
 def test_unknown_jis_codes_are_named(tmp_path: Path) -> None:
-    path = write_file(tmp_path / "ETL9G_01", [1, 1, 1], [0x3021, 0x5021, 0x2421])
-    records = etl9g.open_records(path, allow_partial=True)
+    file = EtlFile(write_file(tmp_path / "ETL9G_01", [1, 1, 1], [0x3021, 0x5021, 0x2421]), 1)
+    records = etl9g.open_records(file, allow_partial=True)
     with pytest.raises(KanjinetError, match=r"ETL9G_01: record 2 has JIS code 5021, .*\(2 such records\)"):
-        etl9g.decode_classes(path, records)
+        etl9g.decode_classes(file, records)
 
 
 @pytest.mark.parametrize(
@@ -101,36 +125,68 @@ def test_unknown_jis_codes_are_named(tmp_path: Path) -> None:
 )
 def test_wrong_lengths_are_refused_with_the_figures(tmp_path: Path, size_bytes: int, message: str) -> None:
     with pytest.raises(KanjinetError, match=message):
-        etl9g.check_file_size(tmp_path / "ETL9G_01", size_bytes)
+        etl9g.check_file_size(EtlFile(tmp_path / "ETL9G_01", 1), size_bytes)
 
 
 @pytest.mark.parametrize("data_sets", [1, 2, 3, 4])
 def test_whole_data_sets_are_accepted(tmp_path: Path, data_sets: int) -> None:
-    assert etl9g.check_file_size(tmp_path, 8199 * 3036 * data_sets) == 3036 * data_sets
-
-
-def test_folder_lists_only_data_files_in_order(tmp_path: Path) -> None:
-    for name in ("ETL9G_10", "ETL9G_02", "ETL9G_51", "ETL9G_00", "ETL9G_1", "ETL9INFO", "ETL9G_03.txt"):
-        (tmp_path / name).touch()
-    (tmp_path / "ETL9G_04").mkdir()
-    assert [(file.path.name, file.number) for file in etl9g.find_etl9g_files(tmp_path)] == [
-        ("ETL9G_02", 2),
-        ("ETL9G_10", 10),
-    ]
-
-
-def test_missing_and_empty_folders_name_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(KanjinetError, match=r"nowhere: no such folder: .*make_sample_etl9g\.py"):
-        etl9g.find_etl9g_files(tmp_path / "nowhere")
-    with pytest.raises(KanjinetError, match="no ETL9G files in it"):
-        etl9g.find_etl9g_files(tmp_path)
+    assert etl9g.check_file_size(EtlFile(tmp_path, 1), 8199 * 3036 * data_sets) == 3036 * data_sets
 
 
 def test_synthetic_files_say_so_in_info_or_in_the_records(tmp_path: Path) -> None:
-    path = write_file(tmp_path / "ETL9G_01", [1], [int(JIS_CODES[0])])
-    records = np.array(etl9g.open_records(path, allow_partial=True))
-    assert not etl9g.is_synthetic(tmp_path, records)
-    records["undefined_header"] = etl9g.SYNTHETIC_MARK
-    assert etl9g.is_synthetic(tmp_path, records)
+    file = EtlFile(write_file(tmp_path / "ETL9G_01", [1], [int(JIS_CODES[0])]), 1)
+    records = np.array(etl9g.open_records(file, allow_partial=True))
+    assert not etl9g.is_synthetic(file, records)
+    records["undefined"] = etl9g.SYNTHETIC_MARK
+    assert etl9g.is_synthetic(file, records)
     (tmp_path / "ETL9INFO").write_bytes(b"x " + etl9g.SYNTHETIC_MARK)
-    assert etl9g.is_synthetic(tmp_path)
+    assert etl9g.is_synthetic(file)
+
+
+def test_etl8g_has_its_pixels_at_byte_61_and_small_kana_that_are_no_classes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    images = rng.integers(0, 16, (2, 127, 128), dtype=np.uint8)
+    packed = [pack_cell(image) for image in images]
+    fields = (b"A.HIRA  ", 1, 0, 0, 1, 24, 3552, 0, 8001, 8004, 0, 0)
+    file = EtlFile(tmp_path / "ETL8G_02", 2, "ETL8G")
+    codes = zip((1, 11), (0x2443, 0x3021), packed, strict=True)
+    file.path.write_bytes(b"".join(RECORD_8G.pack(sheet, code, *fields, cell) for sheet, code, cell in codes))
+    records = etl9g.open_records(file, allow_partial=True)
+    np.testing.assert_array_equal(etl9g.unpack_cells(etl9g.ETL8G, records["pixels"], 1), images)
+    assert (records[0]["writer_sex"], records[0]["writer_age"], records[0]["gathered_yymm"]) == (1, 24, 8001)
+    assert etl9g.decode_classes(file, records).tolist() == [-1, 71]
+    assert decode(file.path, 2, "ETL8G").data_sets.tolist() == [6, 7]  # ten sheets a set, five sets a file
+    file.path.write_bytes(RECORD_8G.pack(1, 0x5021, *fields, packed[0]))
+    with pytest.raises(KanjinetError, match="JIS code 5021, none of ETL8G's 956"):
+        etl9g.decode_classes(file, etl9g.open_records(file, allow_partial=True))
+
+
+def test_etl9b_is_read_in_parts_without_dummy_and_model_characters(tmp_path: Path) -> None:
+    codes = list_jis_codes()
+    cell = np.zeros((63, 64), dtype=np.uint8)
+    cell[10, 3] = cell[62, 63] = 1
+    eights = cell.reshape(-1, 8).tolist()
+    bits = bytes(sum(bit << 7 - place for place, bit in enumerate(eight)) for eight in eights)
+    path = tmp_path / "ETL9B_5"
+    with path.open("wb") as file:
+        file.write(bytes(576))
+        for data_set in range(160, 201):  # the last one is of model characters
+            sheets = (data_set * 20 + index // 152 + 1 for index in range(3036))
+            file.write(b"".join(BINARY_RECORD.pack(*row, b"A.HI", bits) for row in zip(sheets, codes, strict=True)))
+    parts = etl9g.list_parts(EtlFile(path, 5, "ETL9B"))
+    assert [etl9g.chunk_number(part) for part in parts] == list(range(41, 51))
+    assert len(etl9g.open_records(parts[0])) == 121_440
+    for part in (parts[0], parts[-1]):
+        records = etl9g.read_records(part)
+        assert len(records) == 4 * 3036
+        origins = etl9g.decode_origins(part, records)
+        assert np.unique(origins.data_sets).tolist() == list(range(161 + 4 * part.part, 165 + 4 * part.part))
+        assert (origins.sheets.min(), origins.sheets.max(), origins.disagreement) == (1, 20, "")
+        assert etl9g.decode_classes(part, records).tolist() == list(range(3036)) * 4
+    cells = etl9g.unpack_cells(etl9g.ETL9B, records["pixels"][:1], 17)
+    assert cells.shape == (1, 126, 128)
+    assert np.argwhere(cells[0]).tolist() == [[y, x] for y in (20, 21) for x in (6, 7)] + [
+        [y, x] for y in (124, 125) for x in (126, 127)
+    ]
+    with pytest.raises(KanjinetError, match="124,476 records, more than the 121,440 of an ETL9B file"):
+        etl9g.list_parts(EtlFile(path, 4, "ETL9B"))

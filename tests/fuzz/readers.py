@@ -110,7 +110,7 @@ def make_descriptions() -> dict[str, bytes]:
     chunks = (describe_chunk(b""),)
     contents = {
         CHUNK_INFO_NAME: {"settings": {}, "chunks": [asdict(chunk) for chunk in chunks]},
-        METADATA_NAME: describe_dataset(chunks, make_labels(), SIZE, NORMALIZE),
+        METADATA_NAME: describe_dataset("ETL9G", chunks, make_labels(), SIZE, NORMALIZE),
         CHARACTER_MAPPING_NAME: describe_classes(),
     }
     return {name: json.dumps(content, ensure_ascii=False).encode() for name, content in contents.items()}
