@@ -119,7 +119,9 @@ def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> Eva
             warn_of_training_images(recognizer, info, labels, indices)
     data_sets, sheets = labels.data_sets[indices], labels.sheets[indices]
     return EvaluationSet(
-        source=DatasetSource(str(info.folder), info.sha256, info.synthetic, part, split_rule=options.split),
+        source=DatasetSource(
+            str(info.folder), info.sha256, info.database, info.synthetic, part, split_rule=options.split
+        ),
         labels=labels.classes[indices].astype(np.int64),
         data_sets=data_sets,
         name_image=lambda index: f"data set {data_sets[index]}, sheet {sheets[index]}",
@@ -246,7 +248,11 @@ def write_grid(path: Path, evaluation: ModelEvaluation, count: int) -> None:
 def print_metrics(metrics: ModelMetrics) -> None:
     source = metrics.source
     note = f" ({SAMPLE_NOTE})" if source.synthetic else ""
-    where = source.images if isinstance(source, FolderSource) else f"split {source.split} of {source.split_rule}"
+    where = (
+        source.images
+        if isinstance(source, FolderSource)
+        else f"{source.database}, split {source.split} of {source.split_rule}"
+    )
     print(f"model      {metrics.model}, {where}{note}")
     for name, accuracy in (("all", metrics.accuracy), ("kanji", metrics.kanji), ("hiragana", metrics.hiragana)):
         if accuracy:

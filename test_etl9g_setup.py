@@ -20,7 +20,7 @@ from kanjinet.data.dataset import (
     read_images,
     read_labels,
 )
-from kanjinet.data.etl9g import SAMPLE_NOTE
+from kanjinet.data.etl9g import DATABASES, SAMPLE_NOTE
 from kanjinet.errors import KanjinetError, brief
 from kanjinet.evaluation.image_grid import draw_image_grid
 from kanjinet.storage.files import check_output_file, make_folder, read_json
@@ -62,7 +62,8 @@ def print_statistics(info: DatasetInfo, labels: Labels) -> None:
     print(f"           {hiragana:,} hiragana, {len(labels) - hiragana:,} kanji")
     found = f"{np.count_nonzero(per_class):,} of {NUM_CLASSES:,}"
     print(f"classes    {found}, {per_class.min()} to {per_class.max()} images each")
-    print(f"data sets  {len(np.unique(labels.data_sets))} of 200, in {len(info.chunks)} chunks")
+    of = f"{info.database}'s {DATABASES[info.database].num_data_sets}"
+    print(f"data sets  {len(np.unique(labels.data_sets))} of {of}, in {len(info.chunks)} chunks")
 
 
 def check_mapping(info: DatasetInfo) -> None:

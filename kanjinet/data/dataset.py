@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
 from kanjinet.contract import CONTRACTS, IMAGE_SIZES, check_preprocessing
-from kanjinet.data.etl9g import DATABASES, RECORDS_PER_FILE, SAMPLE_NOTE, decode_classes, decode_origins
+from kanjinet.data.etl9g import DATABASES, RECORDS_PER_FILE, decode_classes, decode_origins
 from kanjinet.data.etl_files import EtlFile, has_etl_files
 from kanjinet.errors import KanjinetError, brief
 from kanjinet.storage.files import read_bounded, read_json, write_json

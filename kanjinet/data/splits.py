@@ -111,7 +111,7 @@ def _slots_of_literature(data_sets: npt.NDArray[np.uint8], rng: np.random.Genera
         raise KanjinetError(
             f"--split etl9 needs all {NUM_DATA_SETS} data sets, {len(missing)} are missing, number {missing[0]} the "
             "first",
-            "prepare all 50 ETL9G files, or use --split writers",
+            "prepare all files of ETL9G or ETL9B, or use --split writers",
         )
     slots = np.zeros(256, dtype=np.int64)
     between = np.arange(_ETL9_TEST_SETS + 1, NUM_DATA_SETS - _ETL9_TEST_SETS + 1)

@@ -13,10 +13,14 @@ CONFUSIONS_LISTED = 100
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """Represents a part of a dataset: folder, SHA-256, whether it is a synthetic sample, part and rule of the split."""
+    """Represents a part of a dataset.
+
+    Its folder, SHA-256, database, whether it is a synthetic sample in that one's format, part and rule of the split.
+    """
 
     dataset: str
     dataset_sha256: str
+    database: str
     synthetic: bool
     split: str
     split_rule: str

@@ -15,7 +15,10 @@ from kanjinet.errors import brief
 
 REAL, SYNTHETIC = "ETL9G", "KanjiVG"  # sources of data
 LICENSE_OF_SOURCE = {
-    REAL: "the ETL Character Database (ETL9G, AIST), whose terms of use apply",
+    **{
+        source: f"the ETL Character Database ({source}, AIST), whose terms of use apply"
+        for source in (REAL, "ETL8G", "ETL9B")
+    },
     SYNTHETIC: "synthetic characters drawn from KanjiVG, CC BY-SA 3.0",
 }
 SPLITS = ("random", "writers", "etl9")  # how a dataset's images were divided
@@ -96,7 +99,7 @@ class ModelCard:
     """Represents where a network comes from and how accurate it is."""
 
     preprocessing: str  # version of it that its training images went through
-    sources: tuple[str, ...]  # REAL, SYNTHETIC or both: what it learned from, by its initialization and averages too
+    sources: tuple[str, ...]  # keys of LICENSE_OF_SOURCE: what it learned from, by its initialization and averages too
     options: TrainingOptions
     best_epoch: int | None = None  # whose weights they are; an average's are of no epoch
     metrics: Mapping[str, Metrics] = field(default_factory=dict)  # of the weights as stored, on PARTS_MEASURED
@@ -107,7 +110,7 @@ class ModelCard:
     @property
     def synthetic(self) -> bool:
         """Whether it never saw a real character."""
-        return REAL not in self.sources
+        return self.sources == (SYNTHETIC,)
 
     @property
     def license(self) -> str:
@@ -170,8 +173,8 @@ class ModelCard:
             raise ValueError(f"training has {brief(min(map(str, training)))}, which this version does not know")
         if not _fits(card.preprocessing, str) or not _fits(card.best_epoch, int | None):
             raise ValueError(f"preprocessing {brief(card.preprocessing)}, best_epoch {brief(card.best_epoch)}")
-        if card.sources not in ((REAL,), (SYNTHETIC,), (REAL, SYNTHETIC)):
-            raise ValueError(f"sources are {brief(card.sources)}, expected {REAL}, {SYNTHETIC} or both")
+        if not _fits(card.sources, tuple[str, ...]) or card.sources != merge_sources(card.sources) or not card.sources:
+            raise ValueError(f"sources are {brief(card.sources)}, expected some of {', '.join(LICENSE_OF_SOURCE)}")
         return card
 
     def to_strings(self) -> dict[str, str]:
@@ -199,7 +202,7 @@ class ModelCard:
 def merge_sources(*sources: Iterable[str]) -> tuple[str, ...]:
     """Returns the union of sources of data, in the order that a card has them."""
     found = set().union(*sources)
-    return tuple(source for source in (REAL, SYNTHETIC) if source in found)
+    return tuple(source for source in LICENSE_OF_SOURCE if source in found)
 
 
 def _take_fields(kind: type, values: dict[str, Any]) -> dict[str, Any]:
