@@ -61,8 +61,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--model-path", type=Path, default=Path(CHECKPOINT_NAME), help="the trained network, .pth or .safetensors"
     )
-    parser.add_argument("--onnx-path", type=Path, help="the file to write (default: beside the checkpoint)")
-    parser.add_argument("--image-size", type=int, choices=IMAGE_SIZES, help="must be the checkpoint's, if given")
+    parser.add_argument(
+        "--onnx-path", type=Path, help="the file to write (default: kanji_model_etl9g_...onnx, beside --model-path)"
+    )
+    parser.add_argument("--image-size", type=int, choices=IMAGE_SIZES, help="must be the checkpoint's (default: it is)")
     parser.add_argument("--pooling-type", choices=POOLING_TYPES, help="global pooling (default: the checkpoint's)")
     parser.add_argument("--target-backend", choices=BACKENDS, default="tract", help="kind of engine")
     parser.add_argument(
@@ -72,7 +74,7 @@ def parse_args() -> argparse.Namespace:
         "--quantize",
         choices=QUANTIZATIONS,
         help="int8: computes with 8 bits, a quarter of the size (opset 13; reads --data-dir); int8-weights: the same "
-        "size, computes in float32; fp16: half the size, computes in float32",
+        "size, computes in float32; fp16: half the size, computes in float32 (default: float32 throughout)",
     )
     parser.add_argument(
         "--device", choices=DEVICES, default="cpu", help="where onnxruntime runs the file for the check, beside the CPU"

@@ -27,7 +27,11 @@ OUTPUT_BOUND = 1e-5  # equal weights give equal logits; where tensors lie in mem
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python convert_to_safetensors.py --model-path best_kanji_model.pth --verify")
     parser.add_argument("--model-path", type=Path, default=Path(CHECKPOINT_NAME), help="the checkpoint")
-    parser.add_argument("--output-path", type=Path, help="the file to write (default: beside the checkpoint)")
+    parser.add_argument(
+        "--output-path",
+        type=Path,
+        help="the file to write (default: kanji_model_etl9g_...safetensors, beside --model-path)",
+    )
     parser.add_argument("--verify", action="store_true", help="reload the file, compare every tensor and the outputs")
     return parser.parse_args()
 

@@ -110,6 +110,8 @@ def parse_args() -> argparse.Namespace:
     ):
         if value > most:
             parser.error(f"{option} {value}: expected at most {most}, as many as {args.format} has")
+    if args.contact_characters != CONTACT_CHARACTERS and not args.contact_sheet:
+        parser.error("--contact-characters are for --contact-sheet: give that, too")
     return args
 
 

@@ -98,7 +98,9 @@ def parse_args() -> argparse.Namespace:
         "--allow-partial", action="store_true", help="accept files that do not hold whole data sets of 3,036 records"
     )
     parser.add_argument(
-        "--verify", action="store_true", help="prepare nothing: check that the dataset in --output-dir is whole"
+        "--verify",
+        action="store_true",
+        help="prepare nothing: check that the dataset in --output-dir is whole, whatever the other options say",
     )
     return parser.parse_args()
 

@@ -23,7 +23,7 @@ from kanjinet.cli import make_parser, positive_int, run_script, show_path
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.image_files import MAX_FILE_BYTES, ImageArray, describe_skipped, list_images
 from kanjinet.errors import KanjinetError
-from kanjinet.evaluation.recognizer import PRETRAINED_PATH, Candidate, Recognizer, load_recognizer
+from kanjinet.evaluation.recognizer import Candidate, Recognizer, load_recognizer
 from kanjinet.storage.files import check_output_file, check_output_folder, make_folder, replace_on_success
 from kanjinet.storage.onnx_file import DEVICES
 from kanjinet.storage.png import write_png
@@ -48,11 +48,12 @@ class Prediction:
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python recognize_kanji.py drawing.png --format json")
     parser.add_argument("images", nargs="+", help="image files, folders of them, or - for standard input")
-    parser.add_argument("--model", type=Path, default=PRETRAINED_PATH, help="a .pth, .safetensors or .onnx file")
+    model_help = "a .pth, .safetensors or .onnx file (default: the pretrained model)"
+    parser.add_argument("--model", type=Path, help=model_help)
     parser.add_argument("--device", choices=DEVICES, default="auto", help="what the model runs on")
-    parser.add_argument("--top", type=positive_int, default=5, help="candidates for each image")
+    parser.add_argument("--top", type=positive_int, default=5, help="candidates for each image, at most 3,036")
     parser.add_argument("--format", choices=tuple(WRITERS), default="table", help="form of the predictions")
-    parser.add_argument("--output", type=Path, help="write the predictions into this file, in UTF-8")
+    parser.add_argument("--output", type=Path, help="file for the predictions, in UTF-8 (default: standard output)")
     parser.add_argument("--explain", type=Path, help="folder for the images as the network saw them")
     return parser.parse_args()
 

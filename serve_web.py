@@ -23,23 +23,26 @@ ROOT = Path(__file__).resolve().parent
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python serve_web.py --model kanji_model_etl9g_64x64_3036classes_tract.onnx")
-    parser.add_argument(
-        "--model", type=Path, default=PRETRAINED_PATH, help="an .onnx file, its _mapping.json beside it"
-    )
+    model_help = "an .onnx file, its _mapping.json beside it (default: the pretrained model)"
+    parser.add_argument("--model", type=Path, help=model_help)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: the whole network may ask")
     parser.add_argument("--port", type=port_number, default=8000, help="0: any that is free")
     parser.add_argument("--output-dir", type=Path, help="write the page's files there, and serve nothing")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.output_dir and (args.host, args.port) != (parser.get_default("host"), parser.get_default("port")):
+        parser.error("--output-dir serves nothing: leave --host and --port out")
+    return args
 
 
 def main() -> None:
     args = parse_args()
     check_output_folder(args.output_dir, "--output-dir")
-    files = assemble_page(ROOT / "web", args.model)
+    model = args.model or PRETRAINED_PATH
+    files = assemble_page(ROOT / "web", model)
     if args.output_dir:
         write_files(args.output_dir, files)
     else:
-        serve(files, args.model, args.host, args.port)
+        serve(files, model, args.host, args.port)
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:

@@ -101,7 +101,8 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
     """Shows the script's own description line by line, and every default that is a value."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        has_none = action.default is None or action.default is False  # 0 is one
+        return action.help if has_none else super()._get_help_string(action)
 
 
 def make_parser(description: str | None, example: str) -> argparse.ArgumentParser:

@@ -1,5 +1,7 @@
 """What every script does with its output, as the shell sees it."""
 
+import argparse
+import importlib
 import os
 import subprocess
 import sys
@@ -70,3 +72,39 @@ def test_a_closed_pipe_of_windows() -> None:
     process = run("def main(): raise OSError(22, 'Invalid argument')\n", unbuffered=False)
     assert process.communicate()[1] == "error: Invalid argument\n"
     assert process.returncode == 1
+
+
+SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py") if path.stem != "setup_etl9g")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_shows_each_default_and_no_absolute_path(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsers: list[argparse.ArgumentParser] = []
+
+    def keep(parser: argparse.ArgumentParser) -> None:
+        parsers.append(parser)
+        raise SystemExit
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", keep)
+    with pytest.raises(SystemExit):
+        importlib.import_module(script).parse_args()
+    monkeypatch.setenv("COLUMNS", "1000")
+    text = parsers[0].format_help()
+    assert str(ROOT) not in text
+    for action in parsers[0]._actions:
+        if action.default not in (None, argparse.SUPPRESS) and action.default is not False:
+            assert f"{action.help} (default: {action.default})" in text, action.option_strings
+
+
+def test_options_that_would_be_ignored_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for command, problem in (
+        ("serve_web.py --output-dir page --port 9000", "--output-dir serves nothing: leave --host and --port out"),
+        ("make_sample_etl9g.py --contact-characters 田", "--contact-characters are for --contact-sheet"),
+        ("evaluate_model.py --images a --split test", "--images takes the place of --data-dir and --split"),
+    ):
+        monkeypatch.setattr(sys, "argv", command.split())
+        with pytest.raises(SystemExit):
+            importlib.import_module(Path(sys.argv[0]).stem).main()
+        assert problem in capsys.readouterr().err

@@ -69,7 +69,8 @@ class ModelMetrics:
     calibration: list[CalibrationBin]
     confusions: Sequence[tuple[int, int, int]]  # (label, predicted class, count), the most frequent first
     hardest: Sequence[HardClass]  # the hardest first
-    images_per_s: float
+    images_per_s: float  # once they are read and preprocessed
+    images_per_s_with_reading: float  # from the files on
     comparison: dict[str, int]  # images that only this model and only the first one has right; empty for the first
 
     def __post_init__(self) -> None:
@@ -115,6 +116,7 @@ class ModelMetrics:
             ],
             "hardest": list(map(_hard_class_to_dict, self.hardest)),
             "images_per_s": round(self.images_per_s, 1),
+            "images_per_s_with_reading": round(self.images_per_s_with_reading, 1),
             **self.comparison,
         }
 

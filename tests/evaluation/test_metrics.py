@@ -164,6 +164,7 @@ def make_metrics(predictions: Predictions, strokes: dict[int, Accuracy]) -> Mode
         confusions=predictions.count_confusions(),
         hardest=[],
         images_per_s=12.34,
+        images_per_s_with_reading=10,
         comparison={},
     )
 

@@ -30,7 +30,13 @@ SCRIPTS = (
 IMPORTED_LATER = ("torch._dynamo", "torch.onnx", "onnxscript", "onnxruntime", "matplotlib.pyplot")  # by the scripts
 RECORDS = 152  # of each source file: one sheet
 EARLIER_MODEL = b"a model of an earlier training"
-VOLATILE = ("elapsed_s", "images_per_s", "content_sha256", "dataset")  # times, their checksum, and a trial's folder
+VOLATILE = (
+    "elapsed_s",
+    "images_per_s",
+    "images_per_s_with_reading",
+    "content_sha256",
+    "dataset",
+)  # times, their checksum, and a trial's folder
 TEMPORARY = re.compile(f".*{re.escape(PARTIAL_SUFFIX)}|{re.escape(LOCK_NAME)}")
 REMEDY = re.compile(
     r"\b(run|use|choose|free|check|delete|remove|train|give|write|convert|get|copy or download|wait for|name)\b"
