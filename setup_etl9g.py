@@ -2,7 +2,7 @@
 """Set up the toolkit: a virtual environment in venv/ with every package; then, if asked, the demo or the tests.
 
 Reads requirements.txt, requirements-dev.txt (with --test) and constraints.txt; writes venv/. It needs Python 3.10 to
-3.14 and nothing else, and may be run again at any time: what is already there is kept.
+3.14, or a newer one where the packages have wheels for it, and may be run again at any time: what is there is kept.
 
     python setup_etl9g.py            the environment only
     python setup_etl9g.py --demo     ... then every stage, from sample files to an image of characters read
@@ -24,7 +24,13 @@ from pathlib import Path
 from kanjinet.cli import run_script, show_path
 from kanjinet.errors import KanjinetError
 from kanjinet.system.environment import Environment, describe_status, format_command
-from kanjinet.system.machine import NEWEST_PYTHON, describe_python_range, find_gpu, is_python_supported
+from kanjinet.system.machine import (
+    describe_python_range,
+    find_gpu,
+    find_obstacle,
+    is_python_untested,
+    read_interpreter,
+)
 
 ROOT = Path(__file__).resolve().parent
 ALL_TESTS = ("-m", "")  # pytest alone: the quick ones
@@ -80,14 +86,12 @@ def parse_args() -> argparse.Namespace:
 
 
 def check_python() -> None:
-    if not is_python_supported():
-        newest = "{}.{}".format(*NEWEST_PYTHON)
-        raise KanjinetError(
-            f"Python {platform.python_version()} at {sys.executable}: the packages need Python "
-            f"{describe_python_range()}",
-            "install one of these and run it on this script, for example with "
-            f"'py -{newest} setup_etl9g.py' on Windows or 'python{newest} setup_etl9g.py' elsewhere",
-        )
+    obstacle = find_obstacle(read_interpreter())
+    if obstacle:
+        problem, remedy = obstacle
+        raise KanjinetError(f"Python {platform.python_version()} at {sys.executable}: {problem}", remedy)
+    if is_python_untested():
+        say(f"note: Python {platform.python_version()} is newer than the tested {describe_python_range()}")
 
 
 def run_demo(environment: Environment) -> None:

@@ -13,13 +13,21 @@ import re
 import shlex
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kanjinet.errors import KanjinetError
-from kanjinet.system.machine import Gpu, choose_torch_wheels, fits_onnxruntime_gpu, index_has_torch
+from kanjinet.system.machine import (
+    Gpu,
+    choose_torch_wheels,
+    describe_python_range,
+    fits_onnxruntime_gpu,
+    index_has_torch,
+    is_python_untested,
+)
 from kanjinet.system.packages import list_requirement_files, read_requirements
 
 ONNXRUNTIMES = {"onnxruntime", "onnxruntime-gpu"}  # for the CPU, and for CUDA too
@@ -110,6 +118,8 @@ class Environment:
                 self._write_stamp({**expected, "files": {}})
             self.report(f"installing {' and '.join(requirement_files)}")
             requirements = [argument for name in requirement_files for argument in ("-r", name)]
+            if is_python_untested():
+                requirements.append("--only-binary=:all:")  # else pip compiles for minutes what has no wheel yet
             self._run_pip("install", *requirements, "-c", "constraints.txt")
             if "onnxruntime" in names:
                 self._choose_onnxruntime(gpu)
@@ -179,12 +189,16 @@ class Environment:
         """Runs the environment's pip in the toolkit's folder."""
         command = [str(self.python), "-m", "pip", *arguments, "--disable-pip-version-check"]
         self.report(format_command(command))
-        status = subprocess.run(command, cwd=self.root).returncode
-        if status != 0:
+        messages = ""
+        with subprocess.Popen(command, cwd=self.root, stderr=subprocess.PIPE, text=True, errors="replace") as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                print(line, end="", file=sys.stderr, flush=True)
+                messages += line
+        if process.returncode != 0:
             raise KanjinetError(
-                f"pip failed with {describe_status(status)}; its messages are above. The command was:\n"
-                f"  {format_command(command)}\n"
-                "Check the network connection and the free disk space, then run this script again"
+                f"pip failed with {describe_status(process.returncode)}; its messages are above. The command was:\n"
+                f"  {format_command(command)}\n{advise_after_pip(messages)}, then run this script again"
             )
 
     def _read_stamp(self) -> dict[str, Any]:
@@ -214,6 +228,22 @@ def _read_pin(root: Path, name: str) -> str:
     if match is None:
         raise KanjinetError(f"constraints.txt: no line '{name}==VERSION'", "get the file again")
     return match[1]
+
+
+def advise_after_pip(messages: str) -> str:
+    """Returns what to do about the failure that pip's messages tell of."""
+    if re.search(r"No space left|Errno 28|not enough space", messages):
+        return "Free some disk space"
+    if re.search(r"connection|timed out|timeout|ProxyError|SSLError|Temporary failure", messages, re.IGNORECASE):
+        return "Check the network connection"
+    missing = re.search(r"No matching distribution found for (\S+)", messages)
+    if missing:
+        here = f"Python {platform.python_version()} on {sysconfig.get_platform()}"
+        return (
+            f"pip found no {missing[1]} for {here}: use Python {describe_python_range()}, and see that pip's own "
+            "settings ('pip config list') leave it its usual index"
+        )
+    return "Do what its messages say"
 
 
 def format_command(command: Sequence[str]) -> str:

@@ -11,7 +11,14 @@ from typing import Literal
 
 from kanjinet.data.etl_files import NUM_FILES, describe_etl_files, find_etl_files
 from kanjinet.errors import KanjinetError, explain_os_error
-from kanjinet.system.machine import Gpu, describe_python_range, find_gpu, is_python_supported
+from kanjinet.system.machine import (
+    Gpu,
+    describe_python_range,
+    find_gpu,
+    find_obstacle,
+    is_python_untested,
+    read_interpreter,
+)
 from kanjinet.system.packages import ImportResult, is_version_enough, read_requirements, try_imports
 
 STAGE_SCRIPTS = (
@@ -64,12 +71,14 @@ def run_checks(etl_dir: Path, root: Path) -> list[Check]:
 
 
 def check_python() -> Check:
-    """Checks the version of Python."""
+    """Checks that the packages have wheels for this Python."""
     value = f"{platform.python_version()} ({sys.executable})"
-    if is_python_supported():
-        return Check("system", "Python", "ok", value)
-    remedy = f"the packages need Python {describe_python_range()}: install one, and run setup_etl9g.py with it"
-    return Check("system", "Python", "failed", value, remedy)
+    obstacle = find_obstacle(read_interpreter())
+    if obstacle:
+        return Check("system", "Python", "failed", value, ": ".join(obstacle))
+    if is_python_untested():
+        return Check("system", "Python", "warning", value, f"newer than the tested {describe_python_range()}")
+    return Check("system", "Python", "ok", value)
 
 
 def check_ram() -> Check:

@@ -12,13 +12,23 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import setup_etl9g
-from kanjinet.system.environment import Environment
-from kanjinet.system.machine import Gpu, choose_torch_wheels, find_gpu, fits_onnxruntime_gpu, index_has_torch
+from kanjinet.system.environment import Environment, advise_after_pip
+from kanjinet.system.machine import (
+    Gpu,
+    Interpreter,
+    choose_torch_wheels,
+    find_gpu,
+    find_obstacle,
+    fits_onnxruntime_gpu,
+    index_has_torch,
+    read_interpreter,
+)
 from kanjinet.system.packages import is_version_enough, read_requirements
 from tests.documented_commands import ROOT, check_command
 
@@ -111,6 +121,96 @@ def test_version_comparison() -> None:
     assert not is_version_enough("1.26.4", "2.1")
 
 
+# Which Python
+
+LINUX_PYTHON = Interpreter((3, 14), "linux-x86_64", "x86_64", glibc=(2, 28))
+MAC_PYTHON = Interpreter((3, 13), "macosx-10.15-universal2", "arm64")
+WINDOWS_PYTHON = Interpreter((3, 12), "win-amd64", "AMD64")
+
+
+@pytest.mark.parametrize(
+    ("python", "problem", "remedy"),
+    [
+        (LINUX_PYTHON, None, ""),
+        (replace(LINUX_PYTHON, version=(3, 15)), None, ""),
+        (replace(LINUX_PYTHON, machine="aarch64", platform="linux-aarch64"), None, ""),
+        (MAC_PYTHON, None, ""),
+        (WINDOWS_PYTHON, None, ""),
+        (replace(WINDOWS_PYTHON, machine="ARM64"), None, ""),  # x64's Python, on ARM
+        (replace(LINUX_PYTHON, version=(3, 9)), "need Python 3.10 to 3.14", "python3.14 setup_etl9g.py"),
+        (replace(LINUX_PYTHON, glibc=()), "such as musl", "Debian"),
+        (replace(LINUX_PYTHON, glibc=(2, 17)), "glibc 2.17", "newer Linux"),
+        (replace(LINUX_PYTHON, is_64bit=False), "32 bits", "64-bit Linux"),
+        (replace(LINUX_PYTHON, build="free-threaded CPython"), "free-threaded", "the usual 64-bit Python 3.14"),
+        (replace(MAC_PYTHON, machine="x86_64"), "Intel Macs", "another computer"),
+        (replace(MAC_PYTHON, machine="x86_64", is_translated=True), "Rosetta", "without Rosetta"),
+        (replace(WINDOWS_PYTHON, platform="win32", is_64bit=False), "32 bits", "64-bit Python 3.14 of python.org"),
+        (replace(WINDOWS_PYTHON, platform="win-arm64"), "for ARM", "x64"),
+    ],
+)
+def test_a_python_without_wheels_is_refused_with_the_reason(
+    python: Interpreter, problem: str | None, remedy: str
+) -> None:
+    obstacle = find_obstacle(python)
+    if problem is None:
+        assert obstacle is None
+    else:
+        assert obstacle is not None
+        assert problem in obstacle[0]
+        assert remedy in obstacle[1]
+
+
+def test_the_windows_install_manager_is_named_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: name if name == "pymanager" else None)
+    for python, command in (
+        (replace(WINDOWS_PYTHON, version=(3, 9)), "run 'py install 3.14'"),
+        (replace(WINDOWS_PYTHON, is_64bit=False), "run 'py install 3.14-64'"),
+        (replace(WINDOWS_PYTHON, platform="win-arm64"), "run 'py install 3.14-64'"),
+    ):
+        obstacle = find_obstacle(python)
+        assert obstacle is not None
+        assert command in obstacle[1]
+
+
+def test_this_python_is_described() -> None:
+    python = read_interpreter()
+    assert find_obstacle(python) is None
+    assert python.version == sys.version_info[:2]
+    assert (python.glibc != ()) == (sys.platform == "linux")
+
+
+@pytest.mark.parametrize(
+    ("stand_in", "text"),
+    [
+        ("import platform; platform.libc_ver = lambda: ('', '')", "such as musl"),
+        ("import sysconfig; sysconfig.get_platform = lambda: 'win-arm64'", "for ARM"),
+        ("import sys; sys.maxsize = 2**31 - 1", "32 bits"),
+    ],
+)
+def test_set_up_and_preflight_refuse_such_a_python_at_once(stand_in: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(stand_in, encoding="ascii")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, str(ROOT / "setup_etl9g.py"), "--venv-dir", str(tmp_path / "venv")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.fullmatch(rf"error: Python {sys.version.split()[0]} at .*{text}.*\n", done.stderr)
+    assert done.stdout == ""
+    assert not (tmp_path / "venv").exists()
+    code = "from kanjinet.system.preflight import check_python; print(check_python())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert "status='failed'" in done.stdout
+    assert text in done.stdout
+
+
+def test_pip_is_understood() -> None:
+    lost = "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError(...)'\n"
+    missing = "ERROR: No matching distribution found for torch==2.14.1\n"
+    assert advise_after_pip(lost + missing) == "Check the network connection"
+    assert advise_after_pip(missing).startswith("pip found no torch==2.14.1 for Python 3.")
+    assert advise_after_pip("ERROR: [Errno 28] No space left on device") == "Free some disk space"
+    assert "messages" in advise_after_pip("ERROR: something else")
+
+
 # Which PyTorch
 
 
@@ -137,7 +237,7 @@ def test_wheel_choice(gpu: Gpu | None, system: str, reachable: bool, index: str 
     index_url, reason = choose_torch_wheels(gpu, system, lambda url: asked.append(url) or reachable)
     assert index_url == (f"https://download.pytorch.org/whl{index}" if index else None)
     if not reachable and asked:
-        assert f"{asked[0]} cannot be reached" in reason
+        assert f"{asked[0]} is out of reach" in reason
 
 
 def answer(**outputs: str) -> Callable[..., "subprocess.CompletedProcess[str]"]:
@@ -358,6 +458,18 @@ def test_changed_requirements_are_installed(ready: Toolkit) -> None:
     assert ready.version_of("snow") == "2.0"
 
 
+def test_a_newer_python_than_tested_is_noted_and_goes_on(ready: Toolkit) -> None:
+    ready.write("requirements-train.txt", "\n")
+    machine = ready.root / "kanjinet" / "system" / "machine.py"
+    tested = machine.read_text(encoding="utf-8")
+    machine.write_text(re.sub("NEWEST_PYTHON = .*", "NEWEST_PYTHON = (3, 10), (3, 9)", tested), encoding="utf-8")
+    done = ready.set_up()
+    machine.write_text(tested, encoding="utf-8")
+    assert has_worked(done) == (False, True)
+    assert "is newer than the tested" in done.stdout
+    assert "--only-binary=:all:" in done.stdout
+
+
 def test_missing_package_is_installed_again(ready: Toolkit) -> None:
     subprocess.run([ready.python, "-m", "pip", "uninstall", "-y", "-q", "snow"], check=True, env=ready.env)
     assert has_worked(ready.set_up()) == (False, True)
@@ -371,7 +483,8 @@ def test_failing_pip_is_reported_and_the_next_run_goes_on(ready: Toolkit) -> Non
     assert result.returncode == 1
     assert "pip failed with exit status 1" in result.stderr
     assert "-m pip install -r requirements.txt -c constraints.txt" in result.stderr
-    assert "nosuchpackage" in result.stderr
+    assert "pip found no nosuchpackage for Python 3." in result.stderr
+    assert "network" not in result.stderr
     ready.write("requirements.txt", good)
     assert has_worked(ready.set_up())[0] is False
 
