@@ -9,12 +9,13 @@ Writes: averaged_kanji_model.pth
 Run:    python average_models.py start.safetensors best_kanji_model.pth --data-dir dataset
 """
 
+from kanjinet.cli import fraction, make_parser, run_script, show_path
+
 import argparse
 import copy
 from dataclasses import replace
 from pathlib import Path
 
-from kanjinet.cli import fraction, make_parser, run_script, show_path
 from kanjinet.data.dataset import read_dataset_info
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError

@@ -8,11 +8,12 @@ Writes: calibrated_kanji_model.pth
 Run:    python calibrate_model.py --model-path best_kanji_model.pth --data-dir dataset
 """
 
+from kanjinet.cli import make_parser, run_script, show_path
+
 import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from kanjinet.cli import make_parser, run_script, show_path
 from kanjinet.data.dataset import read_dataset_info
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.storage.checkpoint import CHECKPOINT_NAME, save_checkpoint

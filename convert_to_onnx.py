@@ -8,6 +8,8 @@ Backends: tract (opset 12, any batch), ort-tract (opset 11, any batch, pooling k
 strict (opset 11, batch 1, pooling kernels of fixed size).
 """
 
+from kanjinet.cli import make_parser, run_script, show_path
+
 import argparse
 import hashlib
 import json
@@ -19,7 +21,6 @@ from typing import Any
 import numpy as np
 import onnx
 
-from kanjinet.cli import make_parser, run_script, show_path
 from kanjinet.contract import IMAGE_SIZES
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError

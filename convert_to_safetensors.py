@@ -5,12 +5,13 @@ Writes: kanji_model_etl9g_64x64_3036classes.safetensors
 Run:    python convert_to_safetensors.py --verify
 """
 
+from kanjinet.cli import make_parser, run_script, show_path
+
 import argparse
 from pathlib import Path
 
 import torch
 
-from kanjinet.cli import make_parser, run_script, show_path
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError
 from kanjinet.export.sample_inputs import make_random_inputs

@@ -5,6 +5,8 @@ Writes: evaluation/evaluation.json, evaluation/report.html (charts, confusions, 
 Run:    python evaluate_model.py --model kanji_model_etl9g_64x64_3036classes_tract.onnx --data-dir dataset --split test
 """
 
+from kanjinet.cli import make_parser, positive_int, run_script, show_path
+
 import argparse
 import sys
 import time
@@ -17,7 +19,6 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from kanjinet.classes import CHARACTERS
-from kanjinet.cli import make_parser, positive_int, run_script, show_path
 from kanjinet.data.dataset import DatasetInfo, Labels, read_dataset_info, read_images, read_labels
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.image_files import list_labeled_images, read_image, to_network_input

@@ -5,11 +5,12 @@ Writes: kanji_etl9g_enhanced_mapping.json
 Run:    python generate_enhanced_mapping.py
 """
 
+from kanjinet.cli import make_parser, run_script, show_path
+
 import argparse
 from pathlib import Path
 
 from kanjinet.classes import CLASS_OF_CHARACTER
-from kanjinet.cli import make_parser, run_script, show_path
 from kanjinet.export.mapping import ENHANCED_MAPPING_NAME, build_mapping
 from kanjinet.storage.files import check_output_file, make_folder, write_json
 

@@ -8,6 +8,8 @@ Run:    python make_sample_etl9g.py --files 2
 An interrupted run is continued by the same command: whole files of the same seed and difficulty are kept.
 """
 
+from kanjinet.cli import fraction, make_parser, positive_int, run_script, seed_number, show_path
+
 import argparse
 import itertools
 import time
@@ -21,7 +23,6 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from kanjinet.classes import CLASS_OF_CHARACTER
-from kanjinet.cli import fraction, make_parser, positive_int, run_script, seed_number, show_path
 from kanjinet.data.etl9g import (
     DATABASES,
     ETL9B,

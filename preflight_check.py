@@ -7,13 +7,14 @@ installed, and ends with status 0 only when training can start.
     python preflight_check.py --etl-dir ETL9G
 """
 
+from kanjinet.cli import make_parser, run_script, show_path
+
 import argparse
 import dataclasses
 import json
 import sys
 from pathlib import Path
 
-from kanjinet.cli import make_parser, run_script, show_path
 from kanjinet.system.preflight import Check, run_checks
 
 ROOT = Path(__file__).resolve().parent

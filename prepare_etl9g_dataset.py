@@ -7,6 +7,8 @@ Run:    python prepare_etl9g_dataset.py --etl-dir ETL9G --output-dir dataset --s
 A second run does only what is missing or changed, so an interrupted run is continued by the same command.
 """
 
+from kanjinet.cli import make_parser, positive_int, run_script, show_path
+
 import argparse
 import hashlib
 import os
@@ -18,7 +20,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from kanjinet.classes import describe_classes
-from kanjinet.cli import make_parser, positive_int, run_script, show_path
 from kanjinet.contract import IMAGE_SIZES, PREPROCESSINGS
 from kanjinet.data.dataset import (
     CHARACTER_MAPPING_NAME,

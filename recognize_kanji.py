@@ -5,6 +5,8 @@ Writes: a table, JSON or CSV, on standard output or into --output; with --explai
 Run:    python recognize_kanji.py drawing.png photographs --top 3
 """
 
+from kanjinet.cli import make_parser, positive_int, run_script, show_path
+
 import argparse
 import csv
 import fnmatch
@@ -19,7 +21,6 @@ from typing import TextIO
 from tqdm import tqdm
 
 from kanjinet.classes import NUM_CLASSES
-from kanjinet.cli import make_parser, positive_int, run_script, show_path
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.image_files import MAX_FILE_BYTES, ImageArray, describe_skipped, list_images
 from kanjinet.errors import KanjinetError

@@ -7,11 +7,12 @@ Run:    python serve_web.py --port 8000
 Stop it with Ctrl-C. The files of --output-dir can be put on any web server; over HTTPS the page works offline, too.
 """
 
+from kanjinet.cli import make_parser, port_number, run_script, show_path
+
 import argparse
 import sys
 from pathlib import Path
 
-from kanjinet.cli import make_parser, port_number, run_script, show_path
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH
 from kanjinet.storage.files import check_output_folder, make_folder, replace_on_success

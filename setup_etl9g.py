@@ -11,6 +11,8 @@ Reads requirements.txt, requirements-dev.txt (with --test) and constraints.txt; 
 
 from __future__ import annotations  # so that an older Python gets as far as check_python's message
 
+from kanjinet.cli import run_script, show_path
+
 import argparse
 import json
 import os
@@ -21,7 +23,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from kanjinet.cli import run_script, show_path
 from kanjinet.errors import KanjinetError
 from kanjinet.system.environment import Environment, describe_status, format_command
 from kanjinet.system.machine import (

@@ -5,13 +5,14 @@ Writes: dataset_samples.png (random samples, each above its label in print; no w
 Run:    python test_etl9g_setup.py --data-dir dataset --test-model
 """
 
+from kanjinet.cli import make_parser, run_script, show_path
+
 import argparse
 from pathlib import Path
 
 import numpy as np
 
 from kanjinet.classes import CHARACTERS, CLASS_OF_CHARACTER, JIS_CODES, NUM_CLASSES, NUM_HIRAGANA
-from kanjinet.cli import make_parser, run_script, show_path
 from kanjinet.data.dataset import (
     CHARACTER_MAPPING_NAME,
     DatasetInfo,

@@ -11,6 +11,8 @@ Run:    python train_etl9g_model.py --data-dir dataset --epochs 30 --batch-size 
 Ctrl-C saves and stops; a crash loses two minutes at most. The same command with --resume goes on.
 """
 
+from kanjinet.cli import fraction, make_parser, positive_float, positive_int, run_script, seed_number, show_path
+
 import argparse
 import contextlib
 import os
@@ -22,7 +24,6 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from kanjinet.cli import fraction, make_parser, positive_float, positive_int, run_script, seed_number, show_path
 from kanjinet.contract import IMAGE_SIZES
 from kanjinet.data.dataset import DatasetInfo, read_dataset_info
 from kanjinet.data.etl9g import SAMPLE_NOTE

@@ -8,6 +8,8 @@ One thread everywhere. Files and engines take turns, so that a machine that slow
 ratios, and latencies by their medians.
 """
 
+from kanjinet.cli import make_parser, positive_int, run_script
+
 import argparse
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +23,6 @@ import onnx
 from browser_engine import open_browser_engine
 from common import TRAINED_PATH
 
-from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.contract import NORMALIZE
 from kanjinet.data.dataset import METADATA_NAME
 from kanjinet.export.onnx_export import export_network

@@ -8,6 +8,8 @@ The first epoch, and then the first tenth of a run, in which buffers grow to the
 of the straight line that fits best, in MiB from start to end.
 """
 
+from kanjinet.cli import make_parser, positive_float, positive_int, run_script
+
 import argparse
 import subprocess
 import sys
@@ -23,7 +25,6 @@ from PIL import Image
 from tqdm import tqdm
 
 from kanjinet.classes import CHARACTERS
-from kanjinet.cli import make_parser, positive_float, positive_int, run_script
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, load_recognizer
 from kanjinet.synth.printed import draw_character

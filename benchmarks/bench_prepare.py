@@ -9,6 +9,8 @@ floats and np.savez_compressed, which is how such scripts are usually written; a
 deflates the finished images with nothing between.
 """
 
+from kanjinet.cli import make_parser, positive_int, run_script
+
 import argparse
 import multiprocessing
 import os
@@ -32,7 +34,6 @@ import numpy.typing as npt
 import psutil
 from common import ROOT
 
-from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.data import etl9g
 from kanjinet.data.dataset import chunk_name
 from kanjinet.data.etl_files import EtlFile, find_etl_files

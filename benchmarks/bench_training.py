@@ -8,6 +8,8 @@ The plain loop is the one that most projects have: a Dataset that gives one imag
 a DataLoader with workers, Adam, float32, and the loss read after every step.
 """
 
+from kanjinet.cli import make_parser, positive_float, positive_int, run_script
+
 import argparse
 import contextlib
 import itertools
@@ -26,7 +28,6 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from kanjinet.classes import NUM_CLASSES
-from kanjinet.cli import make_parser, positive_float, positive_int, run_script
 from kanjinet.errors import KanjinetError
 from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
 from kanjinet.storage.model_card import TrainingOptions

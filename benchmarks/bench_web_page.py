@@ -7,6 +7,8 @@ Run:    python benchmarks/bench_web_page.py --characters 600 --image docs/web_pa
 Needs requirements-dev.txt and Chromium. The characters are KanjiVG's, drawn with jitter by a pen's pointer events.
 """
 
+from kanjinet.cli import make_parser, positive_int, run_script, show_path
+
 import argparse
 import time
 from pathlib import Path
@@ -18,7 +20,6 @@ from common import ROOT
 from playwright.sync_api import Browser, Page
 
 from kanjinet.classes import CHARACTERS
-from kanjinet.cli import make_parser, positive_int, run_script, show_path
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH
 from kanjinet.storage.files import make_folder, replace_on_success

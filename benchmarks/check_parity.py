@@ -8,6 +8,8 @@ The network is exported for each backend and with each quantization, and runs on
 random inputs. Engines: onnxruntime, tract (batch 1 and dynamic), and onnxruntime-web, if its folder is given.
 """
 
+from kanjinet.cli import make_parser, positive_int, run_script
+
 import argparse
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -18,7 +20,6 @@ from browser_engine import BrowserEngine, open_browser_engine
 from common import TRAINED_PATH
 from judge_model import CHARACTERS_EACH, write_characters
 
-from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.data.dataset import METADATA_NAME
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.preprocessing import preprocess, to_model_input

@@ -8,6 +8,8 @@ Run:    python benchmarks/compare_recipes.py --drawings drawings.npz --seeds 3
         python benchmarks/compare_recipes.py --versions 1.0 2.0 2.1 3.0 --seeds 1
 """
 
+from kanjinet.cli import make_parser, positive_int, run_script
+
 import argparse
 import os
 import time
@@ -26,7 +28,6 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kanjinet.classes import NUM_HIRAGANA
-from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.contract import NORMALIZE
 from kanjinet.data.drawings import read_drawings
 from kanjinet.data.preprocessing import INK_SCALE, preprocess

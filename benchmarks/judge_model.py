@@ -9,6 +9,8 @@ in which images from elsewhere are. A third of the characters are hiragana. With
 augmented views of each image are averaged too: test-time augmentation.
 """
 
+from kanjinet.cli import make_parser, positive_int, run_script
+
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,7 +23,6 @@ import numpy.typing as npt
 import torch
 
 from kanjinet.classes import CHARACTERS, NUM_CLASSES, NUM_HIRAGANA
-from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.data.drawings import Drawings, read_drawings
 from kanjinet.data.etl9g import SAMPLE_NOTE
 from kanjinet.data.preprocessing import INK_SCALE, preprocess

@@ -7,6 +7,8 @@ Run:    python benchmarks/measure_cells.py --etl-dir ETL9G
 Whoever holds the real ETL9G can run it on both and compare.
 """
 
+from kanjinet.cli import make_parser, positive_int, run_script
+
 import argparse
 from pathlib import Path
 
@@ -16,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.classes import NUM_HIRAGANA
-from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.data import etl9g
 from kanjinet.data.dataset import concatenate_labels, decode_labels
 from kanjinet.data.etl9g import CELL_HEIGHT, CELL_WIDTH

@@ -1,6 +1,7 @@
-"""What every script's command line has in common: value checks, messages, exit status.
+"""What every script's command line has in common: value checks, messages, exit status, Ctrl-C.
 
-Readable by an older Python, so that set-up can say that it is too old.
+Scripts import it first, so that Ctrl-C shows no traceback while the packages are imported. Readable by an older Python,
+so that set-up can say that it is too old.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import errno
 import logging
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from kanjinet.errors import KanjinetError, explain_os_error
 
@@ -23,8 +25,46 @@ Number = TypeVar("Number", int, float)
 CLOSED_PIPE = 141  # the exit status by which shells report it: 128 + SIGPIPE
 
 
+def _quit_at_once(_number: int, _frame: object) -> None:
+    """Ends the process on SIGINT where nothing is to be cleaned up; an exception would pass through others' code."""
+    with contextlib.suppress(OSError):
+        os.write(2, b"interrupted\n")
+    os._exit(130)
+
+
+def _handle_interrupts_of_imports() -> None:
+    """Has Ctrl-C end a script without a traceback until its `main` runs; changes nothing in a process of others."""
+    main_path = getattr(sys.modules["__main__"], "__file__", None)
+    if "--multiprocessing-fork" in getattr(sys, "orig_argv", ()):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a script's worker: the script itself ends it
+    elif main_path and Path(main_path).resolve().parent in (_ROOT, _ROOT / "benchmarks"):
+        _replace_interrupt_handler(signal.default_int_handler, _quit_at_once)
+
+
+def _replace_interrupt_handler(old: object, new: Any) -> None:
+    if signal.getsignal(signal.SIGINT) is old:  # else a shell has it ignored, or somebody else handles it
+        signal.signal(signal.SIGINT, new)
+
+
+_ROOT = Path(__file__).resolve().parent.parent
+_handle_interrupts_of_imports()
+
+
 def run_script(main: Callable[[], None]) -> None:
-    """Runs a script's `main` and exits: 0 when it returns, 1 with one line on stderr for an error, 130 after Ctrl-C.
+    """Runs a script's `main` as `_run_main` does, and exits with 130 and one line on stderr after Ctrl-C."""
+    try:
+        try:
+            _replace_interrupt_handler(_quit_at_once, signal.default_int_handler)
+            _run_main(main)
+        finally:
+            _replace_interrupt_handler(signal.default_int_handler, _quit_at_once)  # while Python ends
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run_main(main: Callable[[], None]) -> None:
+    """Runs a script's `main`, and exits with 1 and one line on stderr after an error.
 
     Where nobody reads the output to its end, as in `| head -1`, it exits with CLOSED_PIPE and without a word.
     """
@@ -32,12 +72,14 @@ def run_script(main: Callable[[], None]) -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a cp932 or cp1252 console cannot show every character
     logging.basicConfig(format="%(levelname)s: %(name)s: %(message)s")  # warnings and worse, on stderr
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it advises where it cannot write into a home
     lost = None
     try:
         try:
             main()
         finally:  # after --help too; what cannot be printed is noticed here, not when Python has ended
-            if lost := _flush(sys.stdout) or _flush(sys.stderr):
+            lost = _flush(sys.stdout) or _flush(sys.stderr)
+            if lost:
                 raise lost
     except KanjinetError as error:
         _fail(str(error), error.exit_status)
@@ -50,9 +92,6 @@ def run_script(main: Callable[[], None]) -> None:
         _fail("out of memory: close other programs, or lower --sample-limit, --fresh-sets, --batch-size or --workers")
     except BrokenExecutor:
         _fail("a worker process was killed, as when memory runs out: use fewer --workers, run the same command again")
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 def _fail(message: str, status: int = 1) -> None:

@@ -5,11 +5,13 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any, TypeVar
 
 import cv2
 
+T = TypeVar("T")
 MAX_WORKERS = 61  # more processes than that ProcessPoolExecutor refuses on Windows
 
 
@@ -19,10 +21,35 @@ def usable_cores() -> int:
 
 
 @contextlib.contextmanager
+def defer_interrupts() -> Iterator[None]:
+    """Keeps Ctrl-C until afterwards, and from processes that are started meanwhile where signals can be blocked."""
+    received: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _frame: received.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
+    try:
+        yield
+    finally:
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if received:
+            signal.raise_signal(signal.SIGINT)
+
+
+class WorkerPool(ProcessPoolExecutor):
+    """Represents worker processes that leave Ctrl-C to their parent from their very beginning."""
+
+    def submit(self, task: Callable[..., T], /, *args: Any, **options: Any) -> Future[T]:
+        """Schedules a call, and starts a process for it, whole or not at all."""
+        with defer_interrupts():
+            return super().submit(task, *args, **options)
+
+
+@contextlib.contextmanager
 def open_workers(count: int) -> Iterator[ProcessPoolExecutor]:
     """Starts at most `count` worker processes; in the end, drops the tasks that have not begun."""
     context = multiprocessing.get_context("spawn")  # the same on every platform
-    pool = ProcessPoolExecutor(min(count, MAX_WORKERS), mp_context=context, initializer=start_worker)
+    pool = WorkerPool(min(count, MAX_WORKERS), mp_context=context, initializer=start_worker)
     try:
         yield pool
     finally:

@@ -11,6 +11,8 @@ Python's file objects meet the system, and what stands above them runs as it is.
 options choose less. POSIX only.
 """
 
+from kanjinet.cli import make_parser, positive_int, run_script, seed_number
+
 import argparse
 import os
 import tempfile
@@ -19,7 +21,6 @@ from pathlib import Path
 
 import torch
 
-from kanjinet.cli import make_parser, positive_int, run_script, seed_number
 from kanjinet.errors import KanjinetError
 from tests.faults.campaign import KINDS, Row, can_mount, run_trials
 from tests.faults.readers import READERS, Bench, run_mutations

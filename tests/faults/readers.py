@@ -1,5 +1,7 @@
 """How each of the toolkit's readers takes a damaged file."""
 
+from kanjinet.cli import run_script
+
 import contextlib
 import io
 import json
@@ -13,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from kanjinet.cli import run_script
 from kanjinet.data.dataset import check_chunk, read_chunk, read_dataset_info
 from kanjinet.evaluation.recognizer import load_recognizer
 from kanjinet.storage.checkpoint import Checkpoint, load_checkpoint

@@ -7,6 +7,8 @@ Writes: a table; with --output-dir, the files that led to findings
 Run:    python -m tests.fuzz --seconds 60
 """
 
+from kanjinet.cli import make_parser, positive_int, run_script
+
 import argparse
 import json
 import os
@@ -17,7 +19,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from kanjinet.cli import make_parser, positive_int, run_script
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import make_folder
 from tests.fuzz.readers import READERS

@@ -1,5 +1,7 @@
 """The character mapping against the euc_jp codec and stroke counts known by hand."""
 
+from kanjinet.cli import run_script
+
 import hashlib
 import json
 import subprocess
@@ -13,7 +15,6 @@ import onnx
 import pytest
 
 import generate_enhanced_mapping
-from kanjinet.cli import run_script
 from kanjinet.export import spec
 from kanjinet.storage.checkpoint import load_checkpoint
 from kanjinet.storage.safetensors_file import serialize_checkpoint

@@ -91,7 +91,7 @@ def test_every_pool_of_processes_is_spawned() -> None:
     for path in [*ROOT.glob("*.py"), *ROOT.glob("kanjinet/**/*.py"), *ROOT.glob("benchmarks/*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
-                ("ProcessPoolExecutor", ".Pool", ".Process")
+                ("ProcessPoolExecutor", "WorkerPool", ".Pool", ".Process")
             ):
                 calls.append(ast.unparse(node))
     calls = [call for call in calls if not call.startswith("psutil.")]
