@@ -1,11 +1,13 @@
 """What several test files share: one small run of the first stages, through the real scripts."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH
@@ -54,6 +56,13 @@ def require(is_there: object, remedy: str) -> None:
     """Skip the test where the machine lacks something; in CI, fail."""
     if not is_there:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(remedy)
+
+
+def read_schema(name: str) -> jsonschema.Draft202012Validator:
+    """One of the schemas of what the stages write, ready to validate."""
+    schema = json.loads((ROOT / "schemas" / f"{name}.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
 
 
 def run_script(command: Sequence[str | Path], cwd: Path, *, check: bool = True) -> subprocess.CompletedProcess[str]:

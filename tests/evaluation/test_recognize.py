@@ -17,7 +17,7 @@ from PIL import Image
 import kanjinet
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, Recognizer
 from kanjinet.synth.printed import draw_character
-from tests.conftest import ROOT, run_script
+from tests.conftest import ROOT, read_schema, run_script
 from tests.data.test_image_files import png_of_nothing, save
 from tests.random_checkpoint import CARD
 
@@ -67,6 +67,7 @@ def test_json_csv_and_images_that_the_network_saw_agree(images: Path, tmp_path: 
     options = ["--format", "json", "--output", tmp_path / "answers.json", "--explain", tmp_path / "seen"]
     assert "answers.json" in run_script([*command, *options], images).stdout
     answers = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
+    read_schema("recognition").validate(answers)
     assert answers["model"] == PRETRAINED_PATH.name
     assert [entry["image"] for entry in answers["images"]] == names
     rows = list(csv.DictReader(io.StringIO(run_script([*command, "--format", "csv"], images).stdout)))
@@ -76,6 +77,10 @@ def test_json_csv_and_images_that_the_network_saw_agree(images: Path, tmp_path: 
         for rank, found in enumerate(entry["candidates"], start=1)
     ]
     assert rows == [{key: str(value) for key, value in row.items()} for row in flat]
+    run_script([*command, "--format", "csv", "--output", tmp_path / "answers.csv"], images)
+    content = (tmp_path / "answers.csv").read_bytes()
+    assert content.startswith(b"\xef\xbb\xbfimage,rank,")  # without the mark, Excel takes it for another encoding
+    assert list(csv.DictReader(io.StringIO(content.decode("utf-8-sig")))) == rows
 
     session = onnxruntime.InferenceSession(PRETRAINED_PATH.read_bytes())
     characters = session.get_modelmeta().custom_metadata_map["class_table"]
@@ -127,6 +132,12 @@ def test_the_others_are_read_when_some_cannot_be(images: Path, tmp_path: Path) -
     assert "no character" in rows[1]["problem"]
     done = run_script(["recognize_kanji.py", "blank.png"], tmp_path)
     assert "no character" in done.stdout
+    done = run_script(["recognize_kanji.py", *words, "--format", "json"], tmp_path, check=False)
+    answers, schema = json.loads(done.stdout), read_schema("recognition")
+    schema.validate(answers)
+    assert [each["problem"] is None for each in answers["images"]] == [False, False, True, False, False]
+    answers["images"][2]["problem"] = "one beside candidates"
+    assert not schema.is_valid(answers)
 
 
 def test_patterns_empty_folders_and_missing_models(images: Path, tmp_path: Path) -> None:

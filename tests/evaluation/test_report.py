@@ -21,7 +21,7 @@ from kanjinet.evaluation.report import ModelEvaluation, write_report
 from kanjinet.storage.checkpoint import save_checkpoint
 from kanjinet.synth.printed import draw_character
 from kanjinet.training.accuracy import Accuracy
-from tests.conftest import run_script
+from tests.conftest import read_schema, run_script
 from tests.evaluation.test_metrics import make_metrics
 from tests.random_checkpoint import make_checkpoint
 
@@ -82,13 +82,15 @@ def text_of(element: ElementTree.Element) -> str:
 
 
 def test_folder_of_images_is_judged_by_its_names(images: Path, tmp_path: Path) -> None:
-    command = ["evaluate_model.py", "--model", PRETRAINED_PATH, "--images", images, "--device", "cpu"]
-    command += ["--output-dir", tmp_path]
+    command = ["evaluate_model.py", "--images", images, "--device", "cpu", "--output-dir", tmp_path]
     done = run_script(command, images, check=False)
     assert done.returncode == 1  # because of junk.png
     assert re.search(r"^error: .*junk.png: not an image", done.stderr, re.MULTILINE)
     assert "notes: left out" in done.stdout
     result = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+    read_schema("evaluation").validate(result)
+    assert result["model"] == PRETRAINED_PATH.name  # by default
+    assert 0 < result["images_per_s_with_reading"] < result["images_per_s"]
     # 9 images: one in the wrong folder, one without a character
     assert (result["samples"], result["without_character"], len(result["not_read"])) == (9, 1, 1)
     assert result["top1"] == 7 / 9
@@ -134,11 +136,21 @@ def test_several_models_are_compared_in_one_report(workplace: Path, tmp_path: Pa
     assert known
     assert f"other.pth was trained on {len(known):,} of these 90 images" in done.stdout
     result = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+    schema = read_schema("evaluation")
+    schema.validate(result)
     (second,) = result["others"]
     assert (result["model"], second["model"]) == ("best_kanji_model.pth", "other.pth")
     assert result["samples"] == second["samples"] == 90
     difference = round((second["top1"] - result["top1"]) * 90)
     assert second["only_this_right"] - second["only_first_right"] == difference
+    for changed in (
+        {"split": None},
+        {"top1": 2},
+        {"synthetic": None},
+        {"others": [{**second, "more": 1}]},
+        {"more": 1},
+    ):
+        assert not schema.is_valid({**result, **changed}), changed
     by_writer = {entry["data_set"]: entry["samples"] for entry in result["writers"]}
     assert by_writer == {number: int((labels.data_sets[test] == number).sum()) for number in (1, 2, 3)}
 

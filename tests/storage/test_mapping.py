@@ -18,6 +18,7 @@ import generate_enhanced_mapping
 from kanjinet.export import spec
 from kanjinet.storage.checkpoint import load_checkpoint
 from kanjinet.storage.safetensors_file import serialize_checkpoint
+from tests.conftest import read_schema
 from tests.export.test_onnx_export import run_main
 from tests.random_checkpoint import write_checkpoint
 from tests.storage.test_safetensors import read_by_hand
@@ -108,9 +109,7 @@ def test_unwritable_output_is_refused(
 
 @pytest.fixture(scope="module")
 def validator() -> jsonschema.Draft202012Validator:
-    schema = json.loads((ROOT / "schemas" / "character_mapping.schema.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema)
+    return read_schema("character_mapping")
 
 
 def test_general_mapping_keeps_to_the_schema(
