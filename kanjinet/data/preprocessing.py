@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.contract import PLAIN
-from kanjinet.data.fragments import erase_fragments, reaches_edge
+from kanjinet.data.fragments import erase_fragments
 
 INK_SCALE = 255 // 15  # 17: ETL9G's darkest ink, level 15, becomes 255
 FILL = 52 / 64  # of the output's side: the longer side of the character
@@ -159,22 +159,15 @@ def crop_to_ink(ink: npt.NDArray[np.uint8], *, cells: bool) -> Iterator[tuple[in
     Yields:
         The number of the image and its box, (height, width) uint8.
     """
-    if not cells:  # the paper of those is 0 already
-        ink = subtract_paper(ink)
+    ink = erase_fragments(ink) if cells else subtract_paper(ink)  # the paper of cells is 0 already
     # The largest value of each row and column is all that peak and box need: two fast passes over the batch.
     row_peaks, column_peaks = ink.max(axis=2), ink.max(axis=1)  # (n, height), (n, width)
-    cleaned: dict[int, npt.NDArray[np.uint8]] = {}
-    if cells:
-        for index in np.flatnonzero(reaches_edge(row_peaks) | reaches_edge(column_peaks)).tolist():
-            cell = cleaned[index] = ink[index].copy()
-            erase_fragments(cell)
-            row_peaks[index], column_peaks[index] = cell.max(axis=1), cell.max(axis=0)
     peaks = row_peaks.max(axis=1)  # (n,)
     min_ink = -(-peaks.astype(np.int64) // DIRT_DIVISOR)
     edges = np.stack([*_find_extents(row_peaks, peaks), *_find_extents(column_peaks, peaks)], axis=1).tolist()
     for index in np.flatnonzero(peaks).tolist():
         top, bottom, left, right = edges[index]
-        box = cleaned.get(index, ink[index])[top:bottom, left:right]
+        box = ink[index, top:bottom, left:right]
         yield index, np.where(box < min_ink[index], np.uint8(0), box)
 
 
