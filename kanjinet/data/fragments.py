@@ -27,35 +27,35 @@ _WORD_PIXELS = 32  # of a word, a bit a pixel, the first one lowest
 Words = npt.NDArray[np.uint32]
 
 
-def erase_fragments(cells: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Erases the fragments of neighbors from cells (n, height, width); returns new ones, or these if none has any."""
+def erase_fragments(cells: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint8]]:
+    """Erases the fragments of neighbors from cells (n, height, width).
+
+    Returns:
+        The indices (k,) of the cells with ink at an edge, and those cells (k, height, width) without fragments.
+    """
     edges = (cells[:, :EDGE_PIXELS], cells[:, -EDGE_PIXELS:], cells[:, :, :EDGE_PIXELS], cells[:, :, -EDGE_PIXELS:])
     edge_peaks = np.max([edge.max(axis=(1, 2)) for edge in edges], axis=0)
     reaching = np.flatnonzero(edge_peaks)
-    if not len(reaching):
-        return cells
     chosen = cells[reaching]
     divided = edge_peaks[reaching] * np.int64(BLANK_DIVISOR) >= chosen.max(axis=(1, 2))
     if divided.any():
         parts = chosen[divided]
-        _erase_divided(parts.transpose(0, 2, 1), MAX_SIDE_FRACTION)
-        _erase_divided(parts, MAX_FRACTION)
+        _erase_divided(parts.transpose(0, 2, 1), parts.max(axis=1), MAX_SIDE_FRACTION)
+        _erase_divided(parts, parts.max(axis=2), MAX_FRACTION)
         chosen[divided] = parts
     if len(chosen) >= MIN_TOGETHER:
         _erase_pieces(chosen)
     else:
         for cell in chosen:
             _erase_pieces_of_cell(cell)
-    if len(reaching) == len(cells):
-        return chosen
-    cells = cells.copy()
-    cells[reaching] = chosen
-    return cells
+    return reaching, chosen
 
 
-def _erase_divided(lines: npt.NDArray[np.uint8], max_fraction: float) -> None:
-    """Erases what blank paper divides from characters, in lines (n, lines, pixels): from the first, then the last."""
-    peaks = lines.max(axis=2)
+def _erase_divided(lines: npt.NDArray[np.uint8], peaks: npt.NDArray[np.uint8], max_fraction: float) -> None:
+    """Erases what blank paper divides from characters, in lines (n, lines, pixels): from the first, then the last.
+
+    `peaks` (n, lines) are the largest values of the lines.
+    """
     for step in (1, -1):
         ends = _find_divided_ends(lines[:, ::step], peaks[:, ::step], max_fraction)
         for index in np.flatnonzero(ends).tolist():
@@ -78,8 +78,8 @@ def _find_divided_ends(
     """
     num_lines = peaks.shape[1]
     has_ink = peaks * np.int64(BLANK_DIVISOR) >= peaks.max(axis=1, keepdims=True)
-    is_gap = ~np.any(np.lib.stride_tricks.sliding_window_view(has_ink, GAP_PIXELS, axis=1), axis=2)
-    is_gap = is_gap[:, : round(MAX_DIVIDED_DEPTH * num_lines)]
+    num_starts = round(MAX_DIVIDED_DEPTH * num_lines)  # of gaps
+    is_gap = ~np.logical_or.reduce([has_ink[:, line : num_starts + line] for line in range(GAP_PIXELS)])
     found = np.flatnonzero(has_ink[:, :EDGE_PIXELS].any(axis=1) & is_gap.any(axis=1))
     is_gap, rows = is_gap[found], np.arange(len(found))
     is_later = is_gap[:, : int(MAX_PIECE_DEPTH * num_lines) + 1]

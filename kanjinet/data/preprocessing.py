@@ -159,15 +159,25 @@ def crop_to_ink(ink: npt.NDArray[np.uint8], *, cells: bool) -> Iterator[tuple[in
     Yields:
         The number of the image and its box, (height, width) uint8.
     """
-    ink = erase_fragments(ink) if cells else subtract_paper(ink)  # the paper of cells is 0 already
+    cleaned: dict[int, npt.NDArray[np.uint8]] = {}
+    if cells:  # their paper is 0 already
+        reaching, erased = erase_fragments(ink)
+        if len(reaching) == len(ink):
+            ink = erased
+        else:
+            cleaned = dict(zip(reaching.tolist(), erased, strict=True))
+    else:
+        ink = subtract_paper(ink)
     # The largest value of each row and column is all that peak and box need: two fast passes over the batch.
     row_peaks, column_peaks = ink.max(axis=2), ink.max(axis=1)  # (n, height), (n, width)
+    if cleaned:
+        row_peaks[reaching], column_peaks[reaching] = erased.max(axis=2), erased.max(axis=1)
     peaks = row_peaks.max(axis=1)  # (n,)
     min_ink = -(-peaks.astype(np.int64) // DIRT_DIVISOR)
     edges = np.stack([*_find_extents(row_peaks, peaks), *_find_extents(column_peaks, peaks)], axis=1).tolist()
     for index in np.flatnonzero(peaks).tolist():
         top, bottom, left, right = edges[index]
-        box = ink[index, top:bottom, left:right]
+        box = cleaned.get(index, ink[index])[top:bottom, left:right]
         yield index, np.where(box < min_ink[index], np.uint8(0), box)
 
 
