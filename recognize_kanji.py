@@ -74,9 +74,7 @@ def main() -> None:
         write(text, predictions, recognizer)
         make_folder(args.output.parent)
         with replace_on_success(args.output) as file:
-            # Excel takes a CSV file without a byte-order mark for another encoding
-            encoding = "utf-8-sig" if args.format == "csv" else "utf-8"
-            file.write(text.getvalue().encode(encoding, "backslashreplace"))
+            file.write(text.getvalue().encode("utf-8", "backslashreplace"))
         print(f"written    {show_path(args.output)}")
     else:
         if args.format != "table" and isinstance(sys.stdout, io.TextIOWrapper):
