@@ -8,6 +8,7 @@ One thread everywhere. Files and engines take turns, so that a machine that slow
 ratios, and latencies by their medians.
 """
 
+from common import TRAINED_PATH
 from kanjinet.cli import make_parser, positive_int, run_script
 
 import argparse
@@ -21,7 +22,6 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 import onnx
 from browser_engine import open_browser_engine
-from common import TRAINED_PATH
 
 from kanjinet.contract import NORMALIZE
 from kanjinet.data.dataset import METADATA_NAME

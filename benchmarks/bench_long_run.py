@@ -8,6 +8,7 @@ The first epoch, and then the first tenth of a run, in which buffers grow to the
 of the straight line that fits best, in MiB from start to end.
 """
 
+from common import ROOT
 from kanjinet.cli import make_parser, positive_float, positive_int, run_script
 
 import argparse
@@ -20,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from common import ROOT
 from PIL import Image
 from tqdm import tqdm
 

@@ -10,6 +10,7 @@ floats and np.savez_compressed, which is how such scripts are usually written; a
 deflates the finished images with nothing between.
 """
 
+from common import ROOT
 from kanjinet.cli import make_parser, positive_int, run_script
 
 import argparse
@@ -34,7 +35,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import psutil
-from common import ROOT
 
 from kanjinet.data import etl9g
 from kanjinet.data.dataset import chunk_name

@@ -8,6 +8,7 @@ The plain loop is the one that most projects have: a Dataset that gives one imag
 a DataLoader with workers, Adam, float32, and the loss read after every step.
 """
 
+import common  # noqa: F401  (puts the toolkit on the path)
 from kanjinet.cli import make_parser, positive_float, positive_int, run_script
 
 import argparse
@@ -19,7 +20,6 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 
-import common  # noqa: F401  (puts the toolkit on the path)
 import numpy as np
 import numpy.typing as npt
 import psutil

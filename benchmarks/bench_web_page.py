@@ -7,6 +7,7 @@ Run:    python benchmarks/bench_web_page.py --characters 600 --image docs/web_pa
 Needs requirements-dev.txt and Chromium. The characters are KanjiVG's, drawn with jitter by a pen's pointer events.
 """
 
+from common import ROOT
 from kanjinet.cli import make_parser, positive_int, run_script, show_path
 
 import argparse
@@ -16,7 +17,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from common import ROOT
 from playwright.sync_api import Browser, Page
 
 from kanjinet.classes import CHARACTERS

@@ -3,13 +3,14 @@
 Needs the packages playwright (PyPI; without its own browser) and onnxruntime-web (npm), and a Chromium.
 """
 
+import common  # noqa: F401  (puts the toolkit on the path)
+
 import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import common  # noqa: F401  (puts the toolkit on the path)
 import numpy as np
 import numpy.typing as npt
 

@@ -8,6 +8,7 @@ The network is exported for each backend and with each quantization, and runs on
 random inputs. Engines: onnxruntime, tract (batch 1 and dynamic), and onnxruntime-web, if its folder is given.
 """
 
+from common import TRAINED_PATH
 from kanjinet.cli import make_parser, positive_int, run_script
 
 import argparse
@@ -17,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 from browser_engine import BrowserEngine, open_browser_engine
-from common import TRAINED_PATH
 from judge_model import CHARACTERS_EACH, write_characters
 
 from kanjinet.data.dataset import METADATA_NAME

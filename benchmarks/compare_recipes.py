@@ -8,6 +8,7 @@ Run:    python benchmarks/compare_recipes.py --drawings drawings.npz --seeds 3
         python benchmarks/compare_recipes.py --versions 1.0 2.0 2.1 3.0 --seeds 1
 """
 
+import common  # noqa: F401  (puts the toolkit on the path)
 from kanjinet.cli import make_parser, positive_int, run_script
 
 import argparse
@@ -20,7 +21,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-import common  # noqa: F401  (puts the toolkit on the path)
 import numpy as np
 import numpy.typing as npt
 import torch

@@ -9,6 +9,7 @@ in which images from elsewhere are. A third of the characters are hiragana. With
 augmented views of each image are averaged too: test-time augmentation.
 """
 
+import common  # noqa: F401  (puts the toolkit on the path)
 from kanjinet.cli import make_parser, positive_int, run_script
 
 import argparse
@@ -16,7 +17,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import common  # noqa: F401  (puts the toolkit on the path)
 import cv2
 import numpy as np
 import numpy.typing as npt

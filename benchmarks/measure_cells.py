@@ -7,12 +7,12 @@ Run:    python benchmarks/measure_cells.py --etl-dir ETL9G
 Whoever holds the real ETL9G can run it on both and compare.
 """
 
+import common  # noqa: F401  (puts the toolkit on the path)
 from kanjinet.cli import make_parser, positive_int, run_script
 
 import argparse
 from pathlib import Path
 
-import common  # noqa: F401  (puts the toolkit on the path)
 import cv2
 import numpy as np
 import numpy.typing as npt
