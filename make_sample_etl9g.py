@@ -32,7 +32,7 @@ from kanjinet.data.etl9g import (
     write_records,
 )
 from kanjinet.data.etl_files import list_etl_files
-from kanjinet.data.worker_processes import MAX_WORKERS, open_workers, usable_cores
+from kanjinet.data.worker_processes import choose_workers, open_workers
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import check_output_file, check_output_folder, make_folder, read_bytes, replace_on_success
 from kanjinet.storage.locks import lock_folder
@@ -60,7 +60,7 @@ def main() -> None:
     refuse_other_files(folder, args.format)
     find_kanjivg_folder()  # or say at once what is missing
     sample = Sample(num_sets, args.seed, args.difficulty, database)
-    workers = min(args.workers or usable_cores(), database.sheets_per_set * sample.num_sets, MAX_WORKERS)
+    workers = choose_workers(args.workers, database.sheets_per_set * sample.num_sets)
     contact = (args.contact_sheet, args.contact_characters) if args.contact_sheet else None
     with lock_folder(folder, "make_sample_etl9g.py"):
         finished = keep_finished_files(folder, sample)
@@ -97,7 +97,7 @@ def parse_args() -> argparse.Namespace:
         help="data sets of 3,036 characters, 1-200, four to a file, for less than whole files; ETL8G has 160 of 956",
     )
     parser.add_argument("--seed", type=seed_number, default=0, help="the same seed and options, the same bytes")
-    parser.add_argument("--workers", type=positive_int, help="processes (default: one a usable core)")
+    parser.add_argument("--workers", type=positive_int, help="processes (default: by usable cores and memory)")
     parser.add_argument("--difficulty", type=fraction, default=DEFAULT_DIFFICULTY, help="0 = neat ... 1 = hasty")
     parser.add_argument("--contact-sheet", type=Path, metavar="IMAGE.PNG", help="also write an image of many writers")
     parser.add_argument(

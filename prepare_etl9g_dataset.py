@@ -11,7 +11,6 @@ from kanjinet.cli import make_parser, positive_int, run_script, show_path
 
 import argparse
 import hashlib
-import os
 import time
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
@@ -51,7 +50,7 @@ from kanjinet.data.etl9g import (
 )
 from kanjinet.data.etl_files import EtlFile, describe_etl_files, find_etl_files
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
-from kanjinet.data.worker_processes import open_workers
+from kanjinet.data.worker_processes import choose_workers, open_workers
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import (
     check_output_folder,
@@ -88,7 +87,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--etl-dir", type=Path, default=Path("ETL9G"), help="folder of the ETL9G files")
     parser.add_argument("--output-dir", type=Path, default=Path("dataset"), help="folder for the dataset")
     parser.add_argument("--size", type=int, default=64, choices=IMAGE_SIZES, help="side of the images, pixels")
-    parser.add_argument("--workers", type=positive_int, help="processes (default: one a core)")
+    parser.add_argument("--workers", type=positive_int, help="processes (default: by usable cores and memory)")
     parser.add_argument(
         "--preprocess",
         choices=PREPROCESSINGS,
@@ -124,7 +123,7 @@ def main() -> None:
     settings = Settings(folder, files[0].database, args.size, preprocessing, args.allow_partial)
     with lock_folder(folder, "prepare_etl9g_dataset.py"):
         refuse_foreign_chunks(parts, settings)
-        chunks, written = prepare_chunks(parts, settings, args.workers or os.cpu_count() or 1)
+        chunks, written = prepare_chunks(parts, settings, choose_workers(args.workers, len(parts)))
         write_descriptions(chunks, settings)
     print_summary(folder, read_dataset_info(folder), written, time.perf_counter() - start)
 
@@ -182,7 +181,7 @@ def prepare_chunks(parts: list[EtlFile], settings: Settings, workers: int) -> tu
     known = read_finished_chunks(settings)
     finished: dict[str, ChunkInfo] = {}
     written = 0
-    with open_workers(min(workers, len(parts))) as pool:
+    with open_workers(workers) as pool:
         tasks = [pool.submit(make_chunk, part, settings, known.get(chunk_name(chunk_number(part)))) for part in parts]
         for task in tqdm(as_completed(tasks), total=len(tasks), unit="chunk", disable=None):
             chunk, is_new, disagreement = task.result()

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from kanjinet.contract import IMAGE_SIZES
 from kanjinet.data.dataset import DatasetInfo, read_dataset_info
 from kanjinet.data.etl9g import SAMPLE_NOTE
+from kanjinet.data.resources import usable_cores
 from kanjinet.errors import KanjinetError
 from kanjinet.model import MODEL_VERSIONS, POOLING_TYPES, LightweightKanjiNet, count_parameters
 from kanjinet.storage.checkpoint import Checkpoint
@@ -113,6 +114,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Trains, alone or as one of torchrun's processes, of which the first prints and writes."""
     keep_freed_memory()
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))  # a container's quota PyTorch does not know
     args = parse_args()
     device = choose_device()
     with join_process_group(device) as group, contextlib.ExitStack() as stack:
@@ -237,7 +239,7 @@ def print_plan(trainer: Trainer, parts: Parts, info: DatasetInfo, init_from: Pat
         f"recipe     {options.epochs} epochs of {trainer.steps_per_epoch} steps of {options.batch_size}, AdamW, "
         f"peak learning rate {trainer.peak_rate:.2e}{classifier}, label smoothing {trainer.step.label_smoothing}"
     )
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} cores"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     print(f"device     {device.type} ({name})")
 
 

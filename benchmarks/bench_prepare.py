@@ -39,6 +39,8 @@ import psutil
 from kanjinet.data import etl9g
 from kanjinet.data.dataset import chunk_name
 from kanjinet.data.etl_files import EtlFile, find_etl_files
+from kanjinet.data.resources import usable_cores
+from kanjinet.data.worker_processes import MAX_WORKERS, choose_workers
 
 RECORD = struct.Struct(">2H8sI4B4H2B34x8128s7x")
 SIZE = 64  # pixels
@@ -48,7 +50,7 @@ SAMPLING_S = 0.02  # of the memory
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python benchmarks/bench_prepare.py --etl-dir ETL9G")
     parser.add_argument("--etl-dir", type=Path, default=Path("ETL9G"), help="folder of the ETL9G files")
-    parser.add_argument("--workers", type=positive_int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--workers", type=positive_int, default=choose_workers(None, MAX_WORKERS), help="processes")
     parser.add_argument("--loop-files", type=positive_int, default=2, help="files for the slow plain loop")
     parser.add_argument("--repeats", type=positive_int, default=3, help="runs of preparation and floor, best of")
     parser.add_argument("--specks", type=positive_int, default=200, help="specks in each cell of the copies")
@@ -71,7 +73,7 @@ def main() -> None:
     files = find_etl_files(args.etl_dir)
     records = sum(len(etl9g.open_records(file, allow_partial=True)) for file in files)
     source_bytes = records * etl9g.RECORD_BYTES
-    print(f"machine     {platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.system()}")
+    print(f"machine     {platform.processor() or platform.machine()}, {usable_cores()} cores, {platform.system()}")
     print(f"versions    Python {platform.python_version()}, numpy {np.__version__}, OpenCV {cv2.__version__}")
     print(f"source      {len(files)} files, {records:,} records, {source_bytes / 1e6:,.0f} MB; {args.workers} workers")
     with tempfile.TemporaryDirectory(dir=args.temporary_dir) as folder:

@@ -14,7 +14,6 @@ from kanjinet.cli import make_parser, positive_float, positive_int, run_script
 import argparse
 import contextlib
 import itertools
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from kanjinet.classes import NUM_CLASSES
+from kanjinet.data.resources import usable_cores
 from kanjinet.errors import KanjinetError
 from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
 from kanjinet.storage.model_card import TrainingOptions
@@ -62,7 +62,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--versions", nargs="+", choices=MODEL_VERSIONS, default=["2.1", "3.0"], help="networks")
     parser.add_argument("--compile", action="store_true", help="also compiled")
-    parser.add_argument("--loader-workers", type=int, default=os.cpu_count(), help="processes of the plain loop")
+    parser.add_argument("--loader-workers", type=int, default=usable_cores(), help="processes of the plain loop")
     return parser.parse_args()
 
 
@@ -190,7 +190,7 @@ def main() -> None:
     device = choose_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
-    print(f"{device.type} ({name}), {os.cpu_count()} cores, {versions}")
+    print(f"{device.type} ({name}), {usable_cores()} cores, {versions}")
     print(f"medians of {args.turns} turns\n{'loop':40}{'network':>8}{'batch':>7}{'images/s':>12}{'ratio':>8}")
     for batch_size in args.batch_sizes:
         for version in args.versions:

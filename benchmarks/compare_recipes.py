@@ -12,7 +12,6 @@ import common  # noqa: F401  (puts the toolkit on the path)
 from kanjinet.cli import make_parser, positive_int, run_script
 
 import argparse
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import as_completed
@@ -31,6 +30,7 @@ from kanjinet.classes import NUM_HIRAGANA
 from kanjinet.contract import NORMALIZE
 from kanjinet.data.drawings import read_drawings
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
+from kanjinet.data.resources import usable_cores
 from kanjinet.data.worker_processes import open_workers
 from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet
 from kanjinet.storage.model_card import TrainingOptions
@@ -182,7 +182,7 @@ def train_and_judge(name: str, seed: int, args: argparse.Namespace) -> Result:
 
 def make_short_trainer(samples: TrainingSamples, options: TrainingOptions, jobs: int) -> Trainer:
     """Prepares a training from scratch in this process, one of `jobs` at a time that divide the cores among them."""
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    torch.set_num_threads(max(1, usable_cores() // jobs))
     keep_freed_memory()
     model = initialize_network(options, samples)
     return Trainer(model, samples, options)

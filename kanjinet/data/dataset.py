@@ -6,7 +6,6 @@ A chunk holds `X` uint8 (n, size, size), ink bright on 0; `y` uint16 (n,) class 
 
 import hashlib
 import io
-import os
 import re
 import zipfile
 import zlib
@@ -24,6 +23,7 @@ from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
 from kanjinet.contract import CONTRACTS, IMAGE_SIZES, check_preprocessing
 from kanjinet.data.etl9g import DATABASES, RECORDS_PER_FILE, decode_classes, decode_origins
 from kanjinet.data.etl_files import EtlFile, has_etl_files
+from kanjinet.data.resources import usable_cores
 from kanjinet.errors import KanjinetError, brief
 from kanjinet.storage.files import read_bounded, read_json, write_json
 from kanjinet.storage.model_card import SYNTHETIC, merge_sources
@@ -37,7 +37,7 @@ _ARRAYS = {"X": (np.uint8, 3), "y": (np.uint16, 1), "data_set": (np.uint8, 1), "
 DATASET_FORMAT = "kanjinet-dataset-1"
 _REMEDY = "run prepare_etl9g_dataset.py"
 RERUN_REMEDY = f"{_REMEDY} again"
-_THREADS = min(4, os.cpu_count() or 1)  # inflating leaves the interpreter to others
+_THREADS = min(4, usable_cores())  # inflating leaves the interpreter to others
 _IMAGES_AT_ONCE = 256
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that ZIP knows: the same input gives the same bytes at any time
 

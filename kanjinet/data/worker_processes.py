@@ -11,13 +11,17 @@ from typing import Any, TypeVar
 
 import cv2
 
+from kanjinet.data.resources import usable_cores, usable_memory_bytes
+
 T = TypeVar("T")
 MAX_WORKERS = 61  # more processes than that ProcessPoolExecutor refuses on Windows
+WORKER_BYTES = 250 << 20  # of a process: a data file of 100 MB, its images, and packages
 
 
-def usable_cores() -> int:
-    """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def choose_workers(requested: int | None, num_tasks: int) -> int:
+    """Chooses how many processes to start: those requested, or as many as cores and memory allow; a task each."""
+    fitting = requested or min(usable_cores(), usable_memory_bytes() // WORKER_BYTES)
+    return max(1, min(fitting, num_tasks, MAX_WORKERS))
 
 
 @contextlib.contextmanager

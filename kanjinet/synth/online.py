@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from kanjinet.data.etl9g import SHEETS_PER_SET
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
-from kanjinet.data.worker_processes import open_workers, usable_cores
+from kanjinet.data.worker_processes import MAX_WORKERS, choose_workers, open_workers
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.kanjivg import find_kanjivg_folder
 from kanjinet.synth.sheets import list_sheet_classes
@@ -68,13 +68,13 @@ class SampleGenerator:
 
 @contextlib.contextmanager
 def open_generator(spec: GenerationSpec, rank: int = 0, size: int = 1) -> Iterator[SampleGenerator]:
-    """Starts the worker processes: one a usable core, divided among the `size` processes that train.
+    """Starts the worker processes: as many as cores and memory allow, divided among the `size` processes that train.
 
     Raises:
         KanjinetError: the package `kanjivg` is missing or damaged.
     """
     find_kanjivg_folder()
-    with open_workers(max(1, usable_cores() // size)) as pool:
+    with open_workers(max(1, choose_workers(None, MAX_WORKERS) // size)) as pool:
         yield SampleGenerator(spec, pool, rank, size)
 
 

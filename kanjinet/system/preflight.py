@@ -1,6 +1,5 @@
 """The checks of preflight_check.py, which work before any package is installed."""
 
-import os
 import platform
 import shutil
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from kanjinet.data.etl_files import NUM_FILES, describe_etl_files, find_etl_files
+from kanjinet.data.resources import usable_cores
 from kanjinet.errors import KanjinetError, explain_os_error
 from kanjinet.system.machine import (
     Gpu,
@@ -89,7 +89,7 @@ def check_ram() -> Check:
         return Check("system", "RAM", "warning", "unknown before psutil is installed", _SETUP_REMEDY)
     memory = psutil.virtual_memory()
     total_gib, free_gib = memory.total / 2**30, memory.available / 2**30
-    value = f"{total_gib:.1f} GiB, {free_gib:.1f} GiB free; {os.cpu_count()} processors"
+    value = f"{total_gib:.1f} GiB, {free_gib:.1f} GiB free; {usable_cores()} usable cores"
     if total_gib < MIN_RAM_GIB:
         return Check("system", "RAM", "failed", value, f"training needs at least {MIN_RAM_GIB} GiB")
     if total_gib < GOOD_RAM_GIB:
