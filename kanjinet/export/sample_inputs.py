@@ -65,18 +65,27 @@ def load_calibration_inputs(data_dir: Path, checkpoint: Checkpoint) -> Inputs:
     Raises:
         KanjinetError: no dataset, or one that was prepared in another way.
     """
+    images, _ = read_part(read_calibration_info(data_dir, checkpoint), checkpoint, "train", CALIBRATION_IMAGES)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        batches = to_float_images(torch.from_numpy(images)).split(_BATCH)
+        return torch.cat([Augmentation()(batch) for batch in batches]).numpy()
+
+
+def read_calibration_info(data_dir: Path, checkpoint: Checkpoint) -> DatasetInfo:
+    """Reads what there is to know of the dataset that `load_calibration_inputs` takes its images from.
+
+    Raises:
+        KanjinetError: no dataset, or one that was prepared in another way.
+    """
     info = _read_matching_info(data_dir, checkpoint.config.image_size, checkpoint.card.preprocessing)
     if info is None:
         raise KanjinetError(
             f"{data_dir}: no prepared dataset with images of {checkpoint.config.image_size} pixels and preprocessing "
             f"{checkpoint.card.preprocessing}, on which --quantize int8 measures activations",
-            "name the one that the network was trained on with --data-dir",
+            "name the one that the network was trained on with --data-dir, or use --quantize int8-weights or fp16",
         )
-    images, _ = read_part(info, checkpoint, "train", CALIBRATION_IMAGES)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        batches = to_float_images(torch.from_numpy(images)).split(_BATCH)
-        return torch.cat([Augmentation()(batch) for batch in batches]).numpy()
+    return info
 
 
 def load_held_out_inputs(data_dir: Path, checkpoint: Checkpoint) -> tuple[Inputs, npt.NDArray[np.int64]] | None:

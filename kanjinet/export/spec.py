@@ -10,6 +10,12 @@ from kanjinet.errors import KanjinetError
 # Minimum fraction of equal predictions for a network whose numbers are rounded
 MIN_AGREEMENT = {"int8": 0.97, "int8-weights": 0.98, "fp16": 0.995}
 QUANTIZATIONS = tuple(MIN_AGREEMENT)
+GENTLER = {  # what changes a network's predictions less
+    "": "install the versions of constraints.txt",
+    "int8": "use --quantize int8-weights or fp16, or train longer",
+    "int8-weights": "use --quantize fp16, or train longer",
+    "fp16": "leave --quantize out",
+}
 QUANTIZED_OPSET = 13  # of int8: the first whose DequantizeLinear has a scale for each channel
 
 # All that a network needs. No Shape, Gather or Reshape: engines for small devices stumble over them.

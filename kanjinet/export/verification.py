@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from kanjinet.errors import KanjinetError
-from kanjinet.export.spec import ExportSpec
+from kanjinet.export.spec import GENTLER, ExportSpec
 from kanjinet.storage.onnx_file import open_session
 
 FloatArray = npt.NDArray[np.float32]
@@ -161,8 +161,8 @@ def check_bound(comparison: Comparison, reference: FloatArray, spec: ExportSpec)
     )
     if spec.min_agreement is not None:
         if not (comparison.agreement >= spec.min_agreement and math.isfinite(comparison.difference)):
-            raise KanjinetError(f"{found}{spec.min_agreement:.1%} equal predictions")
+            raise KanjinetError(f"{found}{spec.min_agreement:.1%} equal predictions", GENTLER[spec.quantization])
         return
     bound = ABSOLUTE_BOUND + RELATIVE_BOUND * float(np.abs(reference).max())
     if not comparison.difference <= bound:  # "not <=" also catches NaN
-        raise KanjinetError(f"{found}{bound:.2g}")
+        raise KanjinetError(f"{found}{bound:.2g}", GENTLER[""])

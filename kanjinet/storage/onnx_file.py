@@ -55,6 +55,29 @@ def check_seal(content: bytes, path: Path, remedy: str) -> None:
         raise KanjinetError(f"{path}: damaged or changed, its {CHECKSUM} is not that of its content", remedy)
 
 
+def check_device(device: str) -> None:
+    """Refuses a device on which onnxruntime cannot run anything here.
+
+    Raises:
+        KanjinetError: so it is, or onnxruntime is missing.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise KanjinetError("the package onnxruntime is missing", "python -m pip install onnxruntime") from error
+    if device == "mps":
+        raise KanjinetError("device mps: ONNX files run on cpu or cuda", "choose one of these with --device")
+    if device == "cuda" and _CUDA not in onnxruntime.get_available_providers():
+        raise _refuse_cuda(onnxruntime.__version__)
+
+
+def _refuse_cuda(version: str) -> KanjinetError:
+    return KanjinetError(
+        f"device cuda: onnxruntime {version} cannot use it here",
+        "python -m pip install onnxruntime-gpu in place of onnxruntime, or choose --device cpu",
+    )
+
+
 def open_session(content: bytes, *, device: str = "cpu", threads: int = 0) -> Any:
     """Opens an onnxruntime session, whose threads sleep while they wait, so that a busy machine stays usable.
 
@@ -70,12 +93,9 @@ def open_session(content: bytes, *, device: str = "cpu", threads: int = 0) -> An
         KanjinetError: onnxruntime is missing, or does not run on this device.
         Exception: onnxruntime's own, where it does not take the file.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise KanjinetError("the package onnxruntime is missing", "python -m pip install onnxruntime") from error
-    if device == "mps":
-        raise KanjinetError("device mps: ONNX files run on cpu or cuda", "choose one of these with --device")
+    check_device(device)
+    import onnxruntime
+
     offers_cuda = _CUDA in onnxruntime.get_available_providers()
     uses_cuda = device == "cuda" or (device == "auto" and offers_cuda)
     options = onnxruntime.SessionOptions()
@@ -89,8 +109,5 @@ def open_session(content: bytes, *, device: str = "cpu", threads: int = 0) -> An
     else:
         session = onnxruntime.InferenceSession(content, options, providers=[_CPU])
     if device == "cuda" and _CUDA not in session.get_providers():  # onnxruntime goes on without a provider that fails
-        raise KanjinetError(
-            f"device cuda: onnxruntime {onnxruntime.__version__} cannot use it here",
-            "python -m pip install onnxruntime-gpu in place of onnxruntime, or choose --device cpu",
-        )
+        raise _refuse_cuda(onnxruntime.__version__)
     return session

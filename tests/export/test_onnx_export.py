@@ -3,6 +3,7 @@
 import collections
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from kanjinet import __version__
 from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256
 from kanjinet.contract import CONTRACTS
 from kanjinet.errors import KanjinetError
-from kanjinet.evaluation.recognizer import load_recognizer
+from kanjinet.evaluation.recognizer import PRETRAINED_PATH, load_recognizer
 from kanjinet.export import onnx_export, sample_inputs, spec
 from kanjinet.export.onnx_export import export_network
 from kanjinet.export.quantization import quantize_int8
@@ -29,7 +30,7 @@ from kanjinet.export.spec import BACKENDS, SPECS, ExportSpec, check_structure, p
 from kanjinet.export.verification import compare_engines
 from kanjinet.export.weight_compression import split_large_layers
 from kanjinet.model import POOLING_TYPES, change_pooling
-from kanjinet.storage.safetensors_file import serialize_checkpoint
+from kanjinet.storage.safetensors_file import load_trained_network, serialize_checkpoint
 from tests.random_checkpoint import (
     CARD,
     compute_logits,
@@ -367,11 +368,10 @@ def test_failed_check_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_quantized_file_is_small_and_reads_the_same_in_both_engines(
     workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], backend: str
 ) -> None:
-    checkpoint = write_checkpoint(tmp_path / "m.pth")
-    # random weights are far more sensitive than trained ones
-    monkeypatch.setitem(spec.MIN_AGREEMENT, "int8", 0.2)
+    network = PRETRAINED_PATH.with_name("kanji_model_etl9g_64x64_3036classes.safetensors")
+    shutil.copy(network, tmp_path / "m.safetensors")
     options = ("--quantize", "int8", "--data-dir", workplace / "dataset")
-    run_main(monkeypatch, "--model-path", checkpoint, "--target-backend", backend, *options)
+    run_main(monkeypatch, "--model-path", tmp_path / "m.safetensors", "--target-backend", backend, *options)
     path = tmp_path / f"kanji_model_etl9g_64x64_3036classes_{backend}_int8.onnx"
     assert path.stat().st_size <= 2.3e6
     model = onnx.load(path)
@@ -385,7 +385,7 @@ def test_quantized_file_is_small_and_reads_the_same_in_both_engines(
     assert mapping["model_info"]["quantization"].startswith("int8")
 
     inputs = draw_images(64).numpy()
-    expected = compute_logits(make_network(), draw_images(64))
+    expected = compute_logits(load_trained_network(network).model, draw_images(64))
     content, run_in_tract = path.read_bytes(), load_tract(path, (1, 1, 64, 64))
     for run in (lambda image: run_onnxruntime(content, image), run_in_tract):
         found = np.concatenate([run(inputs[i : i + 1]) for i in range(len(inputs))])
@@ -473,9 +473,30 @@ def test_quantized_file_that_reads_otherwise_is_refused(
 ) -> None:
     checkpoint = write_checkpoint(tmp_path / "m.pth")
     options = ("--target-backend", "strict", "--quantize", "int8", "--data-dir", workplace / "dataset")
-    with pytest.raises(KanjinetError, match="the bound is 97.0% equal predictions"):
+    refusal = "the bound is 97.0% equal predictions: use --quantize int8-weights or fp16, or train longer"
+    with pytest.raises(KanjinetError, match=refusal):
         run_main(monkeypatch, "--model-path", checkpoint, *options)
     assert [each.name for each in tmp_path.iterdir()] == ["m.pth"]
+
+
+@pytest.mark.parametrize(("lost", "is_refused"), [(31, False), (32, True)])
+def test_a_loss_beyond_two_tenths_of_a_point_and_chance_is_refused(
+    monkeypatch: pytest.MonkeyPatch, lost: int, is_refused: bool
+) -> None:
+    """Of 10,000 images, 20 may be lost, and of n that change sides another two square roots of n."""
+    logits = np.zeros((10_000, 2), np.float32)
+    logits[:lost, 1] = 1
+    monkeypatch.setattr(convert_to_onnx, "load_held_out_inputs", lambda *_: (None, np.zeros(10_000)))
+    monkeypatch.setattr(convert_to_onnx, "run_pytorch", lambda *_: np.zeros((10_000, 2)))
+    monkeypatch.setattr(convert_to_onnx, "load_onnxruntime", lambda *_: None)
+    monkeypatch.setattr(convert_to_onnx, "run_engine", lambda *_: logits)
+    if is_refused:
+        with pytest.raises(
+            KanjinetError, match=r"0.32% is lost, more than 0.2% and two .* \(0.31%\): leave --quantize out"
+        ):
+            convert_to_onnx.measure_loss(b"", None, Path(), None, "fp16")
+    else:
+        assert "99.69% in this file, on 10,000 images" in convert_to_onnx.measure_loss(b"", None, Path(), None, "fp16")
 
 
 def test_a_safetensors_file_is_exported_as_its_checkpoint_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -487,11 +508,18 @@ def test_a_safetensors_file_is_exported_as_its_checkpoint_is(tmp_path: Path, mon
     assert (tmp_path / "m.pth.onnx").read_bytes() == (tmp_path / "m.safetensors.onnx").read_bytes()
 
 
-def test_quantization_without_training_images_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quantization_without_training_images_and_other_devices_are_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint = write_checkpoint(tmp_path / "m.pth", "1.0", 32)
-    options = ("--target-backend", "strict", "--quantize", "int8", "--data-dir", tmp_path)
-    with pytest.raises(KanjinetError, match="no prepared dataset"):
-        run_main(monkeypatch, "--model-path", checkpoint, *options, "--onnx-path", tmp_path / "x.onnx")
+    monkeypatch.setattr(convert_to_onnx, "load_sample_inputs", None)  # it is refused before any work
+    for problem, *options in (
+        ("no prepared dataset with images of 32 pixels.*or use --quantize int8-weights or fp16", "--quantize", "int8"),
+        ("device mps: ONNX files run on cpu or cuda", "--device", "mps"),
+    ):
+        options += ["--data-dir", tmp_path, "--onnx-path", tmp_path / "x.onnx"]
+        with pytest.raises(KanjinetError, match=problem):
+            run_main(monkeypatch, "--model-path", checkpoint, *options)
     assert [each.name for each in tmp_path.iterdir()] == ["m.pth"]
 
 
