@@ -101,7 +101,7 @@ class Trainer:
         order = self._shown[torch.randperm(len(self._shown), device=self.device)]
         batch_size, total_steps = self.options.batch_size, self.options.epochs * self.steps_per_epoch
         local_size = batch_size // self.group.size
-        first_step = self._restore_position(epoch)
+        first_step = self._find_first_step(epoch)
         self.step.network.train()
         for step in range(first_step, self.steps_per_epoch):
             rate = self.peak_rate * schedule_factor(epoch * self.steps_per_epoch + step, total_steps)
@@ -117,6 +117,8 @@ class Trainer:
                 self.position = {"epoch": epoch, "step": step + 1, "sums": self.step.sums}
                 between_steps()
         self.position = None
+        for statistics in self.model.buffers():  # each process has those of its own batches: the first one's count
+            self.group.broadcast_tensor(statistics, 0)
         return metrics
 
     def _compute_mean(self, epoch: int, step: int, rate: float) -> TrainingMetrics:
@@ -133,14 +135,11 @@ class Trainer:
         """Derives a seed for an epoch's order or a step's random numbers, so that no generator's state need be kept."""
         return int(np.random.SeedSequence([self.options.seed, *numbers]).generate_state(1, np.uint64)[0])
 
-    def _restore_position(self, epoch: int) -> int:
-        """Returns the step to begin with; the sums are then those of the steps before it."""
+    def _find_first_step(self, epoch: int) -> int:
+        """Returns the step to begin with; the sums are those of this process's steps before it."""
         if self.position is None or self.position["epoch"] != epoch:
             self.step.sums.zero_()
             return 0
-        self.step.sums.copy_(self.position["sums"])
-        if not self.group.is_first:  # what all had summed up is the first one's now
-            self.step.sums.zero_()
         return self.position["step"]
 
     def state(self) -> dict[str, Any]:
@@ -159,4 +158,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step.scaler.load_state_dict(state["scaler"])
         self.position = state["position"]
+        if self.position:  # what all had summed up is the first one's now
+            self.step.sums.copy_(self.position["sums"]).mul_(self.group.is_first)
+            self.position["sums"] = self.step.sums
         self.step.start_recording()

@@ -27,9 +27,10 @@ from kanjinet.storage.locks import lock_folder
 from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.training.recipe import make_config, peak_learning_rate, schedule_factor
 from kanjinet.training.resume import STATE_FORMAT
-from kanjinet.training.samples import TrainingSamples, repeat_hiragana
+from kanjinet.training.samples import Samples, TrainingSamples, repeat_hiragana
 from kanjinet.training.step import compile_network
 from kanjinet.training.trainer import Trainer
+from kanjinet.training.validation import compute_metrics
 from tests.conftest import ROOT, require, run_on_full_disk, run_script
 
 THREE_EPOCHS = ("--epochs", "3", "--patience", "9")
@@ -232,6 +233,57 @@ with join_process_group(torch.device("cpu")) as group:
 """
 
 
+# A run that is stopped within an epoch, and again while the samples of that epoch are generated anew.
+STOP_TWICE = """
+import copy, sys, torch
+from kanjinet.model import LightweightKanjiNet, ModelConfig
+from kanjinet.storage.model_card import TrainingOptions
+from kanjinet.training.distributed import join_process_group
+from kanjinet.training.samples import Samples, TrainingSamples
+from kanjinet.training.trainer import Trainer
+from kanjinet.training.validation import compute_metrics
+from tests.training.test_samples import make_generator
+
+
+def make_trainer(group):
+    torch.manual_seed(0)
+    generator, _ = make_generator(2, group.rank, group.size)
+    gray = torch.randint(0, 256, (3000, 1, 1), dtype=torch.uint8)  # so that no two batches have the same statistics
+    images = torch.cat([gray, gray.new_zeros(len(generator.labels), 1, 1)]).repeat(1, 32, 32)
+    labels = torch.cat([torch.arange(3000), torch.from_numpy(generator.labels)])
+    samples = TrainingSamples(images, labels, generator, group)
+    options = TrainingOptions(epochs=1, batch_size=256, learning_rate=0.0007, seed=3)
+    return Trainer(LightweightKanjiNet(ModelConfig.preset("1.0", 32)), samples, options, group=group)
+
+
+def stop(trainer, group, calls):
+    def count():
+        calls.pop() if calls else 1 / 0
+
+    try:
+        trainer.train_epoch(0, between_steps=count)
+    except ZeroDivisionError:
+        return group.broadcast(copy.deepcopy(trainer.state()))
+
+
+with join_process_group(torch.device("cpu")) as group:
+    whole = make_trainer(group)
+    expected = whole.train_epoch(0)
+    held_out = Samples(whole.samples.images[:100], whole.samples.labels[:100])
+    judged = compute_metrics(whole.model, held_out, group, batch_size=30)
+    trainer, found = make_trainer(group), None
+    for calls in ([0, 0], [0]):  # in the steps, after both sets; then after the first set
+        state = stop(trainer, group, calls)
+        trainer = make_trainer(group)
+        trainer.load_state(state)
+    assert state["position"]["step"] == 20, state["position"]
+    found = trainer.train_epoch(0)
+    if group.is_first:
+        content = {"weights": whole.model.state_dict(), "judged": judged.loss, **vars(held_out)}
+        torch.save({**content, "expected": vars(expected), "found": vars(found)}, sys.argv[1])
+"""
+
+
 def run_in_two_processes(workplace: Path, output_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [*TORCHRUN, str(ROOT / QUICK[0]), *QUICK[1:], "--data-dir", str(workplace / "dataset")]
     command += ["--output-dir", str(output_dir), *options]
@@ -254,6 +306,23 @@ def test_two_processes_make_the_steps_of_one(tmp_path: Path) -> None:
     assert two["judged"] == pytest.approx(one["judged"], rel=1e-4)
     for name, weights in one["weights"].items():
         torch.testing.assert_close(two["weights"][name], weights, atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.slow
+@NO_LAUNCHER
+def test_two_processes_that_are_stopped_twice_report_the_same_and_validate_the_network_that_is_saved(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "stop.py").write_text(STOP_TWICE, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [*TORCHRUN, str(tmp_path / "stop.py"), str(tmp_path / "result.pth")]
+    subprocess.run(command, env=environment, check=True, timeout=300)
+    result = load(tmp_path / "result.pth")
+    assert result["found"] == pytest.approx(result["expected"], rel=1e-6)
+    model = LightweightKanjiNet(ModelConfig.preset("1.0", 32))
+    model.load_state_dict(result["weights"])
+    held_out = Samples(result["images"], result["labels"])
+    assert compute_metrics(model, held_out).loss == pytest.approx(result["judged"], rel=3e-7)
 
 
 @NO_LAUNCHER
