@@ -30,7 +30,7 @@ from kanjinet.evaluation.recognizer import Recognizer, load_recognizer
 from kanjinet.evaluation.report import ModelEvaluation, write_report
 from kanjinet.evaluation.results import DatasetSource, FolderSource, HardClass, ModelMetrics, character_of
 from kanjinet.storage.files import check_output_folder, make_folder, write_json
-from kanjinet.storage.onnx_file import DEVICES
+from kanjinet.storage.onnx_file import DEVICE_HELP, DEVICES
 from kanjinet.storage.png import write_png
 from kanjinet.synth.kanjivg import stroke_counts
 from kanjinet.training.accuracy import bin_by_confidence
@@ -55,7 +55,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--split", choices=(*PARTS, "all"), help=split_help)
     images_help = "instead of a dataset: a folder with one sub-folder of images a character, named 田, 7530 or U+7530"
     parser.add_argument("--images", type=Path, help=images_help)
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="where to run the models")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help=f"what the models run on; {DEVICE_HELP}")
     parser.add_argument("--output-dir", type=Path, default=Path("evaluation"), help="folder for the results")
     parser.add_argument("--pictures", type=positive_int, default=96, help="images in predictions.png")
     args = parser.parse_args()

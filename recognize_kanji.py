@@ -26,7 +26,7 @@ from kanjinet.data.image_files import MAX_FILE_BYTES, ImageArray, describe_skipp
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import Candidate, Recognizer, load_recognizer
 from kanjinet.storage.files import check_output_file, check_output_folder, make_folder, replace_on_success
-from kanjinet.storage.onnx_file import DEVICES
+from kanjinet.storage.onnx_file import DEVICE_HELP, DEVICES
 from kanjinet.storage.png import write_png
 
 STANDARD_INPUT = "-"
@@ -51,7 +51,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("images", nargs="+", help="image files, folders of them, or - for standard input")
     model_help = "a .pth, .safetensors or .onnx file (default: the pretrained model)"
     parser.add_argument("--model", type=Path, help=model_help)
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="what the model runs on")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help=f"what the model runs on; {DEVICE_HELP}")
     parser.add_argument("--top", type=positive_int, default=5, help="candidates for each image, at most 3,036")
     parser.add_argument("--format", choices=tuple(WRITERS), default="table", help="form of the predictions")
     parser.add_argument("--output", type=Path, help="file for the predictions, in UTF-8 (default: standard output)")

@@ -15,7 +15,6 @@ from kanjinet.cli import fraction, make_parser, positive_float, positive_int, ru
 
 import argparse
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
@@ -34,11 +33,13 @@ from kanjinet.storage.checkpoint import Checkpoint
 from kanjinet.storage.files import check_output_folder, make_folder, sha256_of_file
 from kanjinet.storage.locks import lock_folder
 from kanjinet.storage.model_card import SPLITS, TrainingOptions, merge_sources
+from kanjinet.storage.onnx_file import DEVICE_HELP, DEVICES
 from kanjinet.synth.handwriting import GENERATOR_VERSION
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY
 from kanjinet.training.allocator import keep_freed_memory, measure_memory_gib
 from kanjinet.training.calibration import describe_calibration
-from kanjinet.training.distributed import ProcessGroup, choose_device, join_process_group
+from kanjinet.training.device import describe_device, explain_device_errors
+from kanjinet.training.distributed import ProcessGroup, choose_training_device, join_process_group, speak_once
 from kanjinet.training.history import open_tensorboard
 from kanjinet.training.initialization import initialize_network, load_initial_network
 from kanjinet.training.recipe import make_config
@@ -80,6 +81,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=seed_number, default=default.seed, help="of subset, split, weights and training")
     parser.add_argument("--patience", type=positive_int, default=10, help="epochs without improvement before it stops")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help=f"what to train on; {DEVICE_HELP}")
     parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="also write the curves for TensorBoard")
     parser.add_argument(
         "--hiragana-repeats",
@@ -116,24 +118,16 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))  # a container's quota PyTorch does not know
     args = parse_args()
-    device = choose_device()
-    with join_process_group(device) as group, contextlib.ExitStack() as stack:
+    device = choose_training_device(args.device)
+    setting = f"--batch-size {args.batch_size}"
+    remedy = "use a smaller one, the learning rate follows by itself, or with too many images a smaller --sample-limit"
+    with join_process_group(device) as group, speak_once(group), explain_device_errors(device, setting, remedy):
         if args.batch_size % group.size:
             raise KanjinetError(
                 f"--batch-size {args.batch_size}: cannot be divided among {group.size} processes",
                 f"use a multiple of {group.size}",
             )
-        if not group.is_first:
-            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
-            stack.enter_context(contextlib.redirect_stdout(nowhere))
-        try:
-            train(args, device, group)
-        except torch.OutOfMemoryError as error:
-            raise KanjinetError(
-                f"--batch-size {args.batch_size}: the GPU has too little memory",
-                "use a smaller one, the learning rate follows by itself, or where the images alone are too many, a "
-                "smaller --sample-limit",
-            ) from error
+        train(args, device, group)
 
 
 def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -> None:
@@ -144,6 +138,8 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
     info = read_dataset_info(args.data_dir)
     options = collect_options(args, info)
     is_resumed = args.resume and can_resume(args.output_dir, group)
+    if is_resumed and args.init_from:
+        options = replace(options, init_from_sha256="")  # the state knows it
     init_from = None if is_resumed else args.init_from  # an interrupted run's weights are in its state
     model, sources = LightweightKanjiNet(make_config(options)) if is_resumed else None, info.sources
     if init_from:
@@ -157,12 +153,9 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
         trainer = Trainer(model.to(device), parts.train, options, group=group)
         print_plan(trainer, parts, info, init_from)
         print(f"ready      after {time.perf_counter() - started:.1f} s, {measure_memory_gib():.1f} GiB", flush=True)
-        with (
-            lock_folder(make_folder(args.output_dir), "train_etl9g_model.py")
-            if group.is_first
-            else contextlib.nullcontext()
-        ):
-            run = TrainingRun(trainer, parts, info, args.output_dir, sources)
+        folder = make_folder(args.output_dir)
+        with lock_folder(folder, "train_etl9g_model.py") if group.is_first else contextlib.nullcontext():
+            run = TrainingRun(trainer, parts, info, folder, sources)
             if args.resume:
                 resume(run)
             train_epochs(run, args)
@@ -222,12 +215,16 @@ def load_checkpoint_to_train(path: Path, options: TrainingOptions, info: Dataset
 
 def print_plan(trainer: Trainer, parts: Parts, info: DatasetInfo, init_from: Path | None) -> None:
     """Prints what is about to be trained, on what, and where."""
-    config, options, device = trainer.model.config, trainer.options, trainer.device
+    config, options = trainer.model.config, trainer.options
     counts = f"{len(parts.train):,} train, {len(parts.validation):,} validation, {len(parts.test):,} test images"
     generated = parts.train.num_generated
     new = f", {generated:,} of training's are new in every epoch" if generated else ""
     note = f" ({SAMPLE_NOTE})" if info.synthetic else ""
     print(f"data       {info.folder}: {counts}{new}, split {options.split}{note}")
+    if parts.num_untrained and not init_from:
+        limit = parts.sensible_limit
+        remedy = f"use --sample-limit {limit} or more" if limit else "prepare more ETL9G files"
+        print(f"note       {parts.num_untrained:,} held-out images are of characters that are not trained: {remedy}")
     print(
         f"network    version {config.version}, {count_parameters(trainer.model):,} parameters, "
         f"{config.image_size} x {config.image_size}, {config.pooling_type}"
@@ -239,8 +236,7 @@ def print_plan(trainer: Trainer, parts: Parts, info: DatasetInfo, init_from: Pat
         f"recipe     {options.epochs} epochs of {trainer.steps_per_epoch} steps of {options.batch_size}, AdamW, "
         f"peak learning rate {trainer.peak_rate:.2e}{classifier}, label smoothing {trainer.step.label_smoothing}"
     )
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    print(f"device     {device.type} ({name})")
+    print(f"device     {describe_device(trainer.device)}")
 
 
 def resume(run: TrainingRun) -> None:
@@ -252,10 +248,9 @@ def resume(run: TrainingRun) -> None:
     record, position = run.record, run.trainer.position
     steps = f" and {position['step']} steps" if position else ""
     older = "" if path.name == STATE_NAME else f", from {show_path(path)}, because {STATE_NAME} is missing or damaged"
-    print(
-        f"resumed    after epoch {record.epochs_done}{steps}, best so far {record.best_accuracy:.2%} in epoch "
-        f"{record.best_epoch}{older}"
-    )
+    best = f"best so far {record.best_accuracy:.2%} in epoch {record.best_epoch}"
+    best = best if record.best_epoch else "no epoch finished yet"
+    print(f"resumed    after epoch {record.epochs_done}{steps}, {best}{older}")
 
 
 @contextlib.contextmanager

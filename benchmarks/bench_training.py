@@ -33,7 +33,7 @@ from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
 from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.training.allocator import keep_freed_memory
 from kanjinet.training.augmentation import Augmentation
-from kanjinet.training.distributed import choose_device
+from kanjinet.training.device import choose_device
 from kanjinet.training.recipe import make_config
 from kanjinet.training.samples import TrainingSamples
 from kanjinet.training.trainer import Trainer
@@ -90,7 +90,7 @@ class PlainDataset(Dataset[tuple[torch.Tensor, int]]):
 
 
 def make_plain_loop(version: str, dataset: PlainDataset, batch_size: int, workers: int) -> Loop:
-    device = choose_device()
+    device = choose_device("auto")
     model = LightweightKanjiNet(ModelConfig.preset(version, SIZE)).to(device).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=TrainingOptions.learning_rate)
     loader = DataLoader(
@@ -164,7 +164,7 @@ def make_loops(
     version: str, batch_size: int, images: Images, labels: Labels, args: argparse.Namespace
 ) -> dict[str, Loop]:
     """Makes all loops of one network, the baseline first."""
-    device = choose_device()
+    device = choose_device("auto")
     samples = TrainingSamples(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
     loops = {}
     for name, augments in (("plain", True), ("plain without augmentation", False)):
@@ -187,7 +187,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (args.images, SIZE, SIZE), dtype=np.uint8)
     labels = rng.integers(0, NUM_CLASSES, args.images)
-    device = choose_device()
+    device = choose_device("auto")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
     print(f"{device.type} ({name}), {usable_cores()} cores, {versions}")

@@ -5,6 +5,8 @@ a library's would change, and because `StratifiedShuffleSplit` refuses classes o
 --sample-limit 15000 leaves them.
 """
 
+import contextlib
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +17,7 @@ from kanjinet.storage.model_card import TrainingOptions
 
 PARTS = ("train", "validation", "test")
 VALIDATION_FRACTION, TEST_FRACTION = 0.15, 0.15  # the rest is for training
+MAX_UNTRAINED_FRACTION = 0.01  # of the held-out samples: those of classes without a training sample
 
 _ETL9_TEST_SETS = 20  # at the beginning and as many at the end of the 200
 _ETL9_VALIDATION_SETS = 8  # of the 160 between, so that the choice of the best epoch does not look at the test
@@ -79,6 +82,28 @@ def split_samples(labels: Labels, chosen: Indices, split: str, seed: int) -> dic
                 f"{len(chosen)} samples leave {len(indices)} for {name}", "use a larger --sample-limit, or none"
             )
     return parts
+
+
+def count_untrained(classes: npt.NDArray[np.uint16], parts: dict[str, Indices]) -> int:
+    """Counts the held-out samples of classes that have no sample to train on, so that they cannot be recognized."""
+    trained = classes[parts["train"]]
+    return sum(int(np.count_nonzero(~np.isin(classes[parts[name]], trained))) for name in PARTS[1:])
+
+
+def find_sensible_limit(labels: Labels, split: str, seed: int) -> int | None:
+    """Finds the smallest whole number of samples a class with which nearly every held-out sample's class is trained.
+
+    Returns:
+        The limit, in samples; None where only all samples do.
+    """
+    num_classes = len(np.unique(labels.classes))
+    for limit in range(num_classes, len(labels) + 1, num_classes):
+        chosen = choose_samples(labels.classes, limit, seed)
+        with contextlib.suppress(KanjinetError):  # too few for this split
+            parts = split_samples(labels, chosen, split, seed)
+            if count_untrained(labels.classes, parts) <= MAX_UNTRAINED_FRACTION * (limit - len(parts["train"])):
+                return limit
+    return None
 
 
 def split_as_trained(labels: Labels, dataset_sha256: str, options: TrainingOptions) -> dict[str, Indices]:

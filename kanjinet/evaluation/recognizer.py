@@ -166,28 +166,20 @@ def _load_torch(path: Path, device: str) -> Recognizer:
         raise KanjinetError(f"{path}: needs PyTorch", "python -m pip install kanjinet[train]") from error
 
     from kanjinet.storage.safetensors_file import load_trained_network
+    from kanjinet.training.device import choose_device, explain_device_errors
 
     checkpoint = load_trained_network(path)
-    place = _choose_torch_device(device)
-    model = checkpoint.model.to(place)
+    place = choose_device(device)
+    with explain_device_errors(place, f"device {device}", "choose cpu"):
+        model = checkpoint.model.to(place)
 
     @torch.inference_mode()
     def run(inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        logits: npt.NDArray[np.float32] = model(torch.from_numpy(inputs).to(place)).cpu().numpy()
+        with explain_device_errors(place, f"device {device}", "choose cpu"):
+            logits: npt.NDArray[np.float32] = model(torch.from_numpy(inputs).to(place)).cpu().numpy()
         return logits
 
     return Recognizer(path, run, _BATCH, checkpoint.config.image_size, checkpoint.card)
-
-
-def _choose_torch_device(name: str) -> str:
-    import torch
-
-    is_there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return next(each for each in is_there if is_there[each])
-    if not is_there.get(name):
-        raise KanjinetError(f"device {name}: PyTorch {torch.__version__} cannot use it here", "choose cpu or auto")
-    return name
 
 
 def _load_onnx(path: Path, device: str) -> Recognizer:

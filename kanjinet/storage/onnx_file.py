@@ -10,7 +10,8 @@ from kanjinet.storage.files import read_bounded
 
 MAX_MODEL_BYTES = 1 << 28
 CHECKSUM = "content_sha256"
-DEVICES = ("auto", "cpu", "cuda", "mps")  # as PyTorch names them; mps is Apple's
+DEVICES = ("auto", "cpu", "cuda", "mps")  # as PyTorch names them
+DEVICE_HELP = "cuda: a GPU of NVIDIA, or of AMD with ROCm; mps: Apple's; auto: the one that is there, or the CPU"
 
 # A tensor whose weights lie elsewhere names the file under the key "location", a Protocol Buffers string: after its
 # length, 8, in one byte, or in several of which the last is 0. In text, no such byte stands before the word.

@@ -9,6 +9,8 @@ from typing import ParamSpec, TypeVar, cast
 import torch
 from torch.nn import functional as F
 
+from kanjinet.training.device import choose_algebra_device
+
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
@@ -120,8 +122,8 @@ def make_resampling(
     size: int, new_size: int, device: torch.device, *, mode: str, align_corners: bool | None = None
 ) -> torch.Tensor:
     """Makes the matrix (new_size, size) that resamples a column of pixels as `F.interpolate` does."""
-    unit = torch.eye(size, device=device)[None, None]
-    return F.interpolate(unit, (new_size, size), mode=mode, align_corners=align_corners)[0, 0]
+    unit = torch.eye(size, device=choose_algebra_device(device))[None, None]
+    return F.interpolate(unit, (new_size, size), mode=mode, align_corners=align_corners)[0, 0].to(device)
 
 
 def dilate(images: torch.Tensor) -> torch.Tensor:
@@ -129,7 +131,7 @@ def dilate(images: torch.Tensor) -> torch.Tensor:
 
     On a CPU a row and then a column of shifted images, several times as fast there as `max_pool2d`.
     """
-    if images.is_cuda:
+    if images.device.type != "cpu":
         return F.max_pool2d(images, 3, stride=1, padding=1)
     for axis in (2, 3):
         size = images.shape[axis]

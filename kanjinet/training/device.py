@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import torch
 
-from kanjinet.data.worker_processes import usable_cores
 from kanjinet.errors import KanjinetError, first_line
 
 
@@ -29,7 +28,7 @@ def describe_device(device: torch.device) -> str:
     """Returns a device's name for people; PyTorch calls AMD's GPUs cuda too."""
     if device.type == "cuda":
         return f"{'ROCm' if torch.version.hip else 'cuda'} ({torch.cuda.get_device_name(device)})"
-    return "mps (Apple's GPU)" if device.type == "mps" else f"{device.type} ({usable_cores()} cores)"
+    return "mps (Apple's GPU)" if device.type == "mps" else f"{device.type} ({torch.get_num_threads()} threads)"
 
 
 def choose_memory_format(device: torch.device) -> torch.memory_format:
@@ -43,8 +42,8 @@ def choose_algebra_device(device: torch.device) -> torch.device:
 
 
 @contextlib.contextmanager
-def explain_device_errors(device: torch.device, out_of_memory_remedy: str) -> Iterator[None]:
-    """Turns what PyTorch raises of a GPU that is too small, or that lacks an operation, into one line.
+def explain_device_errors(device: torch.device, setting: str, remedy: str) -> Iterator[None]:
+    """Turns what PyTorch raises of a GPU that lacks an operation, or memory for a setting, into one line.
 
     Raises:
         KanjinetError: in place of it.
@@ -59,4 +58,4 @@ def explain_device_errors(device: torch.device, out_of_memory_remedy: str) -> It
         is_apple_s = device.type == "mps" and ("out of memory" in str(error) or "buffer size" in str(error))
         if not is_apple_s and not isinstance(error, torch.OutOfMemoryError):
             raise
-        raise KanjinetError("the GPU has too little memory", out_of_memory_remedy) from error
+        raise KanjinetError(f"{setting}: the GPU has too little memory", remedy) from error

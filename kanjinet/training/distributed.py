@@ -9,7 +9,11 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from kanjinet.errors import KanjinetError
+from kanjinet.training.device import choose_device
+
 Value = TypeVar("Value")
+_LAUNCHED = "TORCHELASTIC_RUN_ID"  # set by torchrun
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ ALONE = ProcessGroup()
 @contextlib.contextmanager
 def join_process_group(device: torch.device) -> Iterator[ProcessGroup]:
     """Joins the group that torchrun's environment names (nccl for GPUs, gloo for CPUs), if any."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if _LAUNCHED not in os.environ:
         yield ALONE
         return
     is_gpu = device.type == "cuda"
@@ -73,10 +77,35 @@ def join_process_group(device: torch.device) -> Iterator[ProcessGroup]:
         dist.destroy_process_group()
 
 
-def choose_device() -> torch.device:
-    """Returns this process's CUDA device, the first one where it is alone, or the CPU where there is none."""
-    if not torch.cuda.is_available():
+@contextlib.contextmanager
+def speak_once(group: ProcessGroup) -> Iterator[None]:
+    """Lets only the first process print."""
+    with contextlib.ExitStack() as stack:
+        if not group.is_first:
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        yield
+
+
+def choose_training_device(name: str) -> torch.device:
+    """Returns the device of this name, one of DEVICES; of several CUDA devices this process's own.
+
+    Raises:
+        KanjinetError: PyTorch cannot use it here, or not in as many processes as torchrun started.
+    """
+    device, is_launched = choose_device(name), _LAUNCHED in os.environ
+    if device.type == "mps" and is_launched:
+        if name == "mps":
+            raise KanjinetError("--device mps: torchrun's processes cannot share Apple's GPU", "train without torchrun")
         return torch.device("cpu")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type != "cuda":
+        return device
+    rank, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if rank >= count:
+        raise KanjinetError(
+            f"torchrun: {rank + 1} processes or more on this machine, and {count} of its GPUs can be used",
+            f"start {count} with --nproc-per-node, or choose --device cpu",
+        )
+    device = torch.device("cuda", rank)
     torch.cuda.set_device(device)
     return device

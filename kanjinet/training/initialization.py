@@ -23,6 +23,7 @@ from kanjinet.storage.checkpoint import Checkpoint
 from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.storage.safetensors_file import load_trained_network
 from kanjinet.training.augmentation import Augmentation
+from kanjinet.training.device import choose_algebra_device, choose_memory_format
 from kanjinet.training.recipe import LABEL_SMOOTHING, make_config
 from kanjinet.training.samples import Samples, TrainingSamples, to_float_images
 
@@ -66,7 +67,8 @@ def initialize_network(options: TrainingOptions, samples: TrainingSamples) -> Li
     """
     samples.refresh(epoch=0)
     torch.manual_seed(options.seed)
-    model = LightweightKanjiNet(make_config(options)).to(samples.labels.device).to(memory_format=torch.channels_last)
+    device = samples.labels.device
+    model = LightweightKanjiNet(make_config(options)).to(device).to(memory_format=choose_memory_format(device))
     if model.config.hidden_features == 0:
         fit_classifier(model, samples, Augmentation())
     return model
@@ -87,14 +89,16 @@ def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: A
     factors = [layer for layer in layers if isinstance(layer, nn.Linear)]
     assert isinstance(norm, nn.BatchNorm1d) and len(factors) == len(layers)
     norm.running_mean, norm.running_var = features.mean(0), features.var(0)
-    features = norm(features)
-    weight, bias = discriminate(features, labels, model.config.num_classes)
+    place = choose_algebra_device(features.device)
+    features = norm(features).to(place)
+    weight, bias = discriminate(features, labels.to(place), model.config.num_classes)
     matrices = [weight]
     if model.config.classifier_rank:
         matrices = factorize(weight, features, model.config.classifier_rank)
         weight = matrices[1] @ matrices[0]
 
     augmented = norm(_compute_features(model, augmentation(to_float_images(images[:_SCALE_IMAGES]))))
+    weight, bias = weight.to(augmented.device), bias.to(augmented.device)
     logits = F.linear(augmented, weight, bias)
     targets = labels[:_SCALE_IMAGES]
     losses = [
@@ -159,5 +163,5 @@ def factorize(weight: torch.Tensor, features: torch.Tensor, rank: int) -> list[t
 
 def _compute_features(model: LightweightKanjiNet, images: torch.Tensor) -> torch.Tensor:
     """Computes what the classifier takes: (n, 1, S, S) -> (n, features)."""
-    batches = images.contiguous(memory_format=torch.channels_last).split(_BATCH_SIZE)
+    batches = images.contiguous(memory_format=choose_memory_format(images.device)).split(_BATCH_SIZE)
     return torch.cat([model.compute_features(batch) for batch in batches])

@@ -53,5 +53,5 @@ def make_optimizer(model: LightweightKanjiNet, peak_rate: float) -> torch.optim.
         ],
         lr=peak_rate,
         betas=BETAS,
-        fused=True,
+        fused=next(model.parameters()).device.type in ("cpu", "cuda"),
     )

@@ -11,7 +11,6 @@ from typing import Any
 
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.checkpoint import load_tensors, write_tensors
-from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.training.distributed import ProcessGroup
 from kanjinet.training.trainer import Trainer
 
@@ -19,6 +18,8 @@ STATE_NAME = "training_state.pth"
 STATE_FORMAT = "kanjinet-training-state-6"
 MAX_STATES = 3
 SAVE_EVERY_S = 120
+_WITH_FRESH_SETS = ("fresh_difficulty", "fresh_writers")  # which have no value without them
+_NO_OPTIONS = {"device": "device", "processes": "processes:", "fresh_writers": "generated samples of version"}
 _REMEDY = "delete it and train without --resume"
 
 
@@ -57,7 +58,8 @@ class StateFile:
             KanjinetError: all states are damaged, or of other options.
         """
         group, options = self.trainer.group, self.trainer.options
-        found = group.broadcast(load_newest_state(self.folder, options) if group.is_first else None)
+        expected = {**asdict(options), **self._describe_place()}
+        found = group.broadcast(load_newest_state(self.folder, expected) if group.is_first else None)
         if found is None:
             return None
         state, path = found
@@ -74,7 +76,7 @@ class StateFile:
         All processes of the trainer's group must call it; the first one writes.
         """
         content = {
-            "options": asdict(self.trainer.options),
+            "options": {**asdict(self.trainer.options), **self._describe_place()},
             "trainer": self.trainer.state(),
             "run": vars(self.record),
         }
@@ -91,6 +93,10 @@ class StateFile:
                 if newer.is_file():
                     newer.replace(older)
         write_tensors(paths[0], {"format": STATE_FORMAT, **content})
+
+    def _describe_place(self) -> dict[str, Any]:
+        """Returns what determines the weights besides the options."""
+        return {"device": self.trainer.device.type, "processes": self.trainer.group.size}
 
     def save_when_due(self) -> None:
         """Saves the state where the last one is old, or where a stop is requested.
@@ -132,11 +138,11 @@ def can_resume(folder: Path, group: ProcessGroup) -> bool:
     return group.broadcast(any(path.is_file() for path in list_state_paths(folder)))
 
 
-def load_newest_state(folder: Path, options: TrainingOptions) -> tuple[dict[str, Any], Path] | None:
+def load_newest_state(folder: Path, expected: dict[str, Any]) -> tuple[dict[str, Any], Path] | None:
     """Loads the newest state that is whole; returns it and its file, or None where there is none at all.
 
     Raises:
-        KanjinetError: all are damaged, or the newest whole one is of a run with other options than `options`.
+        KanjinetError: all are damaged, or the newest whole one is of a run with other options than `expected`.
     """
     damage: KanjinetError | None = None
     for path in list_state_paths(folder):
@@ -146,7 +152,7 @@ def load_newest_state(folder: Path, options: TrainingOptions) -> tuple[dict[str,
             except KanjinetError as error:
                 damage = damage or error
                 continue
-            check_options(path, state["options"], options)
+            check_options(path, state["options"], expected)
             return state, path
     if damage:
         raise damage
@@ -167,15 +173,36 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def check_options(path: Path, found: dict[str, Any], options: TrainingOptions) -> None:
-    """Checks that a state is of a run with these options, that of --init-from apart.
+def check_options(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Checks that a state is of a run with the same options, and on the same device in as many processes.
+
+    Which file --init-from names is not compared.
 
     Raises:
-        KanjinetError: naming the first that differs.
+        KanjinetError: naming all that differ.
     """
-    for name, value in asdict(options).items():
-        if name != "init_from_sha256" and found.get(name) != value:
-            raise KanjinetError(
-                f"{path}: the run was started with {name} = {found.get(name)}, now it is {value}",
-                "give the same options, or train without --resume",
-            )
+    # A state from before a name was compared says nothing of it.
+    differing = {name: (found[name], value) for name, value in expected.items() if found.get(name, value) != value}
+    if None not in differing.get("init_from_sha256", (None,)):
+        del differing["init_from_sha256"]
+    if "dataset_sha256" in differing:
+        differing.pop("image_size", None)  # the dataset's
+    if None in differing.get("fresh_sets", ()):
+        differing = {name: values for name, values in differing.items() if name not in _WITH_FRESH_SETS}
+    if differing:
+        changes = "; ".join(_describe_change(name, *values) for name, values in differing.items())
+        raise KanjinetError(
+            f"{path}: the run was started with {changes}", "give the same options, or train without --resume"
+        )
+
+
+def _describe_change(name: str, before: Any, now: Any) -> str:
+    """Describes what the run was started with and what was asked for now, options as they are typed."""
+    option = f"--{name.removesuffix('_sha256').replace('_', '-')}"
+    if name == "dataset_sha256":
+        return "another dataset than that of --data-dir"
+    if isinstance(before, bool) or name == "init_from_sha256":
+        return f"{option}, now without it" if before else f"no {option}, now with it"
+    if name in _NO_OPTIONS:
+        return f"{_NO_OPTIONS[name]} {before}, now {now}"
+    return f"{f'no {option}' if before is None else f'{option} {before}'}, now {'without it' if now is None else now}"

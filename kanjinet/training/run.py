@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from kanjinet.data.dataset import DatasetInfo
 from kanjinet.errors import KanjinetError
 from kanjinet.model import count_parameters
@@ -17,6 +15,7 @@ from kanjinet.storage.files import replace_on_success, write_json
 from kanjinet.storage.model_card import SYNTHETIC, Metrics, ModelCard, describe_environment, merge_sources
 from kanjinet.training.calibration import calibrate
 from kanjinet.training.curves import CURVES_NAME, draw_curves
+from kanjinet.training.device import choose_memory_format
 from kanjinet.training.history import HISTORY_NAME, write_history
 from kanjinet.training.resume import STATE_NAME, RunRecord, StateFile
 from kanjinet.training.samples import Parts
@@ -124,7 +123,8 @@ class TrainingRun:
         """Calibrates and tests the best weights, read from their file, and writes the result beside and into it."""
         path = self.folder / CHECKPOINT_NAME
         checkpoint = load_checkpoint(path)
-        model = checkpoint.model.to(self.trainer.device).to(memory_format=torch.channels_last)
+        device = self.trainer.device
+        model = checkpoint.model.to(device).to(memory_format=choose_memory_format(device))
         held_out = self._parts.validation, self._parts.test
         card = checkpoint.card
         if card.calibration is None:  # else the run had ended before, and is resumed

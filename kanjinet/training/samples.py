@@ -9,7 +9,13 @@ import torch
 
 from kanjinet.classes import NUM_CLASSES, NUM_HIRAGANA
 from kanjinet.data.dataset import DatasetInfo, read_images, read_labels
-from kanjinet.data.splits import choose_samples, split_samples
+from kanjinet.data.splits import (
+    MAX_UNTRAINED_FRACTION,
+    choose_samples,
+    count_untrained,
+    find_sensible_limit,
+    split_samples,
+)
 from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.synth.online import GenerationSpec, SampleGenerator, open_generator
 from kanjinet.training.distributed import ALONE, ProcessGroup
@@ -61,7 +67,7 @@ class TrainingSamples(Samples):
             self.group.broadcast_tensor(rows, owner)
             after_set(number + 1, len(sets))
         self._epoch = epoch
-        if self.images.is_cuda:  # the cores have nothing else to do
+        if self.images.device.type != "cpu":  # the cores have nothing else to do
             self.generator.prefetch(epoch + 1)
 
 
@@ -72,6 +78,8 @@ class Parts:
     train: TrainingSamples
     validation: Samples
     test: Samples
+    num_untrained: int  # held-out samples of classes that are not trained, where they are more than a few; else 0
+    sensible_limit: int | None = None  # of the samples, with which they are few; None where that takes more than all
 
 
 @contextlib.contextmanager
@@ -97,10 +105,15 @@ def open_parts(
         read_images(info, order, out=images[: len(order)])
         sizes = [len(indices["validation"]), len(indices["test"]), len(indices["train"]) + len(generated)]
         all_labels = torch.from_numpy(np.concatenate([labels.classes[order].astype(np.int64), generated]))
-        validation, test, train = zip(
-            torch.from_numpy(images).to(device).split(sizes), all_labels.to(device).split(sizes), strict=True
-        )
-        yield Parts(TrainingSamples(*train, generator, group), Samples(*validation), Samples(*test))
+        parts = zip(torch.from_numpy(images).split(sizes), all_labels.split(sizes), strict=True)
+        validation, test, train = ((part.to(device), classes.to(device)) for part, classes in parts)
+        untrained, sensible_limit = 0 if generator else count_untrained(labels.classes, indices), None
+        if untrained <= MAX_UNTRAINED_FRACTION * (len(chosen) - len(indices["train"])):
+            untrained = 0
+        else:
+            sensible_limit = find_sensible_limit(labels, options.split, options.seed)
+        training = TrainingSamples(*train, generator, group)
+        yield Parts(training, Samples(*validation), Samples(*test), untrained, sensible_limit)
 
 
 def repeat_hiragana(labels: torch.Tensor, repeats: int) -> torch.Tensor:

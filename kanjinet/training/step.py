@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from kanjinet.errors import KanjinetError
 from kanjinet.training.cuda_graph import RecordedStep
+from kanjinet.training.device import choose_memory_format
 from kanjinet.training.recipe import LABEL_SMOOTHING, MAX_GRADIENT_NORM
 from kanjinet.training.samples import Samples, to_float_images
 
@@ -30,10 +31,12 @@ class TrainingStep:
         self.network, self.optimizer, self.samples, self.augment = network, optimizer, samples, augment
         self.label_smoothing = LABEL_SMOOTHING
         self.device = samples.labels.device
+        self._autocast = "cuda" if self.device.type == "cuda" else "cpu"
+        self._layout = choose_memory_format(self.device)
         self.dtype = torch.bfloat16
         if self.device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
             self.dtype = torch.float16
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        self.scaler = torch.amp.GradScaler(self._autocast, enabled=self.dtype == torch.float16)
         self.sums = torch.zeros(2, device=self.device)  # of losses and of correct predictions, until set to zero again
         self.is_recorded = is_recorded and not self.scaler.is_enabled()
         self.start_recording()
@@ -57,8 +60,8 @@ class TrainingStep:
         labels = self.samples.labels[indices]
         images = self.augment(to_float_images(self.samples.images[indices]))
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.device.type == "cuda"):
-            logits = self.network(images.contiguous(memory_format=torch.channels_last))
+        with torch.autocast(self._autocast, dtype=self.dtype, enabled=self._autocast == "cuda"):
+            logits = self.network(images.contiguous(memory_format=self._layout))
             loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)

@@ -14,6 +14,7 @@ from kanjinet.errors import KanjinetError
 from kanjinet.model import LightweightKanjiNet, use_channels_last
 from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.training.augmentation import Augmentation, compile_augmentation
+from kanjinet.training.device import choose_memory_format
 from kanjinet.training.distributed import ALONE, ProcessGroup
 from kanjinet.training.recipe import make_optimizer, peak_learning_rate, schedule_factor
 from kanjinet.training.samples import TrainingSamples, repeat_hiragana
@@ -56,11 +57,13 @@ class Trainer:
         group: ProcessGroup = ALONE,
     ) -> None:
         """Prepares to train a network, which lies on the samples' device."""
-        self.model, self.samples, self.options, self.group = use_channels_last(model), samples, options, group
+        self.device = samples.labels.device
+        is_channels_last = choose_memory_format(self.device) == torch.channels_last
+        self.model = use_channels_last(model) if is_channels_last else model
+        self.samples, self.options, self.group = samples, options, group
         self.peak_rate = peak_learning_rate(options.learning_rate, options.batch_size)
         self.position: dict[str, Any] | None = None  # while an epoch is not over: it, the steps done, and their sums
         self.optimizer = make_optimizer(model, self.peak_rate)
-        self.device = samples.labels.device
         network: nn.Module = model if group.size == 1 else DistributedDataParallel(model)
         augment: Callable[[torch.Tensor], torch.Tensor] = augmentation or Augmentation()
         if options.compile:

@@ -21,13 +21,15 @@ from torch import nn
 
 import train_etl9g_model
 from kanjinet import cli
+from kanjinet.data.dataset import read_dataset_info
 from kanjinet.errors import KanjinetError
 from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
 from kanjinet.storage.locks import lock_folder
 from kanjinet.storage.model_card import TrainingOptions
+from kanjinet.training.distributed import ALONE
 from kanjinet.training.recipe import make_config, peak_learning_rate, schedule_factor
-from kanjinet.training.resume import STATE_FORMAT
-from kanjinet.training.samples import Samples, TrainingSamples, repeat_hiragana
+from kanjinet.training.resume import STATE_FORMAT, StateFile
+from kanjinet.training.samples import Samples, TrainingSamples, open_parts, repeat_hiragana
 from kanjinet.training.step import compile_network
 from kanjinet.training.trainer import Trainer
 from kanjinet.training.validation import compute_metrics
@@ -369,10 +371,53 @@ def test_states_of_an_earlier_run_are_not_taken_for_this_one(workplace: Path, tm
     assert [path.name for path in tmp_path.glob("training_state*.pth")] == ["training_state.pth"]
 
 
-def test_resume_with_other_options_is_refused(workplace: Path, second_folder: Path) -> None:
+def test_resume_with_other_options_is_refused(
+    workplace: Path, second_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")  # which takes its time
     result = train(workplace, second_folder, "--epochs", "2", "--resume", check=False)
     assert result.returncode == 1
-    assert "the run was started with epochs = 1, now it is 2" in result.stderr
+    assert "the run was started with --epochs 1, now 2: give the same options" in result.stderr
+    options = ("--epochs", "2", "--batch-size", "30", "--sample-limit", "200", "--fresh-sets", "2", "--compile")
+    start = ("--init-from", str(second_folder / "best_kanji_model.pth"))
+    found = train(workplace, second_folder, *options, *start, "--resume", check=False).stderr
+    assert found.count("\n") == 1
+    assert (
+        "started with --epochs 1, now 2; --batch-size 32, now 30; --sample-limit 300, now 200; no --fresh-sets, now 2; "
+        "no --compile, now with it; no --init-from, now with it: give the same options"
+    ) in found
+
+    state = load(second_folder / "training_state.pth")
+    state["options"] |= {
+        "device": "cuda",
+        "processes": 2,
+        "dataset_sha256": "ab",
+        "image_size": 96,
+        "sample_limit": None,
+    }
+    torch.save(state, second_folder / "training_state.pth")
+    found = train(workplace, second_folder, "--epochs", "1", "--resume", check=False).stderr
+    assert (
+        "started with no --sample-limit, now 300; another dataset than that of --data-dir; device cuda, now cpu; "
+        "processes: 2, now 1: give"
+    ) in found
+
+
+def test_a_run_that_was_stopped_in_its_first_epoch_has_no_best_one_yet(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kanjinet.training.resume.SAVE_EVERY_S", 0)
+    save = StateFile.save
+
+    def save_and_stop(state: StateFile) -> None:
+        save(state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StateFile, "save", save_and_stop)
+        assert train(workplace, tmp_path, "--epochs", "1", check=False).returncode == 130
+    output = train(workplace, tmp_path, "--epochs", "1", "--resume").stdout
+    assert "resumed    after epoch 0 and 1 steps, no epoch finished yet\n" in output
 
 
 def test_an_earlier_model_is_kept(workplace: Path, second_folder: Path) -> None:
@@ -610,6 +655,22 @@ def test_hiragana_are_shown_more_often_on_demand(workplace: Path, tmp_path: Path
     shown = 2125 + 19 * round(71 * 0.7)
     steps = int(re.search(r"1 epochs of (\d+) steps", result.stdout)[1])
     assert steps == pytest.approx(shown / 32, rel=0.02) and steps > 1.3 * 2125 / 32
+
+
+def test_held_out_characters_that_are_not_trained_are_noted_with_a_sensible_limit(
+    workplace: Path, first_run: tuple[Path, str]
+) -> None:
+    assert (
+        "90 held-out images are of characters that are not trained: use --sample-limit 6072 or more\n" in first_run[1]
+    )
+    info = read_dataset_info(workplace / "dataset")
+    for limit, split, expected in ((3036, "random", 6072), (6072, "writers", 9108), (6072, "random", None)):
+        options = TrainingOptions(sample_limit=limit, split=split)
+        with open_parts(info, options, torch.device("cpu"), ALONE) as parts:
+            assert parts.sensible_limit == expected
+            assert bool(parts.num_untrained) == bool(expected)
+            classes, held_out = parts.train.labels, torch.cat([parts.validation.labels, parts.test.labels])
+            assert expected is None or parts.num_untrained == (~torch.isin(held_out, classes)).sum()
 
 
 def test_two_networks_are_averaged_and_the_average_is_measured(workplace: Path, tmp_path: Path) -> None:
