@@ -40,7 +40,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """Represents what came of importing a package: its version or the error, and what it tells about CUDA."""
+    """Represents what came of importing a package: its version or the error, and what it tells about GPUs."""
 
     version: str | None
     error: str | None
@@ -105,7 +105,7 @@ def report_import(name: str, import_name: str) -> None:
                 if module is None:
                     raise
                 version = str(getattr(module, "__version__", "unknown"))  # another build, such as opencv-python
-            details = _describe_cuda(name, module)
+            details = _describe_gpu(name, module)
     except Exception as problem:  # whatever a broken package raises is the result
         is_missing = isinstance(problem, ModuleNotFoundError) and problem.name in (import_name, name)
         first_line = str(problem).strip().partition("\n")[0]
@@ -113,10 +113,12 @@ def report_import(name: str, import_name: str) -> None:
     print(json.dumps({"version": version, "error": error, "details": details}))
 
 
-def _describe_cuda(name: str, module: Any) -> dict[str, Any]:
+def _describe_gpu(name: str, module: Any) -> dict[str, Any]:
     if name == "torch":
-        device = module.cuda.get_device_name(0) if module.cuda.is_available() else None
-        return {"cuda_build": module.version.cuda, "cuda_device": device}
+        device = module.cuda.get_device_name(0) if module.cuda.is_available() else None  # on ROCm too
+        hip, cuda = getattr(module.version, "hip", None), module.version.cuda
+        build = f"ROCm {hip}" if hip else cuda and f"CUDA {cuda}"
+        return {"gpu_build": build, "gpu_device": device, "has_mps": module.backends.mps.is_available()}
     if name == "onnxruntime":
         return {"has_cuda": "CUDAExecutionProvider" in module.get_available_providers()}
     return {}

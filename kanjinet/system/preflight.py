@@ -125,23 +125,29 @@ def check_packages(imports: dict[str, ImportResult], root: Path) -> Iterator[Che
 
 
 def check_gpu(gpu: Gpu | None, torch: ImportResult) -> Check:
-    """Checks the NVIDIA GPU, its driver, and whether PyTorch can use it; without one training is slow, but works."""
-    device, cuda_build = torch.details.get("cuda_device"), torch.details.get("cuda_build")
+    """Checks the GPU, its driver, and whether PyTorch can use it; without one training is slow, but works."""
+    device, build = torch.details.get("gpu_device"), torch.details.get("gpu_build")
+    name = "ROCm" if build and build.startswith("ROCm") else "CUDA"
     if gpu is None and device is None:
+        if torch.details.get("has_mps"):
+            return Check("GPU", "MPS", "ok", f"Apple's GPU ({platform.machine()}), by PyTorch's MPS")
         remedy = "training runs on the CPU: start with --sample-limit and few --epochs"
-        return Check("GPU", "CUDA", "warning", "no NVIDIA GPU", remedy)
+        if name == "ROCm":
+            return Check("GPU", name, "warning", f"no AMD GPU that PyTorch's {build} can use", remedy)
+        return Check("GPU", name, "warning", "no NVIDIA GPU", remedy)
     if gpu is None:
-        return Check("GPU", "CUDA", "ok", f"{device}, CUDA {cuda_build}; nvidia-smi does not answer")
+        silent = "" if name == "ROCm" else "; nvidia-smi does not answer"
+        return Check("GPU", name, "ok", f"{device}, {build}{silent}")
     memory = f", {gpu.memory_mib / 1024:.0f} GiB" if gpu.memory_mib else ""
     value = f"{gpu.name}{memory}, driver {gpu.driver}"
     if device is not None:
-        return Check("GPU", "CUDA", "ok", f"{value}, CUDA {cuda_build}")
+        return Check("GPU", name, "ok", f"{value}, {build}" if name == "CUDA" else f"{device}, {build}; also {value}")
     if torch.error is not None:
-        return Check("GPU", "CUDA", "warning", f"{value}; PyTorch cannot be imported", _SETUP_REMEDY)
-    if cuda_build is None:
-        return Check("GPU", "CUDA", "warning", f"{value}; this PyTorch is a CPU build", "run setup_etl9g.py again")
+        return Check("GPU", name, "warning", f"{value}; PyTorch cannot be imported", _SETUP_REMEDY)
+    if build is None:
+        return Check("GPU", name, "warning", f"{value}; this PyTorch is a CPU build", "run setup_etl9g.py again")
     remedy = "training would run on the CPU: install a newer NVIDIA driver"
-    return Check("GPU", "CUDA", "warning", f"{value}; PyTorch's CUDA {cuda_build} cannot use it", remedy)
+    return Check("GPU", name, "warning", f"{value}; PyTorch's {build} cannot use it", remedy)
 
 
 def check_data(etl_dir: Path) -> tuple[list[Check], int]:

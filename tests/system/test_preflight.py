@@ -14,7 +14,14 @@ from kanjinet.system.preflight import Check, check_data, check_disk, check_gpu, 
 from preflight_check import choose_marks
 from tests.documented_commands import ROOT
 
-TORCH = ImportResult("2.14.1", None, {"cuda_build": "13.0", "cuda_device": "NVIDIA H200"})
+TORCH = ImportResult("2.14.1", None, {"gpu_build": "CUDA 13.0", "gpu_device": "NVIDIA H200"})
+CPU_TORCH = ImportResult("2.14.1", None, {"gpu_build": None, "gpu_device": None, "has_mps": False})
+
+
+def describe_torch(build: str, device: str | None) -> ImportResult:
+    return ImportResult("2.14.1", None, {"gpu_build": build, "gpu_device": device, "has_mps": False})
+
+
 GPU = Gpu("NVIDIA H200", "580.65.06", 143771, 9.0)
 
 
@@ -119,11 +126,14 @@ def test_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     ("gpu", "torch", "status", "text"),
     [
         (GPU, TORCH, "ok", "NVIDIA H200, 140 GiB, driver 580.65.06, CUDA 13.0"),
-        (None, ImportResult("2.14.1", None, {"cuda_build": None, "cuda_device": None}), "warning", "no NVIDIA GPU"),
+        (None, CPU_TORCH, "warning", "no NVIDIA GPU"),
         (None, TORCH, "ok", "nvidia-smi does not answer"),
         (GPU, ImportResult(None, "not installed", {}), "warning", "PyTorch cannot be imported"),
-        (GPU, ImportResult("2.14.1", None, {"cuda_build": None, "cuda_device": None}), "warning", "a CPU build"),
-        (GPU, ImportResult("2.14.1", None, {"cuda_build": "13.0", "cuda_device": None}), "warning", "cannot use it"),
+        (GPU, CPU_TORCH, "warning", "a CPU build"),
+        (GPU, describe_torch("CUDA 13.0", None), "warning", "PyTorch's CUDA 13.0 cannot use it"),
+        (None, describe_torch("ROCm 7.1", "AMD Radeon RX 7900"), "ok", "AMD Radeon RX 7900, ROCm 7.1"),
+        (None, describe_torch("ROCm 7.1", None), "warning", "no AMD GPU that PyTorch's ROCm 7.1 can use"),
+        (None, ImportResult("2.14.1", None, {"has_mps": True}), "ok", "Apple's GPU"),
     ],
 )
 def test_gpu(gpu: Gpu | None, torch: ImportResult, status: str, text: str) -> None:
@@ -168,6 +178,24 @@ def test_onnxruntime_tells_whether_it_offers_cuda(tmp_path: Path, monkeypatch: p
         [check] = check_packages(results, tmp_path)
         assert check.status == "ok"
         assert check.value.endswith(f" ({build})")
+
+
+@pytest.mark.parametrize(("hip", "cuda", "build"), [("7.1", None, "ROCm 7.1"), (None, "13.0", "CUDA 13.0")])
+def test_pytorch_tells_its_gpu_by_name(
+    hip: str | None, cuda: str | None, build: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch.py").write_text(f"""
+from types import SimpleNamespace as Space
+version = Space(cuda={cuda!r}, hip={hip!r})
+cuda = Space(is_available=lambda: True, get_device_name=lambda number: "a GPU")
+backends = Space(mps=Space(is_available=lambda: False))
+""")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    result = try_imports([Requirement("torch")], ROOT)["torch"]
+    assert result.details == {"gpu_build": build, "gpu_device": "a GPU", "has_mps": False}
+    check = check_gpu(None, result)
+    assert (check.name, check.status) == (build.split()[0], "ok")
+    assert check.value.startswith(f"a GPU, {build}")
 
 
 def test_preflight_and_setup_import_the_standard_library_alone() -> None:
