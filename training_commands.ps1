@@ -67,7 +67,7 @@ param(
     [ValidatePattern('^(tract|ort-tract|strict)(,(tract|ort-tract|strict))*$')]
     [string[]] $Backend = 'tract',
 
-    # Where to train, and to run the exported files; auto takes a GPU where there is one.
+    # Where to train, and to run the exported files (not on mps, which they lack); auto takes a GPU where there is one.
     [ValidateSet('auto', 'cpu', 'cuda', 'mps')]
     [string] $DeviceType = 'auto',
 
@@ -165,13 +165,13 @@ function Invoke-Workflow {
 
     # best_kanji_model.pth -> ONNX, SafeTensors; and the characters of the classes
     foreach ($each in $backends) {
-        Invoke-Stage onnx convert_to_onnx.py --model-path $checkpoint --target-backend $each --data-dir $DataDir @device
+        Invoke-Stage onnx convert_to_onnx.py --model-path $checkpoint --target-backend $each --data-dir $DataDir @fileDevice
     }
     Invoke-Stage safetensors convert_to_safetensors.py --model-path $checkpoint --verify
     Invoke-Stage mapping generate_enhanced_mapping.py --output-path $mapping
 
     # How well do the exported files recognize the held-out samples?
-    Invoke-Stage evaluate evaluate_model.py --model @models --data-dir $DataDir --split test --output-dir $evaluation @device
+    Invoke-Stage evaluate evaluate_model.py --model @models --data-dir $DataDir --split test --output-dir $evaluation @fileDevice
 }
 
 try {
@@ -183,6 +183,7 @@ try {
     $rate = $LearningRate.ToString([System.Globalization.CultureInfo]::InvariantCulture)  # 0.001 also where 0,001 is usual
     $limit = @(if ($SampleLimit -gt 0) { '--sample-limit', $SampleLimit })
     $device = @(if ($DeviceType -ne 'auto') { '--device', $DeviceType })
+    $fileDevice = @(if ($DeviceType -ne 'mps') { $device })
     $again = @(if ($Resume) { '--resume' })
     $backends = $Backend -split ',' | Select-Object -Unique  # powershell -File passes 'tract,strict' as one word
     $checkpoint = Join-Path -Path $OutputDir -ChildPath 'best_kanji_model.pth'

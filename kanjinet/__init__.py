@@ -11,6 +11,7 @@ What takes other packages is imported when it is first used, so that `import kan
 from __future__ import annotations  # an older Python gets as far as the message of setup_etl9g.py
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from kanjinet.errors import KanjinetError
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 __version__ = "1.1.0"
 __all__ = ["Candidate", "KanjinetError", "Recognizer", "__version__", "load"]
+
+# Else onnxruntime reports to its makers what it is used for; whoever wants that sets it to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _LAZY = {"Candidate": "Candidate", "Recognizer": "Recognizer", "load": "load_recognizer"}
 

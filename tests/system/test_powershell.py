@@ -246,6 +246,8 @@ def test_resume_from_and_device_reach_the_stages_that_take_them(toolkit: Toolkit
         takes_device = call[0] in {"train_etl9g_model.py", "convert_to_onnx.py", "evaluate_model.py"}
         assert ("--device" in call) == takes_device
         assert not takes_device or find_value(call, "--device") == "cuda"
+    toolkit.run("& $KIT/training_commands.ps1 -From train -DeviceType mps")
+    assert ["--device" in call for call in toolkit.calls()] == [True, False, False, False, False]
 
 
 @pytest.mark.parametrize(
