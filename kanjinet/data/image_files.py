@@ -11,6 +11,7 @@ The rule, for those who write a client in another language; `preprocess` with `c
 5. If the largest value that is left after subtracting the paper is less than 16, there is no character.
 """
 
+import contextlib
 import io
 import os
 import re
@@ -105,18 +106,21 @@ def read_image(source: ImageSource, name: str | None = None) -> ImageArray:
             MAX_SCANS or MAX_FILE_BYTES.
     """
     if isinstance(source, str | Path):
+        remedy = "name an image file, or give its content to recognize_kanji.py as standard input: -"
         try:
-            check_regular(
-                Path(source), "name an image file, or give its content to recognize_kanji.py as standard input: -"
-            )
+            if Path(source).is_dir():  # which Windows does not tell from a file without permission
+                raise KanjinetError(f"{source}: a folder", "name the image files in it")
+            check_regular(Path(source), remedy)
             with open(source, "rb") as opened:
                 return read_image(opened, name or str(source))
         except OSError as error:
             raise explain_os_error(error) from error
+        except ValueError as error:  # a null character
+            raise KanjinetError(f"{source!r}: not a path ({error})", _REMEDY) from error
     name = name or "image"
     if not isinstance(source, bytes | np.ndarray | Image.Image) and not hasattr(source, "seek"):
         raise KanjinetError(f"{name}: {type(source).__name__} is no image", "give a path, an array or a Pillow image")
-    file: IO[bytes] | None = None
+    file: IO[bytes] = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of harmless flaws, and of sizes that are refused here anyway
         try:
@@ -132,11 +136,12 @@ def read_image(source: ImageSource, name: str | None = None) -> ImageArray:
             raise _refuse_file(error, file, name) from error
 
 
-def _refuse_file(error: Exception, file: IO[bytes] | None, name: str) -> KanjinetError:
+def _refuse_file(error: Exception, file: IO[bytes], name: str) -> KanjinetError:
     """Names the format of a file that Pillow does not read, or says what is wrong with it."""
-    if file:
+    head = b""
+    with contextlib.suppress(*_DAMAGED):  # a closed file, one that is open for writing, a stream of text
         file.seek(0)
-    head = file.read(_HEAD_BYTES) if file else b""
+        head = bytes(file.read(_HEAD_BYTES))
     for kind, (beginning, endings, remedy) in _UNREAD.items():
         if re.match(beginning, head, re.DOTALL) or name.lower().endswith(endings):
             return KanjinetError(f"{name}: {kind} is not read", remedy)

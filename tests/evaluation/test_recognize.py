@@ -237,6 +237,11 @@ def test_numbers_of_candidates_out_of_range_are_refused(reader: Recognizer, top:
         ("missing.png", "missing.png: No such file"),
         ([Image.new("L", (9, 9)), b"junk"], r"images\[1\]: not an image"),
         (7, "image: int is no image"),
+        (str(ROOT), f"{ROOT.name}: a folder: name the image files in it"),
+        (Path("a\0.png"), "not a path .*null"),
+        (b"\0\0\0\x18ftypheic", "image: HEIC is not read: save it as JPEG"),
+        (io.StringIO("text"), "image: a damaged image, or one of an unknown kind"),
+        (io.BufferedWriter(io.BytesIO()), "image: a damaged image, or one of an unknown kind"),
         (None, "image: NoneType is no image"),
     ],
 )
