@@ -18,7 +18,15 @@ import pytest
 
 from kanjinet.storage.locks import lock_folder
 from tests.conftest import run_on_full_disk
-from tests.sample_files import list_jis_codes, write_data_sets, write_file
+from tests.sample_files import (
+    BINARY_RECORD,
+    RECORD_8G,
+    draw_ink,
+    list_jis_codes,
+    pack_cell,
+    write_data_sets,
+    write_file,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -222,6 +230,83 @@ def test_a_second_run_in_the_same_folder_is_refused(etl_dir: Path, tmp_path: Pat
         result = run_prepare(etl_dir, folder)
     assert_refused(result, "another prepare_etl9g_dataset.py is at work in this folder")
     assert run_prepare(etl_dir, folder).returncode == 0
+
+
+def test_files_are_taken_as_an_unzip_leaves_them(etl_dir: Path, dataset: Path, tmp_path: Path) -> None:
+    inner = tmp_path / "unzipped" / "ETL9G"
+    inner.mkdir(parents=True)
+    shutil.copyfile(etl_dir / "ETL9G_01", inner / "ETL9G-01")
+    shutil.copyfile(etl_dir / "ETL9G_07", inner / "etl9g_07.bin")
+    result = run_prepare(tmp_path / "unzipped", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert f"2 of 50 ETL9G files in {inner}: ETL9G-01, etl9g_07.bin" in result.stdout
+    chunks = sorted(path.name for path in dataset.glob("*.npz"))
+    assert [(tmp_path / "out" / name).read_bytes() for name in chunks] == [
+        (dataset / name).read_bytes() for name in chunks
+    ]
+    shutil.copyfile(etl_dir / "ETL9G_01", inner / "ETL9G-01 (1)")
+    assert_refused(run_prepare(tmp_path / "unzipped", tmp_path / "again"), "ETL9G-01 (1)", "copy", "remove it")
+    assert_refused(run_prepare(dataset, tmp_path / "again"), "a prepared dataset", "--data-dir")
+    assert not (tmp_path / "again").exists()
+
+
+def test_etl8g_and_etl9b_become_datasets_of_their_name(dataset: Path, tmp_path: Path) -> None:
+    codes = [0x2443, *list_jis_codes()[69:150:8]]  # small つ, which is no class, を and kanji
+    cells = [draw_ink(code) for code in codes]
+    (tmp_path / "8").mkdir()
+    with (tmp_path / "8" / "ETL8G_02").open("wb") as file:
+        for sheet in (1, 11):
+            for code, cell in zip(codes, cells, strict=True):
+                file.write(RECORD_8G.pack(sheet, code, b"", *[0] * 11, pack_cell(cell)))
+    (tmp_path / "8" / "ETL8G_33").write_bytes(bytes(956 * 8199))
+    result = run_prepare(tmp_path / "8", tmp_path / "out8", "--allow-partial")
+    assert result.returncode == 0, result.stderr
+    assert "2 of 33 ETL8G files" in result.stdout
+    assert "ETL8G_33: the model characters in it are left out" in result.stdout
+    assert "left out    2 records" in result.stdout
+    chunk = np.load(tmp_path / "out8" / "etl9g_dataset_chunk_02.npz")
+    classes = [list_jis_codes().index(code) for code in codes[1:]]
+    assert (chunk["y"].tolist(), chunk["data_set"].tolist()) == (classes * 2, [6] * len(classes) + [7] * len(classes))
+    assert chunk["sheet"].tolist() == [1] * len(chunk["y"])  # counted in each data set
+    description = json.loads((tmp_path / "out8" / "metadata.json").read_text(encoding="utf-8"))
+    assert (description["dataset"], description["synthetic"]) == ("ETL8G", False)
+    info = json.loads((tmp_path / "out8" / "chunk_info.json").read_text(encoding="utf-8"))
+    assert (info["settings"]["database"], info["chunks"][0]["source_name"]) == ("ETL8G", "ETL8G_02")
+
+    (tmp_path / "9").mkdir()
+    with (tmp_path / "9" / "ETL9B_1").open("wb") as file:
+        file.write(bytes(576))
+        for sheet in (1, 21):
+            for code, cell in zip(codes[1:], cells[1:], strict=True):
+                file.write(BINARY_RECORD.pack(sheet, code, b"", np.packbits(cell[:126:2, ::2] > 0).tobytes()))
+    assert run_prepare(tmp_path / "9", tmp_path / "out9", "--allow-partial").returncode == 0
+    chunk9 = np.load(tmp_path / "out9" / "etl9g_dataset_chunk_01.npz")
+    assert (chunk9["y"].tolist(), sorted(set(chunk9["data_set"].tolist()))) == (classes * 2, [1, 2])
+    assert json.loads((tmp_path / "out9" / "metadata.json").read_text(encoding="utf-8"))["dataset"] == "ETL9B"
+    differences = np.abs(chunk9["X"][: len(classes)].astype(int) - chunk["X"][: len(classes)])
+    assert differences.mean() < 25  # the same ink, at half the resolution and in black and white
+
+    before = folder_bytes(tmp_path / "out8")
+    shutil.copyfile(tmp_path / "9" / "ETL9B_1", tmp_path / "9" / "ETL9B_2")
+    (tmp_path / "9" / "ETL9B_1").unlink()
+    shutil.copytree(tmp_path / "out9", tmp_path / "mixed")
+    assert_refused(
+        run_prepare(tmp_path / "8", tmp_path / "mixed", "--allow-partial"), "etl9g_dataset_chunk_01.npz", "another"
+    )
+    (tmp_path / "8" / "ETL8G_02").rename(tmp_path / "8" / "ETL8G_01")
+    result = run_prepare(tmp_path / "8", tmp_path / "mixed", "--allow-partial")
+    assert_refused(result, "holds a dataset of ETL9B, and the files are of ETL8G", "choose another --output-dir")
+    assert folder_bytes(tmp_path / "out8") == before
+
+
+def test_disagreeing_sheets_are_named_and_prepared(tmp_path: Path) -> None:
+    (tmp_path / "ETL9G").mkdir()
+    write_file(tmp_path / "ETL9G" / "ETL9G_01", [1, 200], [0x2422, 0x2422])
+    result = run_prepare(tmp_path / "ETL9G", tmp_path / "out", "--allow-partial")
+    assert result.returncode == 0
+    assert "record 2 with sheet 200" in result.stdout + result.stderr
+    chunk = np.load(tmp_path / "out" / "etl9g_dataset_chunk_01.npz")
+    assert (chunk["data_set"].tolist(), chunk["sheet"].tolist()) == ([1, 2], [1, 0])
 
 
 def test_verify_tells_whole_from_damaged(dataset: Path, tmp_path: Path) -> None:

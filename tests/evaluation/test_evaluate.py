@@ -11,7 +11,7 @@ import pytest
 
 from kanjinet.evaluation.image_grid import GAP, TILE, draw_image_grid
 from tests.conftest import run_script
-from tests.sample_files import list_jis_codes, write_file
+from tests.sample_files import RECORD_8G, draw_ink, list_jis_codes, pack_cell, write_file
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +134,20 @@ def test_setup_stage_finds_a_wrong_mapping(workplace: Path, tmp_path: Path) -> N
     assert done.returncode == 1
     assert "class 2080 is" in done.stderr
     assert "田" in done.stderr
+
+
+def test_a_dataset_of_etl8g_is_an_outside_test(tmp_path: Path) -> None:
+    """With the pretrained model: classes without images do not matter, and the database is named."""
+    codes = list_jis_codes()[:3]
+    (tmp_path / "ETL8G").mkdir()
+    with (tmp_path / "ETL8G" / "ETL8G_01").open("wb") as file:
+        for sheet in range(1, 50, 10):
+            for code in (*codes, 0x2443):
+                file.write(RECORD_8G.pack(sheet, code, b"", *[0] * 11, pack_cell(draw_ink(code))))
+    run_script(["prepare_etl9g_dataset.py", "--etl-dir", "ETL8G", "--allow-partial"], tmp_path)
+    done = run_script(["evaluate_model.py", "--split", "all"], tmp_path)
+    assert "ETL8G, split all" in done.stdout
+    result = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
+    assert (result["database"], result["samples"], result["kanji"]["samples"]) == ("ETL8G", 15, 0)
+    assert [group["data_set"] for group in result["writers"]] == [1, 2, 3, 4, 5]
+    assert "(ETL8G)" in (tmp_path / "evaluation" / "report.html").read_text(encoding="utf-8")

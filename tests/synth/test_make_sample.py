@@ -12,6 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = struct.Struct(">2H8sI4B4H2B34s8128s7s")  # AIST's form_e9g
+RECORD_8G = struct.Struct(">2H8sI4B4H2B30s8128s11s")  # form_e8g
+RECORD_9B = struct.Struct(">2H4s504s64s")  # form_e9b
 MARK = b"SYNTHETIC SAMPLE FROM KANJIVG"
 
 
@@ -177,3 +179,56 @@ def test_the_output_folder_is_a_file(tmp_path):
     (tmp_path / "ETL9G").write_text("x", encoding="ascii")
     done = run(tmp_path, "--sets", 1, check=False)
     assert done.returncode == 1 and "is a file" in done.stderr
+
+
+def test_etl8g_is_written_as_aist_lays_it_out(tmp_path):
+    done = run(tmp_path, "--format", "ETL8G", "--sets", 1, "--workers", 2)
+    content = (tmp_path / "ETL8G" / "ETL8G_01").read_bytes()
+    assert b"format of ETL8G" in (tmp_path / "ETL8G" / "ETL8INFO").read_bytes()
+    assert "956 characters" in done.stdout and len(content) == 956 * 8199
+    records = list(RECORD_8G.iter_unpack(content))
+    codes = [record[1] for record in records]
+    assert codes == sorted(set(codes)) and sum(code < 0x3000 for code in codes) == 75
+    assert {0x2443, 0x2463, 0x2465, 0x2467} < set(codes)
+    assert collections.Counter(record[0] for record in records) == {
+        sheet: 96 if sheet < 7 else 95 for sheet in range(1, 11)
+    }
+    assert all(record[14] == MARK.ljust(30, b"\0") and record[16] == bytes(11) for record in records)
+    inked = [sum(byte > 0 for byte in record[15]) for record in records]
+    assert min(inked) > 0
+    done = run(tmp_path, "--sets", 1, "--output-dir", "ETL8G", check=False)
+    assert done.returncode == 1 and "a file of ETL8G among those of ETL9G" in done.stderr
+    done = run(tmp_path, "--format", "ETL9B", "--files", 6, check=False)
+    assert done.returncode == 2 and "at most 5, as many as ETL9B has" in done.stderr
+
+
+def test_etl9b_is_the_same_handwriting_in_black_and_white(tmp_path):
+    import numpy as np
+
+    from kanjinet.data.etl9g import ETL9B, write_records
+    from kanjinet.synth.sheets import Sample, make_sheet_records
+    from make_sample_etl9g import sort_data_sets
+
+    sample = Sample(200, 0, 0.5, ETL9B)
+    plan = sample.plan_files()
+    assert {number: len(sets) for number, sets in plan.items()} == {1: 40, 2: 40, 3: 40, 4: 40, 5: 41}
+    assert plan[5][-1] == 201  # the model characters
+    sheets = [make_sheet_records(sample, 41, sheet) for sheet in (1, 2)]
+    write_records(tmp_path / "ETL9B_2", sort_data_sets(iter(sheets)), ETL9B)
+    content = (tmp_path / "ETL9B_2").read_bytes()
+    assert content[:576] == bytes(576)  # the dummy record
+    records = list(RECORD_9B.iter_unpack(content[576:]))
+    assert [record[1] for record in records] == sorted(record[1] for record in records)
+    assert {record[0] for record in records} == {801, 802}  # AIST's own record 100 of ETL9B_2 is of sheet 801
+    assert all(record[4] == MARK.ljust(64, b"\0") for record in records)
+    gray = {record["jis_code"]: record["pixels"] for record in make_sheet_records(Sample(200, 0, 0.5), 41, 1)}
+    for _, code, reading, packed, _ in records:
+        if code in gray:
+            dark = np.stack([gray[code] >> 4, gray[code] & 15], axis=2).reshape(127, 128)
+            bits = np.array([byte >> 7 - bit & 1 for byte in packed for bit in range(8)]).reshape(63, 64)
+            halved = dark[:126].reshape(63, 2, 64, 2).mean(axis=(1, 3))
+            assert halved[bits == 1].min() > halved[bits == 0].max()
+            assert 100 < bits.sum() < 2500
+        assert reading == f"{ord(bytes([code >> 8 | 0x80, code & 0xFF | 0x80]).decode('euc_jp')):04X}".encode()
+    models = make_sheet_records(sample, 201, 1)
+    assert models["sheet"].tolist() == [4001] * 152
