@@ -13,11 +13,12 @@ from kanjinet.evaluation.recognizer import load_recognizer
 from kanjinet.storage.files import read_json, sha256_of_file
 from kanjinet.storage.locks import lock_folder
 
-PAGE_SUFFIXES = (".html", ".css", ".js", ".svg", ".webmanifest")  # of web/site; its type declarations stay there
+PAGE_SUFFIXES = (".html", ".css", ".js", ".json", ".svg")  # of web/site; its type declarations stay there
 RUNTIME = "node_modules/onnxruntime-web/dist"
-RUNTIME_FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
-MODEL_NAME, MAPPING_NAME = "model.onnx", "mapping.json"  # what the page calls them
-SERVICE_WORKER_NAME, KEPT_FILES_NAME = "service_worker.js", "kept_files.js"
+# What the page calls them: some web servers do not know .mjs and .onnx, and send them as another type or not at all.
+RUNTIME_FILES = {"onnxruntime.js": "ort.wasm.bundle.min.mjs", "onnxruntime.wasm": "ort-wasm-simd-threaded.wasm"}
+MODEL_NAME, MAPPING_NAME = "model.bin", "mapping.json"
+SERVICE_WORKER_NAME, LIST_NAME = "service_worker.js", "files.json"
 NODE_REMEDY = "install Node.js 18 or later, which brings npm (https://nodejs.org), and run the same command again"
 
 
@@ -31,10 +32,9 @@ def assemble_page(web_dir: Path, model_path: Path) -> dict[str, bytes]:
     install_packages(web_dir)
     site = sorted(path for path in (web_dir / "site").iterdir() if path.suffix in PAGE_SUFFIXES)
     files = {path.name: path.read_bytes() for path in site}
-    files |= {name: (web_dir / RUNTIME / name).read_bytes() for name in RUNTIME_FILES}
+    files |= {name: (web_dir / RUNTIME / original).read_bytes() for name, original in RUNTIME_FILES.items()}
     files |= {MODEL_NAME: model, MAPPING_NAME: mapping}
-    files[KEPT_FILES_NAME] = _list_kept_files(files)
-    return files
+    return files | {LIST_NAME: list_files(files)}
 
 
 def read_model(model_path: Path) -> tuple[bytes, bytes]:
@@ -111,10 +111,9 @@ def _list_versions(lock: dict[str, Any]) -> dict[str, str]:
     return {name: package["version"] for name, package in lock["packages"].items() if name}
 
 
-def _list_kept_files(files: dict[str, bytes]) -> bytes:
-    """Returns the script that tells the service worker what to cache, under a name for this set of files."""
-    digest = hashlib.sha256()
-    for name, content in files.items():
-        digest.update(f"{name} {len(content)} ".encode() + content)
-    kept = ["./", *(name for name in files if name != SERVICE_WORKER_NAME)]
-    return f"self.KEPT = {json.dumps({'version': digest.hexdigest(), 'files': kept}, indent=2)};\n".encode()
+def list_files(files: dict[str, bytes]) -> bytes:
+    """Returns what the service worker is to keep: each file's checksum, and a name for this set of files."""
+    small_first = sorted(files, key=lambda name: len(files[name]))  # so that a difference is found early
+    checksums = {name: hashlib.sha256(files[name]).hexdigest() for name in small_first if name != SERVICE_WORKER_NAME}
+    version = hashlib.sha256(json.dumps(checksums).encode()).hexdigest()
+    return json.dumps({"version": version, "files": checksums}, indent=2).encode() + b"\n"

@@ -19,7 +19,7 @@ from kanjinet.contract import IMAGE_SIZES, NORMALIZE
 from kanjinet.data.preprocessing import preprocess
 from kanjinet.evaluation.recognizer import load_recognizer
 from kanjinet.synth.kanjivg import stroke_counts
-from kanjinet.web.bundle import NODE_REMEDY, assemble_page, find_npm
+from kanjinet.web.bundle import NODE_REMEDY, assemble_page, find_npm, list_files
 from tests.browser import (
     CHROMIUM_REMEDY,
     PATIENCE_MS,
@@ -39,20 +39,6 @@ from tests.page_server import serve_page
 from tests.random_checkpoint import make_checkpoint, save_checkpoint
 
 ImageArray = npt.NDArray[np.uint8]
-
-
-@pytest.fixture(scope="module")
-def browser(page_files: dict[str, bytes]) -> Iterator[Browser]:
-    path = find_chromium()
-    require(path, CHROMIUM_REMEDY)
-    with open_browser(str(path)) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def port(page_files: dict[str, bytes]) -> Iterator[int]:
-    with serve_page(page_files) as port:
-        yield port
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +140,7 @@ def read_ink(page: Page, ink: ImageArray) -> dict[str, npt.NDArray[Any]]:
     script = """async ([width, height, pixels]) => {
       const { Recognizer } = await import("/recognizer.js");
       const prediction = await new Promise((predicted, failed) => {
-        const recognizer = new Recognizer({ ready() {}, failed, predicted });
+        const recognizer = new Recognizer({ loading() {}, ready() {}, failed, predicted });
         recognizer.read({ ink: { width, height, pixels: Uint8Array.from(pixels) } });
       });
       return { seen: [...prediction.seen], probabilities: [...prediction.probabilities] };
@@ -364,7 +350,7 @@ def test_candidates_say_what_they_are_and_are_copied(browser: Browser, port: int
         page = visited.page
         draw_with_mouse(page, write("田"))
         first, second = visited.candidates()[:2]
-        button = page.get_by_role("button", name=re.compile(r"^田, \d\d\.\d %, JIS 4544, 5 strokes$"))
+        button = page.get_by_role("button", name=re.compile(r"^田 ?, \d\d\.\d % ?, JIS 4544 ?, 5 strokes$"))
         percents = page.locator("#candidates .probability").all_inner_texts()
         numbers = [0.0 if "<" in percent else float(percent.removesuffix(" %")) for percent in percents]
         assert numbers == sorted(numbers, reverse=True)
@@ -535,6 +521,7 @@ def test_it_works_offline_and_shows_what_is_newer(browser: Browser, page_files: 
     assert [candidates[0] for candidates in found] == list("山川田")
     assert problems == []
     newer = {**page_files, "index.html": page_files["index.html"].replace(b"<h1 ", b'<h1 class="newer" ')}
+    newer["files.json"] = list_files({name: content for name, content in newer.items() if name != "files.json"})
     with serve_page(newer, port):
         page.reload()
         assert page.locator("h1.newer").count() == 1
@@ -544,10 +531,10 @@ def test_it_works_offline_and_shows_what_is_newer(browser: Browser, page_files: 
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
-        ("model.onnx", "The model could not be loaded: run serve_web.py again"),
+        ("model.bin", "The model could not be loaded: run serve_web.py again"),
         ("mapping.json", "The table of characters could not be loaded"),
-        ("ort-wasm-simd-threaded.wasm", "The program that runs the network could not be loaded"),
-        ("ort.wasm.bundle.min.mjs", "The program that runs the network could not be loaded"),
+        ("onnxruntime.wasm", "The program that runs the network could not be loaded"),
+        ("onnxruntime.js", "The program that runs the network could not be loaded"),
     ],
 )
 def test_what_is_missing_is_named(browser: Browser, page_files: dict[str, bytes], missing: str, message: str) -> None:
@@ -558,9 +545,9 @@ def test_what_is_missing_is_named(browser: Browser, page_files: dict[str, bytes]
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("model.onnx", b"no model", "The model could not be loaded"),
+        ("model.bin", b"no model", "The model could not be loaded"),
         ("mapping.json", b"{", "The table of characters could not be loaded"),
-        ("ort-wasm-simd-threaded.wasm", b"no wasm", "The program that runs the network could not be loaded"),
+        ("onnxruntime.wasm", b"no wasm", "The program that runs the network could not be loaded"),
     ],
 )
 def test_what_is_damaged_is_named(

@@ -1,6 +1,7 @@
 """The page's server: what it serves, what it refuses, and that slow or many clients do it no harm."""
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -23,7 +24,7 @@ from kanjinet.web import bundle, server
 from tests.conftest import ROOT, require, run_script
 from tests.page_server import hold_slow_clients, serve_page
 
-FILES = {"index.html": b"<!doctype html><title>x</title>", "main.js": b"let x;", "model.onnx": bytes(20 << 20)}
+FILES = {"index.html": b"<!doctype html><title>x</title>", "main.js": b"let x;", "model.bin": bytes(20 << 20)}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_the_files_are_served_with_their_types(port: int) -> None:
         ("/", "index.html", "text/html; charset=utf-8"),
         ("/index.html?x=../y", "index.html", "text/html; charset=utf-8"),
         ("/main.js", "main.js", "text/javascript; charset=utf-8"),
-        ("/model.onnx", "model.onnx", "application/octet-stream"),
+        ("/model.bin", "model.bin", "application/octet-stream"),
     ):
         status, fields, body = get(port, target)
         assert (status, fields["Content-Type"], body) == (200, kind, FILES[name])
@@ -102,7 +103,7 @@ def test_a_file_that_the_browser_has_is_not_sent_again(port: int) -> None:
         "/MAIN.JS",
         "/C:/Windows/win.ini",
         "/CON",
-        "/model.onnx::$DATA",
+        "/model.bin::$DATA",
         "/.git/config",
         "/package.json",
     ],
@@ -179,10 +180,10 @@ def count_handles(process: psutil.Process) -> int:
 def test_slow_clients_keep_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """More connections than there are places begin a request, or do not take the response, and stay."""
     monkeypatch.setattr(server, "PATIENCE_S", 600.0)  # it is not this that makes room
-    with serve_page(FILES) as port, hold_slow_clients(port, server.MAX_CONNECTIONS + 50, "/model.onnx"):
+    with serve_page(FILES) as port, hold_slow_clients(port, server.MAX_CONNECTIONS + 50, "/model.bin"):
         for _ in range(20):
             assert get(port, "/")[0] == 200
-        assert get(port, "/model.onnx")[2] == FILES["model.onnx"]
+        assert get(port, "/model.bin")[2] == FILES["model.bin"]
 
 
 def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,13 +203,13 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
                     break
             assert 0.3 < time.monotonic() - start < 5
         with connect(port) as reader:
-            reader.sendall(b"GET /model.onnx HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            reader.sendall(b"GET /model.bin HTTP/1.1\r\nHost: localhost\r\n\r\n")
             time.sleep(1.5)
             received = 0
             with contextlib.suppress(ConnectionError):
                 while piece := reader.recv(1 << 20):
                     received += len(piece)
-            assert received < len(FILES["model.onnx"])  # it was cut off, in the middle of the file
+            assert received < len(FILES["model.bin"])  # it was cut off, in the middle of the file
 
 
 @pytest.mark.parametrize(
@@ -263,8 +264,14 @@ def test_the_script_writes_a_static_page(page_files: dict[str, bytes], tmp_path:
     run_script(["serve_web.py", "--output-dir", "public"], tmp_path)
     written = {path.name: path.read_bytes() for path in (tmp_path / "public").iterdir()}
     assert written == page_files
-    kept = json.loads(written["kept_files.js"].decode().partition("=")[2].rstrip(";\n"))["files"]
-    assert set(kept) == {"./", *written} - {"service_worker.js", "kept_files.js"}
+    kept = json.loads(written["files.json"])["files"]
+    assert kept == {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in written.items()
+        if name not in {"service_worker.js", "files.json"}
+    }
+    # types that every web server knows
+    assert {name.rpartition(".")[2] for name in written} == {"html", "css", "js", "json", "svg", "wasm", "bin"}
 
 
 def copy_model(folder: Path) -> Path:

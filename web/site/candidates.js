@@ -50,7 +50,6 @@ export function showCandidates(list, candidates, texts, choose) {
       texts.strokes(candidate.stroke_count),
     ];
     parts.forEach((text, part) => (button.children[part].textContent = text));
-    button.ariaLabel = parts.join(", ");
     button.style.setProperty("--probability", String(candidate.probability));
     button.value = candidate.character;
     button.onclick = () => choose(candidate.character);

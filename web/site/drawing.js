@@ -57,6 +57,13 @@ export class Drawing {
     this.#finish();
   }
 
+  /** What shows, as text: the last image, and the strokes since. */
+  save() {
+    const image = this.#items.findLastIndex((item) => !Array.isArray(item));
+    const items = this.#items.slice(Math.max(0, image));
+    return JSON.stringify(items.map((item) => (Array.isArray(item) ? item : item.canvas.toDataURL())));
+  }
+
   clear() {
     this.#items = [];
     this.#finish();

@@ -44,6 +44,14 @@ function drawGray(canvas, bitmap, paper) {
 }
 
 /**
+ * @param {string} url such as a canvas gives; fetching it is forbidden to the page
+ * @returns {Blob}
+ */
+export function decodeDataUrl(url) {
+  return new Blob([Uint8Array.from(atob(url.split(",")[1]), (letter) => letter.charCodeAt(0))]);
+}
+
+/**
  * @param {Uint8ClampedArray} colors red, green, blue, opaque; four bytes a pixel
  * @returns {Uint8Array} luma (ITU-R 601), a byte a pixel
  */

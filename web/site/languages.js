@@ -1,5 +1,7 @@
 // The page's texts, in each of its languages.
 
+import { useStorage } from "./storage.js";
+
 /** @import { Failure } from "./types.js" */
 
 /** @typedef {typeof ENGLISH} Texts */
@@ -23,6 +25,8 @@ const ENGLISH = {
   seen: "What the network sees",
   keys: "Ctrl+Z undoes, Esc clears, 1 to 9 and 0 copy a candidate, Ctrl+V pastes an image.",
   loading: "Loading the reader …",
+  /** @type {(loaded: string, total: string | null) => string} */
+  loadingBytes: (loaded, total) => `Loading the reader … ${total ? `${loaded} of ${total} MB` : `${loaded} MB`}`,
   ready: "Ready",
   cleared: "The paper is empty",
   copyHint: "Click a candidate to copy it",
@@ -43,7 +47,10 @@ const ENGLISH = {
   model: (model, size, characters) => `${model} · ${size} × ${size} pixels · ${characters.toLocaleString("en")} characters`,
   /** @type {Record<Failure, string>} */
   failures: {
-    webassembly: "This browser has no WebAssembly, which the reader needs: allow it, or use another browser.",
+    webassembly: "This browser has no WebAssembly, or an old one, and the reader needs it: allow it, or use a newer browser.",
+    memory: "The browser has too little memory for the reader: close other tabs or apps, then try again.",
+    network: "The network failed while the reader was loading: check the connection, then try again.",
+    slow: "Loading takes long, and goes on. If nothing more comes, check the connection, then try again.",
     runtime: "The program that runs the network could not be loaded: run serve_web.py again, then reload this page.",
     mapping: "The table of characters could not be loaded: run serve_web.py again, then reload this page.",
     model: "The model could not be loaded: run serve_web.py again, with an ONNX file of this toolkit, then reload this page.",
@@ -70,6 +77,7 @@ const JAPANESE = {
   seen: "ネットワークが見た画像",
   keys: "Ctrl+Z で一画戻す、Esc で消す、1〜9 と 0 で候補をコピー、Ctrl+V で画像を貼り付け。",
   loading: "読み込み中…",
+  loadingBytes: (loaded, total) => `読み込み中… ${total ? `${loaded} / ${total} MB` : `${loaded} MB`}`,
   ready: "準備ができました",
   cleared: "紙は白紙です",
   copyHint: "候補をクリックするとコピーします",
@@ -85,7 +93,10 @@ const JAPANESE = {
   read: (character, percent, milliseconds) => `${character}、${percent}、${milliseconds}ミリ秒で認識`,
   model: (model, size, characters) => `${model} · ${size}×${size} ピクセル · ${characters.toLocaleString("ja")} 文字`,
   failures: {
-    webassembly: "このブラウザーでは WebAssembly が使えません。許可するか、別のブラウザーを使ってください。",
+    webassembly: "このブラウザーでは WebAssembly が使えないか、古すぎます。許可するか、新しいブラウザーを使ってください。",
+    memory: "メモリーが足りません。ほかのタブやアプリを閉じてから、もう一度試してください。",
+    network: "読み込み中に通信が途切れました。接続を確かめてから、もう一度試してください。",
+    slow: "読み込みに時間がかかっています。このまま続きますが、進まないときは接続を確かめてから、もう一度試してください。",
     runtime: "ネットワークを動かすプログラムを読み込めません。serve_web.py を実行し直してから、再読み込みしてください。",
     mapping: "文字の表を読み込めません。serve_web.py を実行し直してから、再読み込みしてください。",
     model: "モデルを読み込めません。このツールキットの ONNX ファイルで serve_web.py を実行し直してから、再読み込みしてください。",
@@ -100,26 +111,12 @@ const REMEMBERED = "language"; // key in the browser's storage
 
 /** @returns {Language} the one chosen earlier, else the browser's own where the page speaks it */
 export function chooseLanguage() {
-  const remembered = useStorage((storage) => storage.getItem(REMEMBERED));
+  const remembered = useStorage("localStorage", (storage) => storage.getItem(REMEMBERED));
   if (remembered === "en" || remembered === "ja") return remembered;
   return navigator.language.toLowerCase().startsWith("ja") ? "ja" : "en";
 }
 
 /** @param {Language} language */
 export function rememberLanguage(language) {
-  useStorage((storage) => storage.setItem(REMEMBERED, language));
-}
-
-/**
- * @template T
- * @param {(storage: Storage) => T} use
- * @returns {T | null} null where the browser keeps nothing for pages
- */
-function useStorage(use) {
-  try {
-    return use(window.localStorage);
-  } catch (error) {
-    if (error instanceof DOMException) return null;
-    throw error;
-  }
+  useStorage("localStorage", (storage) => storage.setItem(REMEMBERED, language));
 }

@@ -3,10 +3,11 @@
 import { formatPercent, rank, showCandidates } from "./candidates.js";
 import { Drawing } from "./drawing.js";
 import { LANGUAGES, chooseLanguage, rememberLanguage } from "./languages.js";
-import { hasInk, readImage } from "./image.js";
+import { decodeDataUrl, hasInk, readImage } from "./image.js";
 import { Recognizer } from "./recognizer.js";
+import { useStorage } from "./storage.js";
 
-/** @import { Failure, Mapping, Prediction } from "./types.js" */
+/** @import { Failure, Mapping, Prediction, Progress, Stroke } from "./types.js" */
 /** @import { Texts } from "./languages.js" */
 
 /**
@@ -26,13 +27,16 @@ function find(kind, ...ids) {
 }
 
 const page = {
-  ...find(HTMLElement, "sheet", "candidates", "none", "status", "model", "license"),
+  ...find(HTMLElement, "sheet", "progress", "candidates", "none", "status", "model", "license"),
   ...find(HTMLElement, "failure", "failureText", "failureDetail"),
   ...find(HTMLButtonElement, "undo", "clear", "chooseImage", "language", "retry"),
   ...find(HTMLInputElement, "imageFile"),
   ...find(HTMLSelectElement, "strokeFilter"),
   ...find(HTMLCanvasElement, "paper", "seen"),
 };
+
+const LONG_MS = 30_000; // to load
+const KEPT_DRAWING = "drawing"; // key in the browser's storage for this tab
 
 let language = chooseLanguage();
 /** @type {Mapping | null} */
@@ -45,11 +49,12 @@ let failed = null;
 let say = (texts) => texts.loading;
 
 const drawing = new Drawing(page.paper, readDrawing);
-const recognizer = typeof WebAssembly === "undefined" ? null : new Recognizer({ ready, failed: fail, predicted });
+const recognizer = typeof WebAssembly === "undefined" ? null : new Recognizer({ loading, ready, failed: fail, predicted });
 if (!recognizer) fail("webassembly", "");
+setTimeout(warnOfSlowness, LONG_MS);
 
 page.undo.addEventListener("click", () => drawing.undo());
-page.clear.addEventListener("click", () => drawing.clear());
+page.clear.addEventListener("click", clear);
 page.chooseImage.addEventListener("click", () => page.imageFile.click());
 page.retry.addEventListener("click", () => window.location.reload());
 page.strokeFilter.addEventListener("change", showPrediction);
@@ -78,17 +83,39 @@ document.addEventListener("drop", (event) => {
   layImage(event.dataTransfer?.files);
 });
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawing.show());
+window.addEventListener("pagehide", keepDrawing);
+document.addEventListener("visibilitychange", keepDrawing); // on a phone the last event before the page is ended
 showLanguage();
 readDrawing();
-// The service worker caches every file, so that the page opens offline; only by HTTPS and from localhost is there one.
-navigator.serviceWorker?.register("service_worker.js", { updateViaCache: "none" });
+restoreDrawing();
+document.dispatchEvent(new Event("started")); // start.js has nothing more to say
+
+/** @param {Progress} progress */
+function loading({ loaded, total }) {
+  page.progress.style.setProperty("--loaded", String(loaded / total));
+  page.progress.classList.toggle("counted", total > 0);
+  const [done, all] = [loaded, total].map((bytes) => (bytes / 1e6).toFixed(0));
+  const sentence = (/** @type {Texts} */ texts) => texts.loadingBytes(done, total > 0 ? all : null);
+  if (page.status.textContent !== sentence(LANGUAGES[language])) announce(sentence);
+}
+
+/** Says that loading takes long, if it does; it goes on. */
+function warnOfSlowness() {
+  if (mapping || failed) return;
+  failed = { failure: "slow", detail: "" };
+  showFailure();
+}
 
 /** @param {Mapping} found */
 function ready(found) {
   mapping = found;
+  failed = null; // it was slow
   page.sheet.classList.remove("loading");
+  announce((texts) => (drawing.isEmpty ? texts.ready : ""));
+  showFailure();
   showMapping();
-  if (drawing.isEmpty) announce((texts) => texts.ready);
+  // It caches every file, so that the page opens offline; only by HTTPS and from localhost is there one.
+  navigator.serviceWorker?.register("service_worker.js", { updateViaCache: "none" });
 }
 
 /** @param {Prediction} found */
@@ -109,6 +136,24 @@ function readDrawing() {
   if (prediction) announce((texts) => texts.cleared);
   prediction = null;
   showPrediction();
+}
+
+/** Starts over. */
+function clear() {
+  page.strokeFilter.value = "";
+  drawing.clear();
+}
+
+/** Keeps what is on the paper for when the page is loaded again. */
+function keepDrawing() {
+  useStorage("sessionStorage", (storage) => storage.setItem(KEPT_DRAWING, drawing.save()));
+}
+
+async function restoreDrawing() {
+  const kept = useStorage("sessionStorage", (storage) => storage.getItem(KEPT_DRAWING));
+  /** @type {(Stroke | string)[]} */
+  const items = JSON.parse(kept ?? "[]");
+  for (const item of items) drawing.add(typeof item === "string" ? await readImage(decodeDataUrl(item)) : item);
 }
 
 /** Shows the candidates that pass the filter, and the image that the network saw. */
@@ -183,7 +228,7 @@ function pressKey(event) {
   const isCommand = event.ctrlKey || event.metaKey;
   const buttons = page.candidates.querySelectorAll("button");
   if (isCommand && event.key.toLowerCase() === "z") drawing.undo();
-  else if (!isCommand && event.key === "Escape") drawing.clear();
+  else if (!isCommand && event.key === "Escape") clear();
   else if (!isCommand && /^[0-9]$/.test(event.key)) buttons[(Number(event.key) + 9) % 10]?.click();
   else return;
   event.preventDefault();

@@ -1,6 +1,6 @@
 // The page's side of the worker that runs the network.
 
-/** @import { Failure, Input, Mapping, Message, Prediction } from "./types.js" */
+/** @import { Failure, Input, Mapping, Message, Prediction, Progress } from "./types.js" */
 
 /** Reads one input at a time; of those that wait, only the newest. */
 export class Recognizer {
@@ -12,11 +12,12 @@ export class Recognizer {
 
   /**
    * @param {object} listeners
+   * @param {(progress: Progress) => void} listeners.loading
    * @param {(mapping: Mapping) => void} listeners.ready the model is loaded
    * @param {(failure: Failure, detail: string) => void} listeners.failed it cannot be loaded
    * @param {(prediction: Prediction) => void} listeners.predicted for the newest input
    */
-  constructor({ ready, failed, predicted }) {
+  constructor({ loading, ready, failed, predicted }) {
     this.#worker = new Worker(new URL("./recognizer_worker.js", import.meta.url), { type: "module" });
     this.#worker.addEventListener("error", (event) => {
       event.preventDefault(); // the page shows it
@@ -25,6 +26,7 @@ export class Recognizer {
     this.#worker.addEventListener("message", (event) => {
       /** @type {Message} */
       const message = event.data;
+      if (message.kind === "progress") return loading(message);
       if (message.kind === "failed") return failed(message.failure, message.detail);
       this.#isBusy = false;
       if (message.kind === "ready") ready(message.mapping);

@@ -1,6 +1,7 @@
 // Runs the network in a thread of its own, so that drawing never stutters.
 
-import * as ort from "./ort.wasm.bundle.min.mjs";
+import "./memory.js"; // before the runtime, which reserves memory as it loads
+import * as ort from "./onnxruntime.js";
 import { PREPROCESSING, preprocess } from "./preprocess.js";
 import { rasterize } from "./rasterize.js";
 
@@ -8,6 +9,10 @@ import { rasterize } from "./rasterize.js";
 
 const worker = /** @type {DedicatedWorkerGlobalScope} */ (/** @type {unknown} */ (self));
 const FOLDER = new URL("./", import.meta.url).href;
+
+let loaded = 0; // bytes of the model and the runtime
+/** @type {number[]} bytes of each, once it is known; NaN: the server does not tell */
+const sizes = [];
 
 const loading = load().catch((error) => {
   send({ kind: "failed", failure: error.cause ?? "runtime", detail: String(error.message ?? error) });
@@ -32,13 +37,14 @@ function send(message) {
 
 /** Loads mapping and model, and runs the network once, so that the first drawing does not wait. */
 async function load() {
-  const [mapping, model] = await Promise.all([
+  const [mapping, model, program] = await Promise.all([
     fetchFile("mapping", "mapping.json", (response) => /** @type {Promise<Mapping>} */ (response.json())),
-    fetchFile("model", "model.onnx", (response) => response.arrayBuffer()),
+    fetchFile("model", "model.bin", readBytes),
+    fetchFile("runtime", "onnxruntime.wasm", readBytes),
   ]);
   const { image_size: size, preprocessing } = mapping.model_info;
   if (preprocessing !== PREPROCESSING) throw makeError("preprocessing", `${preprocessing}, not ${PREPROCESSING}`);
-  ort.env.wasm.wasmPaths = { wasm: `${FOLDER}ort-wasm-simd-threaded.wasm` };
+  ort.env.wasm.wasmBinary = program; // which works with any type that a server gives the file
   ort.env.wasm.numThreads = 1; // one image is too little work for several
   ort.env.logLevel = "error";
   const session = await createSession(model);
@@ -61,10 +67,29 @@ async function createSession(model) {
   try {
     return await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
   } catch (error) {
-    // the runtime's own files are the only thing that it fetches
     const detail = error instanceof Error ? error.message : String(error);
+    if (/RangeError|memory allocation|out of memory|allocate|OOM/i.test(detail)) throw makeError("memory", detail);
+    if (/SIMD/.test(detail)) throw makeError("webassembly", detail);
     throw makeError(/backend|wasm/i.test(detail) ? "runtime" : "model", detail);
   }
+}
+
+/**
+ * Reads a file of some megabytes, and tells the page how much has come.
+ *
+ * @param {Response} response
+ */
+function readBytes(response) {
+  // What is compressed on its way has a size that is not told.
+  sizes.push(response.headers.has("Content-Encoding") ? NaN : Number(response.headers.get("Content-Length") ?? NaN));
+  const counter = new TransformStream({
+    transform(/** @type {Uint8Array} */ piece, out) {
+      loaded += piece.length;
+      send({ kind: "progress", loaded, total: sizes.length < 2 ? NaN : sizes[0] + sizes[1] });
+      out.enqueue(piece);
+    },
+  });
+  return new Response(response.body?.pipeThrough(counter)).arrayBuffer();
 }
 
 /**
@@ -76,13 +101,14 @@ async function createSession(model) {
 async function fetchFile(failure, name, read) {
   let problem;
   try {
-    const response = await fetch(FOLDER + name);
+    const response = await fetch(FOLDER + name, { cache: "no-cache" }); // a server need not say how long a file is good
     if (response.ok) return await read(response);
     problem = `HTTP ${response.status}`;
   } catch (error) {
     problem = error;
   }
-  throw makeError(failure, `${name}: ${problem}`);
+  // fetch throws a TypeError where no response comes, or only the beginning of one
+  throw makeError(problem instanceof TypeError ? "network" : failure, `${name}: ${problem}`);
 }
 
 /**

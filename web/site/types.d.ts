@@ -23,8 +23,22 @@ export interface Mapping {
   characters: Record<string, Character>;
 }
 
-/** What could not be loaded; the page says for each what to do. */
-export type Failure = "webassembly" | "runtime" | "mapping" | "model" | "preprocessing";
+/** Bytes of the model and the runtime; the total is NaN where the server does not tell. */
+export interface Progress {
+  loaded: number;
+  total: number;
+}
+
+/** What could not be loaded, or why; the page says for each what to do. */
+export type Failure =
+  | "webassembly"
+  | "memory"
+  | "network"
+  | "slow"
+  | "runtime"
+  | "mapping"
+  | "model"
+  | "preprocessing";
 
 /** What the network reads: an image's ink, or else strokes. */
 export type Input = { ink?: Ink; strokes: Stroke[] };
@@ -34,6 +48,7 @@ export type ReadRequest = { id: number } & Input;
 
 /** From the worker. */
 export type Message =
+  | ({ kind: "progress" } & Progress)
   | { kind: "ready"; mapping: Mapping }
   | { kind: "failed"; failure: Failure; detail: string }
   | { kind: "prediction"; id: number; prediction: Prediction };
