@@ -80,7 +80,7 @@ def _start_marionette(connection: socket.socket) -> Send:
         connection.sendall(b"%d:%b" % (len(message), message))
         _, _, error, result = receive()
         assert error is None, error
-        return result["value"] if "value" in result else result
+        return result.get("value", result)
 
     receive()  # its greeting
     send("NewSession")

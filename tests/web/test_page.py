@@ -21,7 +21,6 @@ from kanjinet.evaluation.recognizer import load_recognizer
 from kanjinet.synth.kanjivg import stroke_counts
 from kanjinet.web.bundle import NODE_REMEDY, assemble_page, find_npm, list_files
 from tests.browser import (
-    CHROMIUM_REMEDY,
     PATIENCE_MS,
     WATCH_WAITS,
     Strokes,
@@ -29,8 +28,6 @@ from tests.browser import (
     draw_with_events,
     draw_with_finger,
     draw_with_mouse,
-    find_chromium,
-    open_browser,
     visit,
     write_with_jitter,
 )
@@ -251,6 +248,39 @@ def test_undo_and_clear(visited: Visit) -> None:
     assert page.evaluate("paper.getContext('2d').getImageData(0, 0, 400, 400).data.some((value) => value)") is False
 
 
+def test_clear_starts_over(visited: Visit) -> None:
+    for clear in (lambda: visited.page.click("#clear"), lambda: visited.page.keyboard.press("Escape")):
+        draw_with_mouse(visited.page, write("田"))
+        visited.page.select_option("#strokeFilter", "9")
+        assert "田" not in visited.candidates()
+        clear()
+        expect(visited.page.locator("#strokeFilter")).to_have_value("")
+
+
+def test_back_and_reload_keep_the_drawing(browser: Browser, port: int) -> None:
+    with visit(browser, port) as visited:
+        page = visited.page
+        drop(page, encode(255 - draw_image("墨")))
+        assert visited.first_candidate() == "墨"
+        image = page.evaluate("paper.toDataURL()")
+        for leave in (page.reload, lambda: (page.goto(f"http://127.0.0.1:{port}/mapping.json"), page.go_back())):
+            leave()
+            expect(page.locator("#candidates .character").first).to_have_text("墨")
+            assert page.evaluate("paper.toDataURL()") == image
+        draw_with_mouse(page, write("田"))
+        assert visited.first_candidate() == "田"
+        page.reload()
+        expect(page.locator("#candidates .character").first).to_have_text("田")
+        for _ in range(5):
+            page.click("#undo")
+        assert visited.first_candidate() == "墨"  # the image that the strokes took the place of
+        page.click("#clear")
+        page.reload()
+        page.wait_for_selector("#sheet.empty:not(.loading)")
+    with visit(browser, port) as other:  # another tab has its own paper
+        assert other.candidates() == []
+
+
 def test_an_image_is_pasted(browser: Browser, port: int) -> None:
     with visit(browser, port, permissions=["clipboard-read", "clipboard-write"]) as visited:
         script = """async (text) => {
@@ -421,7 +451,9 @@ def test_it_speaks_the_browsers_language_and_the_one_chosen(browser: Browser, po
         assert page.title() == "Kanji reader"
 
 
-@pytest.mark.parametrize(("width", "height"), [(320, 568), (390, 844), (844, 390), (768, 1024), (1920, 1080)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(320, 568), (390, 844), (844, 390), (640, 400), (768, 1024), (1920, 1080)]
+)
 def test_it_fits_the_screen(browser: Browser, port: int, width: int, height: int) -> None:
     options = {"viewport": {"width": width, "height": height}, "has_touch": True, "is_mobile": width < 900}
     with visit(browser, port, **options) as visited:
@@ -432,7 +464,7 @@ def test_it_fits_the_screen(browser: Browser, port: int, width: int, height: int
         paper = page.locator("#sheet").bounding_box()
         assert paper
         assert abs(paper["width"] - paper["height"]) < 1
-        assert 240 <= paper["width"] <= min(480, height)
+        assert 240 <= paper["width"] <= min(480, height - 40)
         if (width, height) == (390, 844):
             first = page.locator("#candidates button").first.bounding_box()
             assert first
@@ -466,6 +498,37 @@ def test_a_second_finger_draws_nothing(browser: Browser, port: int) -> None:
         assert visited.first_candidate() == "一"
         visited.page.click("#undo")
         assert visited.candidates() == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("locale", ["en-GB", "ja-JP"])
+def test_axe_finds_no_violation(
+    browser: Browser, port: int, page_files: dict[str, bytes], scheme: Any, locale: str
+) -> None:
+    script = (ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+    def check(page: Page) -> None:
+        found = page.evaluate("axe.run().then((results) => results.violations)")
+        assert [(each["id"], [node["target"] for node in each["nodes"]]) for each in found] == []
+        enabled = page.evaluate("axe.getRules().flatMap((rule) => rule.tags)")
+        assert {"best-practice", "wcag2aa"} <= set(enabled)
+
+    with visit(browser, port, color_scheme=scheme, locale=locale) as visited:
+        visited.page.evaluate(script)
+        check(visited.page)
+        draw_with_mouse(visited.page, write("田"))
+        visited.candidates()
+        check(visited.page)
+    context = browser.new_context(color_scheme=scheme, locale=locale)
+    with serve_page({name: content for name, content in page_files.items() if name != "model.bin"}) as broken:
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{broken}/")
+        expect(page.get_by_role("alert")).to_be_visible()
+        page.evaluate(script)
+        check(page)
+        page.evaluate("openedAsFile.hidden = notStarted.hidden = false")
+        check(page)
+    context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
