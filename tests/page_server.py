@@ -36,7 +36,7 @@ def hold_slow_clients(port: int, count: int, target: str) -> Iterator[None]:
 
 
 class PlainServer(ThreadingHTTPServer):
-    """Any host of static files: in a folder, cached for a week, few types known, index.html redirected to its folder."""
+    """Any host of static files: in a folder, cached for a week, few types known, index.html redirected."""
 
     folder = "/app/kanji"
     types = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

@@ -144,7 +144,7 @@ def test_loading_shows_its_progress_and_that_it_takes_long(browser: Browser, por
         page = context.new_page()
         page.clock.install()
         waiting: list[Route] = []
-        page.route("**/model.bin", waiting.append)
+        page.route("**/model.bin", lambda route: waiting.append(route))
         page.goto(f"http://127.0.0.1:{port}/")
         expect(page.locator("#status")).to_have_text(re.compile(r"^Loading the reader … 1\d MB$"))
         expect(page.get_by_role("alert")).to_be_hidden()

@@ -507,11 +507,15 @@ def test_axe_finds_no_violation(
 ) -> None:
     script = (ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
+    rules = """() => {
+      const rules = axe.getRules().filter(({ tags }) => !tags.includes("wcag2aaa")); // also those on trial
+      return axe.run({ rules: Object.fromEntries(rules.map(({ ruleId }) => [ruleId, { enabled: true }])) });
+    }"""
+
     def check(page: Page) -> None:
-        found = page.evaluate("axe.run().then((results) => results.violations)")
-        assert [(each["id"], [node["target"] for node in each["nodes"]]) for each in found] == []
-        enabled = page.evaluate("axe.getRules().flatMap((rule) => rule.tags)")
-        assert {"best-practice", "wcag2aa"} <= set(enabled)
+        found = page.evaluate(rules)
+        assert [(each["id"], [node["target"] for node in each["nodes"]]) for each in found["violations"]] == []
+        assert len(found["passes"]) > 20
 
     with visit(browser, port, color_scheme=scheme, locale=locale) as visited:
         visited.page.evaluate(script)

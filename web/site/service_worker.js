@@ -76,5 +76,7 @@ async function fetchFile(name, checksum) {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
   const found = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
   if (found !== checksum) throw new Error(`${name}: not the file that ${LIST} names`);
-  return new Response(content, { headers: response.headers }); // of its own: a browser refuses one that was redirected
+  const headers = new Headers(response.headers);
+  headers.set("Cache-Control", "no-cache"); // else a tab takes a file that it had before, of whatever version
+  return new Response(content, { headers }); // of its own: a browser refuses one that was redirected
 }
