@@ -114,7 +114,8 @@ def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> Eva
     else:
         if options.dataset_sha256 != info.sha256:
             path = show_path(recognizers[0].path)
-            print(f"note       {path} was trained on another dataset; the split is made again here")
+            advice = "the split is made again here; --split all takes every image"
+            print(f"note       {path} was trained on another dataset; {advice}")
         indices = split_as_trained(labels, info.sha256, options)[part]
     if part != "train":
         for recognizer in recognizers:

@@ -53,15 +53,11 @@ def find_etl_files(folder: Path) -> list[EtlFile]:
         raise _explain_file(folder)
     if not folder.is_dir():
         raise KanjinetError(f"{folder}: no such folder", _REMEDY)
-    level, archives = [folder], []
-    for _ in range(DEPTH + 1):
-        listing = _list_folders(level)
-        if listing.files or listing.copies or listing.unfinished:
-            return _check_listing(folder, listing)
-        archives += listing.archives
-        level = [inner for outer in level for inner in _list_inner_folders(outer)]
-    if archives:
-        raise _explain_archive(archives[0])
+    listing = _search(folder)
+    if listing.files or listing.copies or listing.unfinished:
+        return _check_listing(folder, listing)
+    if listing.archives:
+        raise _explain_archive(listing.archives[0])
     if any(folder.glob("etl9g_dataset_chunk_*.npz")):
         remedy = "name it with --data-dir in the stages after preparation; --etl-dir is the folder of the raw files"
         raise KanjinetError(f"{folder}: a prepared dataset, not the files that it is made from", remedy)
@@ -76,8 +72,8 @@ def list_etl_files(folder: Path) -> list[EtlFile]:
 
 
 def has_etl_files(folder: Path) -> bool:
-    """Tells whether data files, or ETL9G's own folder with some, lie in a folder."""
-    return folder.is_dir() and any(_list_folders([each]).files for each in (folder, *_list_inner_folders(folder)))
+    """Tells whether `find_etl_files` would find data files in a folder."""
+    return folder.is_dir() and bool(_search(folder).files)
 
 
 def describe_etl_files(files: list[EtlFile]) -> str:
@@ -86,6 +82,18 @@ def describe_etl_files(files: list[EtlFile]) -> str:
     names = [file.path.name for file in files]
     shown = ", ".join(names) if len(names) <= 3 else f"{names[0]} ... {names[-1]}"
     return f"{len(files)} of {NUM_FILES[database]} {database} files in {' and '.join(folders)}: {shown}"
+
+
+def _search(folder: Path) -> _Listing:
+    """Lists what a folder holds, or else the folders within it; archives of all of them where there is nothing else."""
+    level, archives = [folder], []
+    for _ in range(DEPTH + 1):
+        listing = _list_folders(level)
+        if listing.files or listing.copies or listing.unfinished:
+            return listing
+        archives += listing.archives
+        level = [inner for outer in level for inner in _list_inner_folders(outer)]
+    return _Listing([], [], [], archives)
 
 
 def _list_folders(folders: Iterable[Path]) -> _Listing:

@@ -89,6 +89,8 @@ def test_a_wrong_folder_names_the_right_one(tmp_path: Path) -> None:
         KanjinetError, match=r"raw data files, .*: run prepare_etl9g_dataset\.py --etl-dir .*ETL9G, then"
     ):
         read_dataset_info(folder)
+    with pytest.raises(KanjinetError, match=r"raw data files"):
+        read_dataset_info(make_files(tmp_path / "outer", "a/ETL9G/ETL9G_01"))
 
 
 def test_it_says_which_files_it_takes(tmp_path: Path) -> None:
