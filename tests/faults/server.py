@@ -34,7 +34,7 @@ class Job:
         command: the script and its options.
         cwd: the folder.
         fault: what goes wrong in it.
-        settings: "module.NAME" -> value, set before it begins.
+        settings: "module.NAME" -> value, set before it begins; in place of a dataclass, values of some of its fields.
         kill_after_s: seconds after which it gets SIGKILL.
         delay_s: seconds that it waits before it begins.
     """
@@ -155,7 +155,12 @@ def _run_here(job: dict[str, Any]) -> int:
     os.chdir(job["cwd"])
     for name, value in job["settings"].items():
         module, _, attribute = name.rpartition(".")
-        setattr(importlib.import_module(module), attribute, value)
+        place = importlib.import_module(module)
+        if isinstance(value, dict):  # what imported the dataclass by its name has it too
+            for field, field_value in value.items():
+                object.__setattr__(getattr(place, attribute), field, field_value)
+        else:
+            setattr(place, attribute, value)
     script, *options = job["command"]
     sys.argv = [str(ROOT / script), *options]
     time.sleep(job["delay_s"])

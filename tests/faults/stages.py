@@ -6,14 +6,13 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
-from kanjinet.data.etl9g import ETL9G
 from kanjinet.storage.checkpoint import CHECKPOINT_NAME, load_checkpoint
 from kanjinet.storage.files import PARTIAL_SUFFIX
 from kanjinet.storage.locks import LOCK_NAME
@@ -69,7 +68,7 @@ class Stage:
 STAGES = {
     "sample": Stage(
         ("make_sample_etl9g.py", "--sets", "1", "--workers", "1", "--output-dir", OUT),
-        settings={"make_sample_etl9g.DATABASES": {"ETL9G": replace(ETL9G, sheets_per_set=2)}},  # of 20
+        settings={"kanjinet.data.etl9g.ETL9G": {"sheets_per_set": 2}},  # of 20
     ),
     "prepare": Stage(
         (
