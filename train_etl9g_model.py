@@ -65,12 +65,11 @@ def parse_args() -> argparse.Namespace:
         default=default.learning_rate,
         help="base rate; the schedule's peak is 4 times it, scaled by sqrt(batch size / 64)",
     )
-    parser.add_argument("--sample-limit", type=positive_int, help="use only so many images, even over the classes")
+    parser.add_argument("--sample-limit", type=positive_int, help="images to use, even over the classes (default: all)")
     parser.add_argument("--image-size", type=int, choices=IMAGE_SIZES, help="must be the dataset's (default: it is)")
     parser.add_argument("--model-version", choices=MODEL_VERSIONS, default=default.model_version, help="network")
-    parser.add_argument(
-        "--init-from", type=Path, help="initialize with this trained network, .pth or .safetensors, not from scratch"
-    )
+    init_help = "trained network to initialize with, .pth or .safetensors (default: from scratch)"
+    parser.add_argument("--init-from", type=Path, help=init_help)
     parser.add_argument("--pooling-type", choices=POOLING_TYPES, default=default.pooling_type, help="global pooling")
     parser.add_argument(
         "--split",
@@ -82,7 +81,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seed", type=seed_number, default=default.seed, help="of subset, split, weights and training")
     parser.add_argument("--patience", type=positive_int, default=10, help="epochs without improvement before it stops")
     parser.add_argument("--device", choices=DEVICES, default="auto", help=f"what to train on; {DEVICE_HELP}")
-    parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="also write the curves for TensorBoard")
+    parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="for TensorBoard's curves (default: none)")
     parser.add_argument(
         "--hiragana-repeats",
         type=positive_int,
@@ -92,7 +91,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--fresh-sets",
         type=positive_int,
-        help="besides the dataset's, show so many generated sets of 3,036 characters, new ones every epoch",
+        help="generated sets of 3,036 characters besides the dataset's, new ones every epoch (default: none)",
     )
     parser.add_argument(
         "--fresh-difficulty",
@@ -123,10 +122,8 @@ def main() -> None:
     remedy = "use a smaller one, the learning rate follows by itself, or with too many images a smaller --sample-limit"
     with join_process_group(device) as group, speak_once(group), explain_device_errors(device, setting, remedy):
         if args.batch_size % group.size:
-            raise KanjinetError(
-                f"--batch-size {args.batch_size}: cannot be divided among {group.size} processes",
-                f"use a multiple of {group.size}",
-            )
+            problem = f"{setting}: cannot be divided among {group.size} processes"
+            raise KanjinetError(problem, f"use a multiple of {group.size}")
         train(args, device, group)
 
 

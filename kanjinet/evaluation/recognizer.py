@@ -14,11 +14,11 @@ from kanjinet.contract import IMAGE_SIZES
 from kanjinet.data.image_files import ImageArray, ImageSource, read_image, to_network_input
 from kanjinet.data.preprocessing import to_model_input
 from kanjinet.errors import KanjinetError, first_line
-from kanjinet.storage.files import read_json
+from kanjinet.storage.files import CHECKPOINT, ONNX, SAFETENSORS, check_kind, read_json
 from kanjinet.storage.model_card import ModelCard
 from kanjinet.storage.onnx_file import DEVICES, open_session, read_self_contained
 
-MODEL_SUFFIXES = (".pth", ".safetensors", ".onnx")
+MODEL_KINDS = {".pth": CHECKPOINT, ".safetensors": SAFETENSORS, ".onnx": ONNX}
 _BATCH = 64
 _PACKAGE = Path(__file__).parents[1]
 _INSTALLED = _PACKAGE / "pretrained"  # in a checkout the folder lies beside the package
@@ -152,10 +152,10 @@ def load_recognizer(path: str | Path | None = None, device: str = "auto") -> Rec
     if device not in DEVICES:
         raise KanjinetError(f"device {device!r}: not known", f"choose one of {', '.join(DEVICES)}")
     suffix = path.suffix.lower()  # Windows has names such as MODEL.ONNX
-    if suffix not in MODEL_SUFFIXES:
-        raise KanjinetError(f"{path}: not a model", f"choose a file that ends in {', '.join(MODEL_SUFFIXES)}")
-    if not path.is_file():
-        raise KanjinetError(f"{path}: not found", "train_etl9g_model.py and the convert scripts write models")
+    if suffix not in MODEL_KINDS:
+        problem = "a folder, not a model" if path.is_dir() else "not a model"
+        raise KanjinetError(f"{path}: {problem}", f"choose a file that ends in {', '.join(MODEL_KINDS)}")
+    check_kind(path, MODEL_KINDS[suffix], "train_etl9g_model.py and the convert scripts write models")
     return _load_onnx(path, device) if suffix == ".onnx" else _load_torch(path, device)
 
 

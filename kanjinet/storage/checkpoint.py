@@ -16,7 +16,7 @@ from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
 from kanjinet.contract import CONTRACTS, check_preprocessing
 from kanjinet.errors import KanjinetError, brief, first_line
 from kanjinet.model import LightweightKanjiNet, ModelConfig, count_parameters
-from kanjinet.storage.files import read_bounded, replace_on_success
+from kanjinet.storage.files import CHECKPOINT, check_kind, read_bounded, replace_on_success
 from kanjinet.storage.model_card import ModelCard
 from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES, open_zip
 
@@ -83,7 +83,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     content = load_tensors(path, _REMEDY)
     found = content.get("format") if isinstance(content, dict) else None
     if found != CHECKPOINT_FORMAT:
-        raise KanjinetError(f"{path}: format {brief(found)}, expected {CHECKPOINT_FORMAT!r}", _REMEDY)
+        problem = f"{path}: not a checkpoint of this toolkit: format {brief(found)}, expected {CHECKPOINT_FORMAT!r}"
+        raise KanjinetError(problem, _REMEDY)
     if content.get("class_table") != CHARACTERS:
         raise KanjinetError(f"{path}: another class table than SHA-256 {CLASS_TABLE_SHA256[:12]}...", _REMEDY)
     try:
@@ -155,8 +156,7 @@ def load_tensors(path: Path, remedy: str) -> Any:
         KanjinetError: no such file, or not a whole one that `torch.save` wrote.
         OSError: it cannot be read.
     """
-    if not path.is_file():
-        raise KanjinetError(f"{path}: not found", remedy)
+    check_kind(path, CHECKPOINT, remedy)
     content = io.BytesIO(read_bounded(path, MAX_UNPACKED_BYTES, remedy))
     try:
         with open_zip(content) as archive:  # PyTorch neither unpacks within bounds nor looks at the parts' CRC-32

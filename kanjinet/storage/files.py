@@ -14,6 +14,7 @@ from kanjinet.errors import KanjinetError
 from kanjinet.storage.locks import hold_file, open_no_link
 
 PARTIAL_SUFFIX = ".part"  # a leftover of a killed run; the next run replaces it
+CHECKPOINT, SAFETENSORS, ONNX = "a checkpoint (.pth)", "a SafeTensors file", "an ONNX file"  # kinds of models
 MAX_JSON_BYTES = 8 << 20  # the toolkit's own have at most some 100 kB, and each byte may take 30 in memory
 
 
@@ -110,6 +111,41 @@ def check_regular(path: Path, remedy: str) -> None:
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a folder says so
         raise KanjinetError(f"{path}: a pipe or a device where a file is needed", remedy)
+
+
+def check_kind(path: Path, expected: str, remedy: str) -> None:
+    """Refuses what cannot be a file of the expected kind, which may come from anyone, by its first bytes.
+
+    Args:
+        path: the file.
+        expected: CHECKPOINT, SAFETENSORS or ONNX.
+        remedy: for the message.
+
+    Raises:
+        KanjinetError: not there, a folder, a pipe or a device, or a file of another kind.
+        OSError: it cannot be read.
+    """
+    if path.is_dir():
+        raise KanjinetError(f"{path}: a folder where a file is needed", remedy)
+    if not path.exists():
+        raise KanjinetError(f"{path}: not found", remedy)
+    check_regular(path, remedy)
+    found = _find_kind(read_bytes(path, 9), path.suffix.lower())
+    if found not in ("", expected):
+        of_onnx = "name the .pth or .safetensors file that it was exported from"
+        raise KanjinetError(f"{path}: {found}, expected {expected}", of_onnx if found == ONNX else remedy)
+
+
+def _find_kind(head: bytes, suffix: str) -> str:
+    if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")):
+        return "an image"
+    if head.startswith((b"{", b"[")):
+        return "a JSON file"
+    if head[5:] == b"\0\0\0{":  # eight bytes of a length, then JSON
+        return SAFETENSORS
+    if head.startswith(b"PK"):
+        return "an NPZ file" if suffix == ".npz" else ""
+    return ONNX if head.startswith(b"\x08") else ""  # the version of its format comes first
 
 
 def sha256_of_entries(content: dict[str, Any], checksum_name: str) -> str:

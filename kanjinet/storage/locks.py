@@ -1,6 +1,8 @@
 """Locks on folders and files, held by the operating system, which releases those of a killed process."""
 
 import contextlib
+import errno
+import logging
 import os
 import stat
 from collections.abc import Iterator
@@ -10,24 +12,30 @@ from pathlib import Path
 from kanjinet.errors import KanjinetError
 
 LOCK_NAME = ".kanjinet.lock"
+_HELD_ERRORS = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}  # the last two are Windows'
 
 
 @contextmanager
 def lock_folder(folder: Path, stage: str) -> Iterator[None]:
-    """Locks a folder for one stage.
+    """Locks a folder for one stage; on a file system without locks, warns that a second one would not be noticed.
 
     Raises:
         KanjinetError: another process holds it.
     """
     path = folder / LOCK_NAME
     with open(path, "a+b", opener=open_no_link) as file:
+        is_held = False
         try:
             _lock(file.fileno())
-            if not _is_still_there(path, file.fileno()):
-                raise FileNotFoundError("its holder removed it after it had been opened here")
-        except OSError as error:
+            is_held = not _is_still_there(path, file.fileno())  # its holder removed it after it had been opened here
+        except OSError as error:  # ENOLCK, ENOSYS and others: as over a network
+            is_held = error.errno in _HELD_ERRORS
+            if not is_held:
+                message = "%s: no locks on this file system (%s): let no second %s work in it"
+                logging.getLogger(__name__).warning(message, folder, error.strerror, stage)
+        if is_held:
             problem = f"{folder}: another {stage} is at work in this folder"
-            raise KanjinetError(problem, "wait for it, or choose another folder") from error
+            raise KanjinetError(problem, "wait for it, or choose another folder")
         try:
             yield
         finally:

@@ -12,7 +12,7 @@ from kanjinet.classes import CHARACTERS
 from kanjinet.errors import KanjinetError, brief, first_line
 from kanjinet.model import LightweightKanjiNet
 from kanjinet.storage.checkpoint import Checkpoint, hash_tensors, load_checkpoint, rebuild_model
-from kanjinet.storage.files import read_bounded, sha256_of_entries
+from kanjinet.storage.files import SAFETENSORS, check_kind, read_bounded, sha256_of_entries
 from kanjinet.storage.model_card import ModelCard
 from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES
 
@@ -64,7 +64,8 @@ def load_safetensors(path: Path) -> Checkpoint:
     header, tensors = _read(path)
     format_name = header.get("kanjinet_format")
     if format_name != SAFETENSORS_FORMAT:
-        raise KanjinetError(f"{path}: format {brief(format_name)}, expected {SAFETENSORS_FORMAT!r}", _REMEDY)
+        problem = f"{path}: not a network of this toolkit: format {brief(format_name)}, expected {SAFETENSORS_FORMAT!r}"
+        raise KanjinetError(problem, _REMEDY)
     if header.get("class_table") != CHARACTERS:
         raise KanjinetError(f"{path}: another class table", _REMEDY)
     try:
@@ -115,8 +116,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         from safetensors.torch import load
     except ImportError as error:
         raise KanjinetError("the package safetensors is missing", INSTALL_REMEDY) from error
-    if not path.is_file():
-        raise KanjinetError(f"{path}: not found", _REMEDY)
+    check_kind(path, SAFETENSORS, _REMEDY)
     # A mapped file that another process cuts short would end this one.
     content = read_bounded(path, MAX_UNPACKED_BYTES, _REMEDY)
     try:

@@ -5,6 +5,7 @@ import sys
 
 import psutil
 
+_MAX_THRESHOLD = 32 << 20  # bytes; the largest that every glibc takes on 64 bits
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # glibc, malloc.h
 
 
@@ -16,8 +17,9 @@ def keep_freed_memory() -> None:
     on a 2-core virtual machine, and 11 ms with this.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
-    if mallopt:  # musl has none
-        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    # musl has none. glibc before 2.35 refuses the first threshold; to set another value then would freeze its own
+    # threshold, which else grows to the second one as blocks are freed.
+    if mallopt and (mallopt(_M_MMAP_THRESHOLD, 1 << 30) or mallopt(_M_MMAP_THRESHOLD, _MAX_THRESHOLD)):
         mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
         mallopt(_M_TOP_PAD, 64 << 20)
 

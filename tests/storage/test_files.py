@@ -20,6 +20,7 @@ from kanjinet.storage.files import (
     replace_on_success,
     write_json,
 )
+from kanjinet.storage.locks import lock_folder
 from tests.random_checkpoint import write_checkpoint
 
 
@@ -173,3 +174,28 @@ def test_a_failed_read_names_the_file(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OSError, match="Input/output error") as caught:
         read_json(path, "none")
     assert str(explain_os_error(caught.value)).startswith(f"{path}: Input/output error: check the disk")
+
+
+@pytest.mark.parametrize("number", ["ENOLCK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EINVAL"])
+def test_a_file_system_without_locks_is_worked_on_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: str
+) -> None:
+    def fail(_descriptor: int) -> None:
+        raise OSError(getattr(errno, number), os.strerror(getattr(errno, number)))
+
+    monkeypatch.setattr("kanjinet.storage.locks._lock", fail)
+    with lock_folder(tmp_path, "train_etl9g_model.py"):
+        pass
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{tmp_path}: no locks on this file system (")
+    assert record.getMessage().endswith("let no second train_etl9g_model.py work in it")
+
+
+@pytest.mark.parametrize("number", ["EWOULDBLOCK", "EACCES"])
+def test_a_lock_that_another_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: str) -> None:
+    def fail(_descriptor: int) -> None:
+        raise OSError(getattr(errno, number), "held")
+
+    monkeypatch.setattr("kanjinet.storage.locks._lock", fail)
+    with pytest.raises(KanjinetError, match="another prepare is at work"), lock_folder(tmp_path, "prepare"):
+        pass

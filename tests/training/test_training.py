@@ -26,6 +26,7 @@ from kanjinet.errors import KanjinetError
 from kanjinet.model import MODEL_VERSIONS, LightweightKanjiNet, ModelConfig
 from kanjinet.storage.locks import lock_folder
 from kanjinet.storage.model_card import TrainingOptions
+from kanjinet.storage.safetensors_file import load_trained_network
 from kanjinet.training.distributed import ALONE
 from kanjinet.training.recipe import make_config, peak_learning_rate, schedule_factor
 from kanjinet.training.resume import STATE_FORMAT, StateFile
@@ -617,6 +618,44 @@ def test_an_impossible_image_size_in_the_metadata_is_refused(workplace: Path, tm
     assert result.returncode == 1
     assert f"image_size {size}, expected one of" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        (
+            "m.onnx",
+            b"\x08\x08\x12\x08kanjinet",
+            "an ONNX file, expected a checkpoint (.pth): name the .pth or .safetensors",
+        ),
+        (
+            "m.pth",
+            b"\x08\x08\x12\x08kanjinet",
+            "an ONNX file, expected a checkpoint (.pth): name the .pth or .safetensors",
+        ),
+        ("m.safetensors", b"\x08\x08\x12\x08kanjinet", "an ONNX file, expected a SafeTensors file: name the .pth or"),
+        ("m.pth", b"\x70\x10\0\0\0\0\0\0{", "a SafeTensors file, expected a checkpoint (.pth): use a best_kanji_model"),
+        ("m.safetensors", b"\x89PNG\r\n\x1a\n", "an image, expected a SafeTensors file: use a .safetensors file that"),
+        ("m.json", b'{"a": 1}', "a JSON file, expected a checkpoint (.pth): use a best_kanji_model.pth"),
+        ("m.npz", b"PK\3\4", "an NPZ file, expected a checkpoint (.pth): use a best_kanji_model.pth"),
+        ("m.pth", None, "a folder where a file is needed: use a best_kanji_model.pth"),
+        ("folder", None, "a folder where a file is needed: use a best_kanji_model.pth"),
+        ("m.pt", "foreign", "not a checkpoint of this toolkit: format None, expected 'kanjinet-checkpoint-1'"),
+    ],
+)
+def test_files_of_another_kind_are_called_what_they_are(
+    tmp_path: Path, name: str, content: bytes | str | None, expected: str
+) -> None:
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content:
+        torch.save({"weight": torch.zeros(3)}, path)
+    else:
+        path.mkdir()
+    with pytest.raises(KanjinetError) as error:
+        load_trained_network(path)
+    assert str(error.value).startswith(f"{path}: {expected}")
 
 
 def test_a_second_run_in_the_same_folder_is_refused(workplace: Path, tmp_path: Path) -> None:
