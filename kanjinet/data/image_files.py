@@ -65,6 +65,7 @@ _UNREAD: dict[str, tuple[bytes, tuple[str, ...], str]] = {
         "save one of its frames as PNG or JPEG",
     ),
 }
+_WINDOWS_FILES = ("thumbs.db", "desktop.ini")  # which its Explorer adds
 _CODE_POINT = re.compile(r"(?:U\+)?([0-9A-F]{4,6})", re.IGNORECASE)
 # What begins a segment of a JPEG file (ITU-T T.81, table B.1); within a scan FF is followed by 0 or a restart's number.
 _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
@@ -277,7 +278,12 @@ def describe_skipped(folders: Iterable[Path]) -> str:
 
 
 def _list_files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
+    """Lists the files that a person put into a folder."""
+    return (
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and path.name.lower() not in _WINDOWS_FILES and path.is_file()
+    )
 
 
 def _has_image_name(path: Path) -> bool:

@@ -286,7 +286,8 @@ def test_folders_of_images(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    (tmp_path / "loose.heic").touch()
+    for name in ("loose.heic", "Thumbs.db"):
+        (tmp_path / name).touch()
     assert [path.name for path in list_images(tmp_path / "田")] == ["a.JPG", "b.png"]
     found = list_labeled_images(tmp_path)
     by_name = {path.name: index for path, index in zip(found.paths, found.classes.tolist(), strict=True)}
