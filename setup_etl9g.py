@@ -17,6 +17,8 @@ import argparse
 import json
 import os
 import platform
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -133,11 +135,13 @@ def run_tests(environment: Environment, pytest_args: Sequence[str]) -> None:
 
 
 def print_activation(environment: Environment) -> None:
-    folder = show_path(environment.folder)
-    scripts = "Scripts" if os.name == "nt" else "bin"
+    scripts = Path(show_path(environment.folder), "Scripts" if os.name == "nt" else "bin")
+    in_powershell = str(scripts / "Activate.ps1")
+    if not re.fullmatch(r"[\w./\\:-]+", in_powershell):
+        in_powershell = "& '{}'".format(in_powershell.replace("'", "''"))
     print("activate it with")
-    print(f"  PowerShell: {Path(folder, scripts, 'Activate.ps1')}")
-    print(f"  bash:       source {Path(folder, scripts, 'activate').as_posix()}", flush=True)
+    print(f"  PowerShell: {in_powershell}")
+    print(f"  bash:       source {shlex.quote((scripts / 'activate').as_posix())}", flush=True)
 
 
 def say(message: str) -> None:

@@ -301,7 +301,19 @@ def test_the_real_workflow_its_end_by_a_failure_and_its_resumption(workplace: Pa
 
     def run(*words: str) -> "subprocess.CompletedProcess[str]":
         command = [str(program), "-NoProfile", "-NonInteractive", "-File", str(ROOT / "training_commands.ps1"), *words]
-        command += ["-Quick", "-Epochs", "1", "-SampleLimit", "6072", "-ImageSize", "32", "-Python", sys.executable]
+        command += [
+            "-Quick",
+            "-Epochs",
+            "1",
+            "-SampleLimit",
+            "6072",
+            "-BatchSize",
+            "128",
+            "-ImageSize",
+            "32",
+            "-Python",
+            sys.executable,
+        ]
         environment = {**os.environ, "PYTHONUTF8": "1"}
         return subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", env=environment)
 
@@ -312,12 +324,11 @@ def test_the_real_workflow_its_end_by_a_failure_and_its_resumption(workplace: Pa
     assert after.startswith("error: evaluate_model.py failed with exit status 1; its messages are above.")
     weights = (folder / "best_kanji_model.pth").read_bytes()
     (folder / "evaluation").unlink()
-    done = run("-Resume", "-Backend", "tract,ort-tract")
+    done = run("-Resume", "-From", "train")
     assert done.returncode == 0, done.stderr
     assert "resumed    after epoch 1" in done.stdout
     assert (folder / "best_kanji_model.pth").read_bytes() == weights, "not trained again"
-    results = json.loads((folder / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
-    assert len(results["others"]) == 1
+    assert (folder / "evaluation" / "evaluation.json").is_file()
 
 
 # setup_etl9g.ps1

@@ -395,7 +395,7 @@ class Toolkit:
     """A copy of the set-up script in its own folder, whose requirements are two packages made here."""
 
     def __init__(self, folder: Path) -> None:
-        self.root = folder / "tool kit"  # set-up must not mind the space
+        self.root = folder / "tool kit [1] 場"  # set-up must not mind
         self.wheels = wheels = folder / "wheels"
         wheels.mkdir(parents=True)
         for name in TOOLKIT_FILES:
@@ -435,8 +435,11 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Toolkit:
     result = toolkit.set_up()
     assert result.returncode == 0, result.stderr
     assert "making the virtual environment" in result.stdout
-    assert "source" in result.stdout
-    assert "Activate.ps1" in result.stdout
+    if os.name != "nt":
+        [line] = re.findall("bash: +(source .*)", result.stdout)
+        done = subprocess.run(["bash", "-c", f"{line} && python -c 'import snow'"], cwd=toolkit.root.parent)
+        assert done.returncode == 0
+    assert re.search(r"PowerShell: & '.*tool kit \[1\] 場.*Activate\.ps1'\n", result.stdout)
     assert toolkit.version_of("snow") == "1.0"
     assert not toolkit.unfinished.exists()
     return toolkit
