@@ -159,9 +159,12 @@ class ModelCard:
         # Files without sources do not say what a network started from: most likely the one that ships.
         is_mixed = options.fresh_sets or options.init_from_sha256 or averaging
         older = [SYNTHETIC] if content["synthetic"] else [REAL, SYNTHETIC] if is_mixed else [REAL]
+        sources = content.get("sources", older)
+        if not _fits(sources, tuple[str, ...]) or not sources or tuple(sources) != merge_sources(sources):
+            raise ValueError(f"sources are {brief(sources)}, expected some of {', '.join(LICENSE_OF_SOURCE)}")
         card = cls(
             preprocessing=content["preprocessing"],
-            sources=tuple(content.get("sources", older)),
+            sources=tuple(sources),
             options=options,
             best_epoch=training.pop("best_epoch", None),
             metrics={part: build(Metrics, training.pop(part)) for part in PARTS_MEASURED if part in training},
@@ -173,8 +176,6 @@ class ModelCard:
             raise ValueError(f"training has {brief(min(map(str, training)))}, which this version does not know")
         if not _fits(card.preprocessing, str) or not _fits(card.best_epoch, int | None):
             raise ValueError(f"preprocessing {brief(card.preprocessing)}, best_epoch {brief(card.best_epoch)}")
-        if not _fits(card.sources, tuple[str, ...]) or card.sources != merge_sources(card.sources) or not card.sources:
-            raise ValueError(f"sources are {brief(card.sources)}, expected some of {', '.join(LICENSE_OF_SOURCE)}")
         return card
 
     def to_strings(self) -> dict[str, str]:
@@ -237,7 +238,8 @@ def _fits(value: object, hint: Any) -> bool:
         return isinstance(value, (int, float)) and abs(value) < 1 << 63  # which infinity and NaN are not
     if hint is int:
         return type(value) is int and abs(value) < 1 << 63
-    return type(value) is hint and (not isinstance(value, str) or len(value) <= MAX_TEXT)
+    # What cannot be printed may be half of a character, which no file can hold.
+    return type(value) is hint and (not isinstance(value, str) or (len(value) <= MAX_TEXT and value.isprintable()))
 
 
 def describe_environment() -> Environment:

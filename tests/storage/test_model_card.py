@@ -1,11 +1,15 @@
 """Model cards: the same in every kind of file, and what older files say."""
 
+import functools
+import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kanjinet.contract import CONTRACTS
 from kanjinet.errors import KanjinetError
 from kanjinet.model import ModelConfig
 from kanjinet.storage.model_card import REAL, SYNTHETIC, Averaging, Calibration, ModelCard, merge_sources
@@ -67,6 +71,41 @@ def test_sources_are_a_union_in_one_order() -> None:
 def test_what_no_card_says_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         ModelCard.from_dict(CARD.to_dict() | change)
+
+
+WRONG: list[Any] = [
+    *(None, True, 0, -1, 0.5, 1 << 70, 10**400, float("nan"), float("inf"), "", "x", "9" * 5000, "\ud800", b"x"),
+    *([], {}, [1], [[]], {"a": 1}, {1: 2}, ["KanjiVG", "KanjiVG"]),
+]
+
+
+def list_places(content: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every entry of nested objects, by the names on the way to it."""
+    for name, value in content.items():
+        yield (*above, name)
+        if isinstance(value, dict):
+            yield from list_places(value, (*above, name))
+
+
+def test_whatever_stands_in_an_entry_a_card_is_refused_or_can_be_written_again() -> None:
+    refused = written = 0
+    for *above, name in list_places(FULL.to_dict()):
+        for wrong in [*WRONG, "missing"]:
+            content: Any = FULL.to_dict()
+            inside = functools.reduce(lambda entries, each: entries[each], above, content)
+            inside[name] = wrong
+            if wrong == "missing":
+                del inside[name]
+            try:
+                card = ModelCard.from_dict(content)
+            except ValueError:
+                refused += 1
+                continue
+            json.dumps(card.to_dict(), ensure_ascii=False, allow_nan=False).encode("utf-8")
+            if card.preprocessing in CONTRACTS:
+                assert ModelCard.from_strings(card.to_strings(), Path("m.onnx")) == card
+            written += 1
+    assert refused > 700 and written > 50
 
 
 def test_an_unknown_preprocessing_is_refused_with_the_file() -> None:
