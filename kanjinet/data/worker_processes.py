@@ -45,7 +45,8 @@ class WorkerPool(ProcessPoolExecutor):
 
     def submit(self, task: Callable[..., T], /, *args: Any, **options: Any) -> Future[T]:
         """Schedules a call, and starts a process for it, whole or not at all."""
-        with defer_interrupts():
+        is_main = threading.current_thread() is threading.main_thread()  # signals are its alone
+        with defer_interrupts() if is_main else contextlib.nullcontext():
             return super().submit(task, *args, **options)
 
 
