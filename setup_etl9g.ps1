@@ -84,5 +84,5 @@ try {
     }
 } catch {
     [Console]::Error.WriteLine("error: $($_.Exception.Message)")
-    if ($MyInvocation.InvocationName -ne '.') { exit $status }  # dot-sourced, it would close the window
+    exit $status
 }

@@ -195,5 +195,5 @@ try {
     Invoke-Workflow
 } catch {
     [Console]::Error.WriteLine("error: $($_.Exception.GetBaseException().Message)")
-    if ($MyInvocation.InvocationName -ne '.') { exit $state.Status }  # dot-sourced, it would close the window
+    exit $state.Status
 }

@@ -271,7 +271,7 @@ def test_a_failing_stage_is_one_line_and_its_own_status(toolkit: Toolkit) -> Non
     assert [call[0] for call in toolkit.calls()] == list(STAGES.values())[:4]
     dotted = toolkit.run(". $KIT/training_commands.ps1 -From train; 'still here'", fails="train_etl9g_model.py")
     assert (dotted.errors, dotted.status) == (expected, 7)
-    assert "still here" in dotted.output, "exit in a dot-sourced script would close the user's window"
+    assert "still here" in dotted.output, "the window stays open"
 
 
 def test_the_python_of_venv_comes_first_and_without_any_setup_is_named(toolkit: Toolkit, tmp_path: Path) -> None:
