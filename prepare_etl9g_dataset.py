@@ -11,6 +11,7 @@ from kanjinet.cli import make_parser, positive_int, run_script, show_path
 
 import argparse
 import hashlib
+import shlex
 import time
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
@@ -259,7 +260,7 @@ def print_summary(folder: Path, info: DatasetInfo, written: int, elapsed_s: floa
     if written:
         records = info.num_samples * written / len(info.chunks)
         print(f"time        {elapsed_s:.1f} s, {records / elapsed_s:,.0f} records/s")
-    print(f"next        python test_etl9g_setup.py --data-dir {show_path(folder)} --test-model")
+    print(f"next        python test_etl9g_setup.py --data-dir {shlex.quote(show_path(folder))} --test-model")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ Run:    python test_etl9g_setup.py --data-dir dataset --test-model
 from kanjinet.cli import make_parser, run_script, show_path
 
 import argparse
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def main() -> None:
     draw_samples(info, labels, picture)
     if args.test_model:
         check_networks(info)
-    print(f"next       python train_etl9g_model.py --data-dir {show_path(info.folder)}")
+    print(f"next       python train_etl9g_model.py --data-dir {shlex.quote(show_path(info.folder))}")
 
 
 def print_statistics(info: DatasetInfo, labels: Labels) -> None:

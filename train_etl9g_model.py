@@ -15,6 +15,7 @@ from kanjinet.cli import fraction, make_parser, positive_float, positive_int, ru
 
 import argparse
 import contextlib
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
@@ -284,16 +285,15 @@ def print_epoch(result: EpochResult, run: TrainingRun) -> None:
 
 def finish(run: TrainingRun) -> None:
     """Calibrates and tests the best weights, and prints the result."""
-    checkpoint = run.finish()
-    tested = checkpoint.card.metrics["test"]
-    note = f" ({SAMPLE_NOTE})" if checkpoint.card.synthetic else ""
+    card = run.finish().card
+    tested, note = card.metrics["test"], f" ({SAMPLE_NOTE})" if card.synthetic else ""
     accuracies = f"top-1 {tested.top1:.2%}  top-3 {tested.top3:.2%}  top-5 {tested.top5:.2%}"
     path = show_path(run.folder / OUTPUT_NAMES[0])
     print(f"test       {accuracies}  of {tested.samples:,} images, weights of epoch {run.record.best_epoch}{note}")
-    assert checkpoint.card.calibration is not None
-    print(f"calibrated {describe_calibration(checkpoint.card.calibration)}")
+    assert card.calibration is not None
+    print(f"calibrated {describe_calibration(card.calibration)}")
     print(f"written    {path}, {', '.join(OUTPUT_NAMES[1:])}")
-    print(f"next       python convert_to_onnx.py --model-path {path}")
+    print(f"next       python convert_to_onnx.py --model-path {shlex.quote(path)}")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ Writes: a table; the datasets go to a temporary folder and are removed
 Run:    python benchmarks/bench_prepare.py --etl-dir ETL9G
 
 Measured in one run: prepare_etl9g_dataset.py as a user runs it, in turn on the files and on copies with specks of paper
-noise in every cell; a plain loop over the records, one process a file, with
-floats and np.savez_compressed, which is how such scripts are usually written; and the floor, which reads the files and
-deflates the finished images with nothing between.
+noise in every cell; a plain loop over the records, one process a file, with floats and np.savez_compressed, which is
+how such scripts are usually written; and the floor, which reads the files and deflates the finished images with nothing
+between.
 """
 
 from common import ROOT

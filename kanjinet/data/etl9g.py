@@ -62,11 +62,8 @@ BINARY_RECORD_DTYPE = np.dtype(
         ("sheet", ">u2"),
         ("jis_code", ">u2"),
         ("reading", "S4"),
-        (
-            "pixels",
-            "u1",
-            (CELL_HEIGHT // 2, CELL_WIDTH // 16),
-        ),  # 63 x 64; eight pixels to a byte, high bit first, 1 = ink
+        # 63 x 64, eight pixels to a byte, high bit first, 1 = ink
+        ("pixels", "u1", (CELL_HEIGHT // 2, CELL_WIDTH // 16)),
         ("undefined", "S64"),
     ]
 )  # 576 bytes

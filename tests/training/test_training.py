@@ -121,6 +121,8 @@ def test_accuracy_of_a_sample_is_called_synthetic_and_zero_is_kept(first_run: tu
     assert (folder / "best_kanji_model.pth").is_file()
     test_line = next(line for line in output.splitlines() if line.startswith("test"))
     assert "synthetic sample" in test_line
+    checkpoint = folder / "best_kanji_model.pth"  # its folder has a space in its name
+    assert output.endswith(f"next       python convert_to_onnx.py --model-path '{checkpoint}'\n")
 
 
 def test_same_seed_same_weights_other_seed_other_weights(
