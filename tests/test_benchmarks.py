@@ -36,7 +36,7 @@ def test_preparation_is_compared_with_a_plain_loop_and_the_floor(workplace: Path
 
 def test_versions_are_compared_by_one_recipe(tmp_path: Path) -> None:
     command = ["benchmarks/compare_recipes.py", "--versions", "1.0", "3.0", "--sets", "1", "--epochs", "1"]
-    output = run_script([*command, "--seeds", "1"], tmp_path).stdout
+    output = run_script([*command, "--seeds", "1", "--jobs", "2"], tmp_path).stdout
     shares = re.findall(rf"^(\d\.0) +({ACCURACY}) *$", output, re.MULTILINE)
     assert [version for version, _ in shares] == ["1.0", "3.0"], output
     first, last = (float(share.partition("%")[0]) for _, share in shares)
