@@ -105,12 +105,12 @@ def parse_args() -> argparse.Namespace:
     )
     args = parser.parse_args()
     database = DATABASES[args.format]
-    for option, value, most in (
+    for option, value, maximum in (
         ("--files", args.files, database.num_data_sets // database.sets_per_file),
         ("--sets", args.sets or 1, database.num_data_sets),
     ):
-        if value > most:
-            parser.error(f"{option} {value}: expected at most {most}, as many as {args.format} has")
+        if value > maximum:
+            parser.error(f"{option} {value}: expected at most {maximum}, as many as {args.format} has")
     if args.contact_characters != CONTACT_CHARACTERS and not args.contact_sheet:
         parser.error("--contact-characters are for --contact-sheet: give that, too")
     return args

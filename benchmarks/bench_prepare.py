@@ -54,6 +54,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--loop-files", type=positive_int, default=2, help="files for the slow plain loop")
     parser.add_argument("--repeats", type=positive_int, default=3, help="runs of preparation and floor, best of")
     parser.add_argument("--specks", type=positive_int, default=200, help="specks in each cell of the copies")
+    parser.add_argument("--speck-ink", type=positive_int, default=1, choices=range(1, 16), help="of the darkest speck")
     parser.add_argument("--temporary-dir", type=Path, help="where the datasets are written (default: the system's)")
     return parser.parse_args()
 
@@ -80,7 +81,7 @@ def main() -> None:
         dataset, specked = Path(folder, "dataset"), Path(folder, "specked")
         specked.mkdir()
         for file in files:
-            write_specked(file, specked / file.path.name, args.specks)
+            write_specked(file, specked / file.path.name, args.specks, args.speck_ink)
         sources = (args.etl_dir, specked)
         runs = [
             [measure_preparation(each, dataset, records, args.workers) for each in sources] for _ in range(args.repeats)
@@ -93,16 +94,16 @@ def main() -> None:
     print(f"\nspecks     {ours.elapsed_s / with_specks.elapsed_s:.2f} of the speed on the files themselves")
 
 
-def write_specked(file: EtlFile, path: Path, num_specks: int) -> None:
-    """Copies an ETL9G file and adds specks, of one or two pixels in the faintest ink, to each cell."""
+def write_specked(file: EtlFile, path: Path, num_specks: int, max_ink: int) -> None:
+    """Copies an ETL9G file and adds specks, of one or two pixels in ink of at most that level, to each cell."""
     records = np.array(etl9g.read_records(file, allow_partial=True))
     rng = np.random.default_rng(0)
     for block in np.array_split(records, -(-len(records) // 1000)):
         cells = etl9g.unpack_pixels(block["pixels"]).reshape(len(block), -1)
         places = rng.integers(0, cells.shape[1] - 1, (len(block), num_specks))
-        for chosen in (places, places[:, ::2] + 1):
-            levels = np.take_along_axis(cells, chosen, axis=1)
-            np.put_along_axis(cells, chosen, np.maximum(levels, 1), axis=1)
+        ink = rng.integers(1, max_ink, places.shape, dtype=np.uint8, endpoint=True)
+        for chosen, levels in ((places, ink), (places[:, ::2] + 1, ink[:, ::2])):
+            np.put_along_axis(cells, chosen, np.maximum(np.take_along_axis(cells, chosen, axis=1), levels), axis=1)
         block["pixels"] = etl9g.pack_pixels(cells.reshape(-1, etl9g.CELL_HEIGHT, etl9g.CELL_WIDTH))
     etl9g.write_records(path, [records])
 

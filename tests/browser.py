@@ -83,7 +83,7 @@ def visit(browser: Browser, port: int, **options: Any) -> Iterator[Visit]:
         visited.page.goto(home)
         visited.page.wait_for_selector("#sheet:not(.loading)")
         yield visited
-        assert visited.complaints == []
+        assert not visited.complaints, visited.complaints
     finally:
         context.close()
 

@@ -146,8 +146,8 @@ def check_file_size(file: EtlFile, size_bytes: int, *, allow_partial: bool = Fal
     if file.number == FILES_OF[file.database] and records == database.records_per_file + database.num_models:
         records = database.records_per_file
     if records > database.records_per_file:
-        most = f"{database.records_per_file:,} of an {file.database} file"
-        raise KanjinetError(f"{path}: {records:,} records, more than the {most}", remedy)
+        whole = f"{database.records_per_file:,} of an {file.database} file"
+        raise KanjinetError(f"{path}: {records:,} records, more than the {whole}", remedy)
     if records <= 0 or (records % database.characters and not allow_partial):
         raise KanjinetError(
             f"{path}: {records:,} records are no whole number of data sets ({database.characters:,} records each)",

@@ -238,7 +238,7 @@ with join_process_group(torch.device("cpu")) as group:
 """
 
 
-# A run that is stopped within an epoch, and again while the samples of that epoch are generated anew.
+# A run that is stopped within an epoch, and again while the samples of that epoch are generated again.
 STOP_TWICE = """
 import copy, sys, torch
 from kanjinet.model import LightweightKanjiNet, ModelConfig
