@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kanjinet.data.dataset import read_dataset_info
-from kanjinet.data.etl9g import SAMPLE_NOTE
+from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError
 from kanjinet.model import LightweightKanjiNet
 from kanjinet.storage.checkpoint import Checkpoint, save_checkpoint

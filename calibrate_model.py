@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kanjinet.data.dataset import read_dataset_info
-from kanjinet.data.etl9g import SAMPLE_NOTE
+from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.storage.checkpoint import CHECKPOINT_NAME, save_checkpoint
 from kanjinet.storage.files import check_output_file, make_folder
 from kanjinet.storage.safetensors_file import load_trained_network

@@ -22,7 +22,7 @@ import numpy as np
 import onnx
 
 from kanjinet.contract import IMAGE_SIZES
-from kanjinet.data.etl9g import SAMPLE_NOTE
+from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError
 from kanjinet.export.mapping import build_mapping
 from kanjinet.export.onnx_export import Export, add_metadata, export_network

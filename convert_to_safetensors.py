@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from kanjinet.data.etl9g import SAMPLE_NOTE
+from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.errors import KanjinetError
 from kanjinet.export.sample_inputs import make_random_inputs
 from kanjinet.model import count_parameters

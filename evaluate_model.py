@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from kanjinet.classes import CHARACTERS
 from kanjinet.data.dataset import DatasetInfo, Labels, read_dataset_info, read_images, read_labels
-from kanjinet.data.etl9g import SAMPLE_NOTE
+from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.data.image_files import list_labeled_images, read_image, to_network_input
 from kanjinet.data.splits import PARTS, Indices, split_as_trained
 from kanjinet.errors import KanjinetError

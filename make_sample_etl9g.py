@@ -23,7 +23,8 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from kanjinet.classes import CLASS_OF_CHARACTER
-from kanjinet.data.etl9g import (
+from kanjinet.data.etl_files import list_etl_files
+from kanjinet.data.etl_records import (
     DATABASES,
     ETL9B,
     MAX_INFO_BYTES,
@@ -31,7 +32,6 @@ from kanjinet.data.etl9g import (
     etl_file_name,
     write_records,
 )
-from kanjinet.data.etl_files import list_etl_files
 from kanjinet.data.worker_processes import choose_workers, open_workers
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import check_output_file, check_output_folder, make_folder, read_bytes, replace_on_success

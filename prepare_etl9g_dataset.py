@@ -39,7 +39,8 @@ from kanjinet.data.dataset import (
     write_chunk,
     write_chunk_infos,
 )
-from kanjinet.data.etl9g import (
+from kanjinet.data.etl_files import EtlFile, describe_etl_files, find_etl_files
+from kanjinet.data.etl_records import (
     DATABASES,
     SAMPLE_NOTE,
     chunk_number,
@@ -49,7 +50,6 @@ from kanjinet.data.etl9g import (
     read_records,
     unpack_cells,
 )
-from kanjinet.data.etl_files import EtlFile, describe_etl_files, find_etl_files
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.data.worker_processes import choose_workers, open_workers
 from kanjinet.errors import KanjinetError

@@ -21,7 +21,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from kanjinet.classes import NUM_CLASSES
-from kanjinet.data.etl9g import SAMPLE_NOTE
+from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.data.image_files import MAX_FILE_BYTES, ImageArray, describe_skipped, list_images
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import Candidate, Recognizer, load_recognizer

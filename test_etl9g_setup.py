@@ -22,7 +22,7 @@ from kanjinet.data.dataset import (
     read_images,
     read_labels,
 )
-from kanjinet.data.etl9g import DATABASES, SAMPLE_NOTE
+from kanjinet.data.etl_records import DATABASES, SAMPLE_NOTE
 from kanjinet.errors import KanjinetError, brief
 from kanjinet.evaluation.image_grid import draw_image_grid
 from kanjinet.storage.files import check_output_file, make_folder, read_json
@@ -43,13 +43,13 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    picture = args.picture or args.data_dir / IMAGE_NAME
-    check_output_file(picture, "--picture")
+    image_path = args.picture or args.data_dir / IMAGE_NAME
+    check_output_file(image_path, "--picture")
     info = read_dataset_info(args.data_dir)
     labels = read_labels(info.folder, info.chunks)
     print_statistics(info, labels)
     check_mapping(info)
-    draw_samples(info, labels, picture)
+    draw_samples(info, labels, image_path)
     if args.test_model:
         check_networks(info)
     print(f"next       python train_etl9g_model.py --data-dir {shlex.quote(show_path(info.folder))}")

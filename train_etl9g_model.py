@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from kanjinet.contract import IMAGE_SIZES
 from kanjinet.data.dataset import DatasetInfo, read_dataset_info
-from kanjinet.data.etl9g import SAMPLE_NOTE
+from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.data.resources import usable_cores
 from kanjinet.errors import KanjinetError
 from kanjinet.model import MODEL_VERSIONS, POOLING_TYPES, LightweightKanjiNet, count_parameters

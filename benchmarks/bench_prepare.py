@@ -36,7 +36,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from kanjinet.data import etl9g
+from kanjinet.data import etl_records
 from kanjinet.data.dataset import chunk_name
 from kanjinet.data.etl_files import EtlFile, find_etl_files
 from kanjinet.data.resources import usable_cores
@@ -72,8 +72,8 @@ class Measurement:
 def main() -> None:
     args = parse_args()
     files = find_etl_files(args.etl_dir)
-    records = sum(len(etl9g.open_records(file, allow_partial=True)) for file in files)
-    source_bytes = records * etl9g.RECORD_BYTES
+    records = sum(len(etl_records.open_records(file, allow_partial=True)) for file in files)
+    source_bytes = records * etl_records.RECORD_BYTES
     print(f"machine     {platform.processor() or platform.machine()}, {usable_cores()} cores, {platform.system()}")
     print(f"versions    Python {platform.python_version()}, numpy {np.__version__}, OpenCV {cv2.__version__}")
     print(f"source      {len(files)} files, {records:,} records, {source_bytes / 1e6:,.0f} MB; {args.workers} workers")
@@ -96,16 +96,16 @@ def main() -> None:
 
 def write_specked(file: EtlFile, path: Path, num_specks: int, max_ink: int) -> None:
     """Copies an ETL9G file and adds specks, of one or two pixels in ink of at most that level, to each cell."""
-    records = np.array(etl9g.read_records(file, allow_partial=True))
+    records = np.array(etl_records.read_records(file, allow_partial=True))
     rng = np.random.default_rng(0)
     for block in np.array_split(records, -(-len(records) // 1000)):
-        cells = etl9g.unpack_pixels(block["pixels"]).reshape(len(block), -1)
+        cells = etl_records.unpack_pixels(block["pixels"]).reshape(len(block), -1)
         places = rng.integers(0, cells.shape[1] - 1, (len(block), num_specks))
         ink = rng.integers(1, max_ink, places.shape, dtype=np.uint8, endpoint=True)
         for chosen, levels in ((places, ink), (places[:, ::2] + 1, ink[:, ::2])):
             np.put_along_axis(cells, chosen, np.maximum(np.take_along_axis(cells, chosen, axis=1), levels), axis=1)
-        block["pixels"] = etl9g.pack_pixels(cells.reshape(-1, etl9g.CELL_HEIGHT, etl9g.CELL_WIDTH))
-    etl9g.write_records(path, [records])
+        block["pixels"] = etl_records.pack_pixels(cells.reshape(-1, etl_records.CELL_HEIGHT, etl_records.CELL_WIDTH))
+    etl_records.write_records(path, [records])
 
 
 def best_of(runs: list[Measurement]) -> Measurement:
@@ -166,7 +166,7 @@ def measure_floor(files: list[EtlFile], images: npt.NDArray[np.uint8], records: 
 def read_and_deflate(path: Path, images: npt.NDArray[np.uint8]) -> int:
     """Reads a file, and deflates as many images as it has records, taken again and again from some."""
     with open(path, "rb", buffering=0) as file:
-        records = sum(len(block) for block in iter(lambda: file.read(1 << 20), b"")) // etl9g.RECORD_BYTES
+        records = sum(len(block) for block in iter(lambda: file.read(1 << 20), b"")) // etl_records.RECORD_BYTES
     deflate = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 8, zlib.Z_RLE)  # as a chunk's
     size = 0
     for first in range(0, records, len(images)):
@@ -205,7 +205,7 @@ def print_table(rows: list[Measurement]) -> None:
         rate = row.records / row.elapsed_s
         memory = f"{row.peak_bytes / 1e6:,.0f} MB" if row.peak_bytes else ""
         print(
-            f"{row.name:26} {rate:10,.0f} {rate * etl9g.RECORD_BYTES / 1e6:7,.0f} {rate / base_rate:6.1f}x "
+            f"{row.name:26} {rate:10,.0f} {rate * etl_records.RECORD_BYTES / 1e6:7,.0f} {rate / base_rate:6.1f}x "
             f"{row.elapsed_s:6.1f} s {memory:>12}"
         )
 

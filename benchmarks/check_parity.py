@@ -21,7 +21,7 @@ from browser_engine import BrowserEngine, open_browser_engine
 from judge_model import CHARACTERS_EACH, write_characters
 
 from kanjinet.data.dataset import METADATA_NAME
-from kanjinet.data.etl9g import SAMPLE_NOTE
+from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.data.preprocessing import preprocess, to_model_input
 from kanjinet.errors import KanjinetError
 from kanjinet.export.onnx_export import export_network

@@ -24,7 +24,7 @@ import torch
 
 from kanjinet.classes import CHARACTERS, NUM_CLASSES, NUM_HIRAGANA
 from kanjinet.data.drawings import Drawings, read_drawings
-from kanjinet.data.etl9g import SAMPLE_NOTE
+from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.evaluation.metrics import Predictions
 from kanjinet.evaluation.recognizer import Recognizer, load_recognizer

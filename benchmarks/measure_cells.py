@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.classes import NUM_HIRAGANA
-from kanjinet.data import etl9g
+from kanjinet.data import etl_records
 from kanjinet.data.dataset import concatenate_labels, decode_labels
-from kanjinet.data.etl9g import CELL_HEIGHT, CELL_WIDTH
 from kanjinet.data.etl_files import find_etl_files
+from kanjinet.data.etl_records import CELL_HEIGHT, CELL_WIDTH
 from kanjinet.errors import KanjinetError
 
 PERCENTILES = (5, 25, 50, 75, 95)
@@ -56,7 +56,7 @@ def main() -> None:
     files = find_etl_files(args.etl_dir)
     if files[0].database != "ETL9G":
         raise KanjinetError(f"{args.etl_dir}: files of {files[0].database}", "name the folder of ETL9G's files")
-    opened = [etl9g.open_records(file, allow_partial=True) for file in files]
+    opened = [etl_records.open_records(file, allow_partial=True) for file in files]
     labels = concatenate_labels([decode_labels(file, records)[0] for file, records in zip(files, opened, strict=True)])
     starts = np.cumsum([0, *(len(records) for records in opened)])
     rng = np.random.default_rng(0)
@@ -68,9 +68,9 @@ def main() -> None:
             records["pixels"][rows[(rows >= start) & (rows < start + len(records))] - start]
             for start, records in zip(starts, opened, strict=False)
         ]
-        groups[f"{len(rows):,} {name}"] = measure_cells(etl9g.unpack_pixels(np.concatenate(packed)))
-    is_sample = any(etl9g.is_synthetic(file, records[:1]) for file, records in zip(files, opened, strict=True))
-    note = f" ({etl9g.SAMPLE_NOTE})" if is_sample else ""
+        groups[f"{len(rows):,} {name}"] = measure_cells(etl_records.unpack_pixels(np.concatenate(packed)))
+    is_sample = any(etl_records.is_synthetic(file, records[:1]) for file, records in zip(files, opened, strict=True))
+    note = f" ({etl_records.SAMPLE_NOTE})" if is_sample else ""
     print(f"{args.etl_dir}: {len(labels):,} cells in {len(files)} files{note}")
     print(format_table(groups))
 

@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
 from kanjinet.contract import CONTRACTS, IMAGE_SIZES, check_preprocessing
-from kanjinet.data.etl9g import DATABASES, RECORDS_PER_FILE, decode_classes, decode_origins
 from kanjinet.data.etl_files import EtlFile, has_etl_files
+from kanjinet.data.etl_records import DATABASES, RECORDS_PER_FILE, decode_classes, decode_origins
 from kanjinet.data.resources import usable_cores
 from kanjinet.errors import KanjinetError, brief
 from kanjinet.storage.files import read_bounded, read_json, write_json

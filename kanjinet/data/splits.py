@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.data.dataset import Labels
-from kanjinet.data.etl9g import NUM_DATA_SETS
+from kanjinet.data.etl_records import NUM_DATA_SETS
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.model_card import TrainingOptions
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from kanjinet.data.etl9g import SAMPLE_NOTE
+from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.evaluation.charts import MARKS, SERIES, Chart, draw_groups, draw_history, draw_reliability
 from kanjinet.evaluation.metrics import NO_CLASS, Predictions
 from kanjinet.evaluation.results import FolderSource, ModelMetrics, character_of

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.classes import NUM_HIRAGANA
-from kanjinet.data.etl9g import CELL_HEIGHT, CELL_WIDTH
+from kanjinet.data.etl_records import CELL_HEIGHT, CELL_WIDTH
 from kanjinet.synth.glyph_table import FREE_END, NO_COMPONENT, POINTS_PER_STROKE
 from kanjinet.synth.kanjivg import VIEW_BOX
 from kanjinet.synth.strokes import ALONG, SheetStrokes

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.classes import NUM_HIRAGANA
-from kanjinet.data.etl9g import CELL_HEIGHT, CELL_WIDTH
+from kanjinet.data.etl_records import CELL_HEIGHT, CELL_WIDTH
 from kanjinet.synth.strokes import WrittenStrokes, concatenate_strokes
 from kanjinet.synth.writers import clipped_normals
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.data.etl9g import SHEETS_PER_SET
+from kanjinet.data.etl_records import SHEETS_PER_SET
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.data.worker_processes import MAX_WORKERS, choose_workers, open_workers
 from kanjinet.synth.handwriting import write_sheet

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.data.etl9g import CELL_HEIGHT, CELL_WIDTH, MAX_INK
+from kanjinet.data.etl_records import CELL_HEIGHT, CELL_WIDTH, MAX_INK
 from kanjinet.synth.strokes import WrittenStrokes
 
 MARGIN = 3  # pixels rasterized beyond each edge of a cell, so that the blur sees what was cut off

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.classes import CLASS_OF_CHARACTER, JIS_CODES, NUM_CLASSES, NUM_HIRAGANA, jis_to_character
-from kanjinet.data.etl9g import (
+from kanjinet.data.etl_files import NUM_FILES
+from kanjinet.data.etl_records import (
     CELL_HEIGHT,
     CELL_WIDTH,
     ETL8G,
@@ -24,7 +25,6 @@ from kanjinet.data.etl9g import (
     Database,
     pack_pixels,
 )
-from kanjinet.data.etl_files import NUM_FILES
 from kanjinet.synth.handwriting import GENERATOR_VERSION, write_sheet
 from kanjinet.synth.kanjivg import kanjivg_version
 from kanjinet.synth.neighbors import COLUMNS_PER_SHEET

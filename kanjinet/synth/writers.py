@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.data.etl9g import CELL_HEIGHT, CELL_WIDTH
+from kanjinet.data.etl_records import CELL_HEIGHT, CELL_WIDTH
 from kanjinet.synth.glyph_table import JIS78
 from kanjinet.synth.rasterizer import Ink
 

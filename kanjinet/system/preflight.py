@@ -154,7 +154,7 @@ def check_data(etl_dir: Path) -> tuple[list[Check], int]:
     """Checks the ETL9G files: how many, of which sizes, real or synthetic; also returns the number of records."""
     try:
         files = find_etl_files(etl_dir)
-        from kanjinet.data import etl9g  # needs numpy
+        from kanjinet.data import etl_records  # needs numpy
     except (KanjinetError, OSError) as error:
         return [_failed_data("ETL9G files", error)], 0
     except ImportError:
@@ -164,10 +164,10 @@ def check_data(etl_dir: Path) -> tuple[list[Check], int]:
     damaged, num_records, size_bytes, is_synthetic = [], 0, 0, False
     for file in files:
         try:
-            records = etl9g.open_records(file)
+            records = etl_records.open_records(file)
             for part in (records[:RECORDS_LOOKED_AT], records[-RECORDS_LOOKED_AT:]):
-                etl9g.decode_classes(file, part)
-            is_synthetic |= etl9g.is_synthetic(file, records[:RECORDS_LOOKED_AT])
+                etl_records.decode_classes(file, part)
+            is_synthetic |= etl_records.is_synthetic(file, records[:RECORDS_LOOKED_AT])
         except (KanjinetError, OSError) as error:
             damaged.append(_failed_data(file.path.name, error))
             continue

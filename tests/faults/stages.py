@@ -68,7 +68,7 @@ class Stage:
 STAGES = {
     "sample": Stage(
         ("make_sample_etl9g.py", "--sets", "1", "--workers", "1", "--output-dir", OUT),
-        settings={"kanjinet.data.etl9g.ETL9G": {"sheets_per_set": 2}},  # of 20
+        settings={"kanjinet.data.etl_records.ETL9G": {"sheets_per_set": 2}},  # of 20
     ),
     "prepare": Stage(
         (

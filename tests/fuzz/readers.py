@@ -15,7 +15,7 @@ from PIL import Image
 
 from kanjinet.classes import JIS_CODES, describe_classes
 from kanjinet.contract import NORMALIZE
-from kanjinet.data import etl9g
+from kanjinet.data import etl_records
 from kanjinet.data.dataset import (
     CHARACTER_MAPPING_NAME,
     CHUNK_INFO_NAME,
@@ -55,20 +55,20 @@ def read_records(content: bytes, folder: Path) -> None:
     """An ETL9G file, as preparation reads it."""
     (folder / "ETL9G_01").write_bytes(content)
     for file in find_etl_files(folder):
-        records = etl9g.open_records(file, allow_partial=True)
-        classes, origins = etl9g.decode_classes(file, records), etl9g.decode_origins(file, records)
-        cells = etl9g.unpack_pixels(records["pixels"])
-        etl9g.is_synthetic(file, records)
-        assert len(classes) == len(origins.data_sets) == len(cells) == len(content) // etl9g.RECORD_BYTES
+        records = etl_records.open_records(file, allow_partial=True)
+        classes, origins = etl_records.decode_classes(file, records), etl_records.decode_origins(file, records)
+        cells = etl_records.unpack_pixels(records["pixels"])
+        etl_records.is_synthetic(file, records)
+        assert len(classes) == len(origins.data_sets) == len(cells) == len(content) // etl_records.RECORD_BYTES
         assert classes.min() >= 0
-        assert 1 <= origins.data_sets.min() <= origins.data_sets.max() <= etl9g.SETS_PER_FILE
-        assert origins.sheets.max() <= etl9g.SETS_PER_FILE * etl9g.SHEETS_PER_SET
-        np.testing.assert_array_equal(etl9g.pack_pixels(cells), records["pixels"])
+        assert 1 <= origins.data_sets.min() <= origins.data_sets.max() <= etl_records.SETS_PER_FILE
+        assert origins.sheets.max() <= etl_records.SETS_PER_FILE * etl_records.SHEETS_PER_SET
+        np.testing.assert_array_equal(etl_records.pack_pixels(cells), records["pixels"])
 
 
 def make_records() -> list[bytes]:
     """Three records."""
-    records = np.zeros(RECORDS, etl9g.RECORD_DTYPE)
+    records = np.zeros(RECORDS, etl_records.RECORD_DTYPE)
     records["sheet"] = 1, 40, 80
     records["jis_code"] = JIS_CODES[[0, 2080, 3035]]
     records["pixels"][:, 50:70, 20:40] = 0x8F

@@ -22,7 +22,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from kanjinet.classes import CLASS_TABLE_SHA256
-from kanjinet.data import etl9g
+from kanjinet.data import etl_records
 from kanjinet.data.dataset import ChunkInfo, Labels, read_chunk, read_chunk_infos, read_dataset_info, write_chunk
 from kanjinet.data.drawings import read_drawings
 from kanjinet.data.etl_files import find_etl_files
@@ -233,7 +233,7 @@ def test_pipes_among_etl9g_files_are_passed_over(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / name)
     (tmp_path / "ETL9G_03").symlink_to("ETL9G_03")
     assert len(find_etl_files(tmp_path)) == 1
-    assert not etl9g.is_synthetic(find_etl_files(tmp_path)[0])
+    assert not etl_records.is_synthetic(find_etl_files(tmp_path)[0])
 
 
 # Output folders

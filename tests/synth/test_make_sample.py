@@ -205,7 +205,7 @@ def test_etl8g_is_written_as_aist_lays_it_out(tmp_path):
 def test_etl9b_is_the_same_handwriting_in_black_and_white(tmp_path):
     import numpy as np
 
-    from kanjinet.data.etl9g import ETL9B, write_records
+    from kanjinet.data.etl_records import ETL9B, write_records
     from kanjinet.synth.sheets import Sample, make_sheet_records
     from make_sample_etl9g import sort_data_sets
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kanjinet.contract import NORMALIZE
-from kanjinet.data.etl9g import CELL_HEIGHT, CELL_WIDTH
+from kanjinet.data.etl_records import CELL_HEIGHT, CELL_WIDTH
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.model import LightweightKanjiNet, ModelConfig, ResidualBlock, init_corner_means_, init_edge_filters_
 from kanjinet.synth.handwriting import write_sheet

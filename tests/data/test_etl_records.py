@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kanjinet.classes import JIS_CODES
-from kanjinet.data import etl9g
+from kanjinet.data import etl_records
 from kanjinet.data.etl_files import EtlFile
 from kanjinet.errors import KanjinetError
 from tests.sample_files import BINARY_RECORD, RECORD, RECORD_8G, list_jis_codes, pack_cell, write_file
@@ -23,27 +23,27 @@ FIELDS = (
 
 
 def test_record_is_8199_bytes_and_a_file_99_568_656() -> None:
-    assert RECORD.size == etl9g.RECORD_BYTES == 8199
-    assert etl9g.FILE_BYTES == 99_568_656
+    assert RECORD.size == etl_records.RECORD_BYTES == 8199
+    assert etl_records.FILE_BYTES == 99_568_656
 
 
 def test_published_records_are_read_field_by_field(tmp_path: Path) -> None:
     path = tmp_path / "ETL9G_01"
     path.write_bytes(b"".join(RECORD.pack(*fields, bytes(8128)) for fields in AIST_RECORDS))
-    records = etl9g.open_records(EtlFile(path, 1), allow_partial=True)
+    records = etl_records.open_records(EtlFile(path, 1), allow_partial=True)
     assert [tuple(record[name] for name in FIELDS) for record in records] == list(AIST_RECORDS)
 
 
 def test_written_records_are_what_struct_reads(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     images = rng.integers(0, 16, (3, 127, 128), dtype=np.uint8)
-    records = np.zeros(3, dtype=etl9g.RECORD_DTYPE)
+    records = np.zeros(3, dtype=etl_records.RECORD_DTYPE)
     for record, fields in zip(records, AIST_RECORDS, strict=True):
         for name, value in zip(FIELDS, fields, strict=True):
             record[name] = value
-    records["pixels"] = etl9g.pack_pixels(images)
+    records["pixels"] = etl_records.pack_pixels(images)
     path = tmp_path / "ETL9G_01"
-    etl9g.write_records(path, [records[:1], records[1:]])
+    etl_records.write_records(path, [records[:1], records[1:]])
 
     content = path.read_bytes()
     assert len(content) == 3 * 8199
@@ -57,7 +57,7 @@ def test_written_records_are_what_struct_reads(tmp_path: Path) -> None:
 def test_pixels_are_unpacked_high_nibble_first_row_by_row() -> None:
     packed = np.zeros((1, 127, 64), dtype=np.uint8)
     packed[0, 0, 0], packed[0, 1, 63] = 0xA3, 0x0F
-    image = etl9g.unpack_pixels(packed)[0]
+    image = etl_records.unpack_pixels(packed)[0]
     assert image.shape == (127, 128)
     assert (image[0, 0], image[0, 1], image[1, 126], image[1, 127]) == (10, 3, 0, 15)
     assert image.sum() == 10 + 3 + 15
@@ -66,12 +66,12 @@ def test_pixels_are_unpacked_high_nibble_first_row_by_row() -> None:
 @pytest.mark.parametrize("images", [np.zeros((1, 128, 127), np.uint8), np.full((1, 127, 128), 16, np.uint8)])
 def test_pack_refuses_what_does_not_fit(images: np.ndarray) -> None:
     with pytest.raises(ValueError, match="expected"):
-        etl9g.pack_pixels(images)
+        etl_records.pack_pixels(images)
 
 
-def decode(path: Path, number: int, database: str = "ETL9G") -> etl9g.Origins:
+def decode(path: Path, number: int, database: str = "ETL9G") -> etl_records.Origins:
     file = EtlFile(path, number, database)
-    return etl9g.decode_origins(file, etl9g.open_records(file, allow_partial=True))
+    return etl_records.decode_origins(file, etl_records.open_records(file, allow_partial=True))
 
 
 def test_data_sets_follow_file_number_and_sheet(tmp_path: Path) -> None:
@@ -109,9 +109,9 @@ def test_sheets_and_order_that_disagree_are_named_and_none_is_refused(
 
 def test_unknown_jis_codes_are_named(tmp_path: Path) -> None:
     file = EtlFile(write_file(tmp_path / "ETL9G_01", [1, 1, 1], [0x3021, 0x5021, 0x2421]), 1)
-    records = etl9g.open_records(file, allow_partial=True)
+    records = etl_records.open_records(file, allow_partial=True)
     with pytest.raises(KanjinetError, match=r"ETL9G_01: record 2 has JIS code 5021, .*\(2 such records\)"):
-        etl9g.decode_classes(file, records)
+        etl_records.decode_classes(file, records)
 
 
 @pytest.mark.parametrize(
@@ -125,22 +125,22 @@ def test_unknown_jis_codes_are_named(tmp_path: Path) -> None:
 )
 def test_wrong_lengths_are_refused_with_the_figures(tmp_path: Path, size_bytes: int, message: str) -> None:
     with pytest.raises(KanjinetError, match=message):
-        etl9g.check_file_size(EtlFile(tmp_path / "ETL9G_01", 1), size_bytes)
+        etl_records.check_file_size(EtlFile(tmp_path / "ETL9G_01", 1), size_bytes)
 
 
 @pytest.mark.parametrize("data_sets", [1, 2, 3, 4])
 def test_whole_data_sets_are_accepted(tmp_path: Path, data_sets: int) -> None:
-    assert etl9g.check_file_size(EtlFile(tmp_path, 1), 8199 * 3036 * data_sets) == 3036 * data_sets
+    assert etl_records.check_file_size(EtlFile(tmp_path, 1), 8199 * 3036 * data_sets) == 3036 * data_sets
 
 
 def test_synthetic_files_say_so_in_info_or_in_the_records(tmp_path: Path) -> None:
     file = EtlFile(write_file(tmp_path / "ETL9G_01", [1], [int(JIS_CODES[0])]), 1)
-    records = np.array(etl9g.open_records(file, allow_partial=True))
-    assert not etl9g.is_synthetic(file, records)
-    records["undefined"] = etl9g.SYNTHETIC_MARK
-    assert etl9g.is_synthetic(file, records)
-    (tmp_path / "ETL9INFO").write_bytes(b"x " + etl9g.SYNTHETIC_MARK)
-    assert etl9g.is_synthetic(file)
+    records = np.array(etl_records.open_records(file, allow_partial=True))
+    assert not etl_records.is_synthetic(file, records)
+    records["undefined"] = etl_records.SYNTHETIC_MARK
+    assert etl_records.is_synthetic(file, records)
+    (tmp_path / "ETL9INFO").write_bytes(b"x " + etl_records.SYNTHETIC_MARK)
+    assert etl_records.is_synthetic(file)
 
 
 def test_etl8g_has_its_pixels_at_byte_61_and_small_kana_that_are_no_classes(tmp_path: Path) -> None:
@@ -151,14 +151,14 @@ def test_etl8g_has_its_pixels_at_byte_61_and_small_kana_that_are_no_classes(tmp_
     file = EtlFile(tmp_path / "ETL8G_02", 2, "ETL8G")
     codes = zip((1, 11), (0x2443, 0x3021), packed, strict=True)
     file.path.write_bytes(b"".join(RECORD_8G.pack(sheet, code, *fields, cell) for sheet, code, cell in codes))
-    records = etl9g.open_records(file, allow_partial=True)
-    np.testing.assert_array_equal(etl9g.unpack_cells(etl9g.ETL8G, records["pixels"], 1), images)
+    records = etl_records.open_records(file, allow_partial=True)
+    np.testing.assert_array_equal(etl_records.unpack_cells(etl_records.ETL8G, records["pixels"], 1), images)
     assert (records[0]["writer_sex"], records[0]["writer_age"], records[0]["gathered_yymm"]) == (1, 24, 8001)
-    assert etl9g.decode_classes(file, records).tolist() == [-1, 71]
+    assert etl_records.decode_classes(file, records).tolist() == [-1, 71]
     assert decode(file.path, 2, "ETL8G").data_sets.tolist() == [6, 7]  # ten sheets a set, five sets a file
     file.path.write_bytes(RECORD_8G.pack(1, 0x5021, *fields, packed[0]))
     with pytest.raises(KanjinetError, match="JIS code 5021, none of ETL8G's 956"):
-        etl9g.decode_classes(file, etl9g.open_records(file, allow_partial=True))
+        etl_records.decode_classes(file, etl_records.open_records(file, allow_partial=True))
 
 
 def test_etl9b_is_read_in_parts_without_dummy_and_model_characters(tmp_path: Path) -> None:
@@ -173,20 +173,20 @@ def test_etl9b_is_read_in_parts_without_dummy_and_model_characters(tmp_path: Pat
         for data_set in range(160, 201):  # the last one is of model characters
             sheets = (data_set * 20 + index // 152 + 1 for index in range(3036))
             file.write(b"".join(BINARY_RECORD.pack(*row, b"A.HI", bits) for row in zip(sheets, codes, strict=True)))
-    parts = etl9g.list_parts(EtlFile(path, 5, "ETL9B"))
-    assert [etl9g.chunk_number(part) for part in parts] == list(range(41, 51))
-    assert len(etl9g.open_records(parts[0])) == 121_440
+    parts = etl_records.list_parts(EtlFile(path, 5, "ETL9B"))
+    assert [etl_records.chunk_number(part) for part in parts] == list(range(41, 51))
+    assert len(etl_records.open_records(parts[0])) == 121_440
     for part in (parts[0], parts[-1]):
-        records = etl9g.read_records(part)
+        records = etl_records.read_records(part)
         assert len(records) == 4 * 3036
-        origins = etl9g.decode_origins(part, records)
+        origins = etl_records.decode_origins(part, records)
         assert np.unique(origins.data_sets).tolist() == list(range(161 + 4 * part.part, 165 + 4 * part.part))
         assert (origins.sheets.min(), origins.sheets.max(), origins.disagreement) == (1, 20, "")
-        assert etl9g.decode_classes(part, records).tolist() == list(range(3036)) * 4
-    cells = etl9g.unpack_cells(etl9g.ETL9B, records["pixels"][:1], 17)
+        assert etl_records.decode_classes(part, records).tolist() == list(range(3036)) * 4
+    cells = etl_records.unpack_cells(etl_records.ETL9B, records["pixels"][:1], 17)
     assert cells.shape == (1, 126, 128)
     assert np.argwhere(cells[0]).tolist() == [[y, x] for y in (20, 21) for x in (6, 7)] + [
         [y, x] for y in (124, 125) for x in (126, 127)
     ]
     with pytest.raises(KanjinetError, match="124,476 records, more than the 121,440 of an ETL9B file"):
-        etl9g.list_parts(EtlFile(path, 4, "ETL9B"))
+        etl_records.list_parts(EtlFile(path, 4, "ETL9B"))
