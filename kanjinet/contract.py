@@ -31,8 +31,9 @@ CONTRACTS = {
         "6. Multiply by 255 / the largest of them, add 1/2, round down; paste at ((S - width) // 2, (S - height) // 2) "
         "into S x S zeros. "
         "7. The network takes value / 255 as float32, shape (batch, 1, S, S). "
-        "(For cells of scanned sheets only, before 1: fragments of the neighboring cells are erased, that is ink at "
-        "an edge that blank paper divides from the character, and small connected pieces that touch an edge.)"
+        "(For cells of scanned sheets only, before 1: in cells with ink apart from strokes, paper noise and specks are "
+        "erased; in all, fragments of the neighboring cells, that is ink at an edge that blank paper divides from the "
+        "character, and small connected pieces that touch an edge.)"
     ),
     PLAIN: (
         "Start from a gray image with bright ink (up to 255) on paper of 0. Resize the whole image to S x S: the "

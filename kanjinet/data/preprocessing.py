@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from kanjinet.contract import PLAIN
 from kanjinet.data.fragments import erase_fragments
+from kanjinet.data.specks import erase_specks
 
 INK_SCALE = 255 // 15  # 17: ETL9G's darkest ink, level 15, becomes 255
 FILL = 52 / 64  # of the output's side: the longer side of the character
@@ -154,13 +155,16 @@ def _sum_lines(image: npt.NDArray[np.uint8], axis: int) -> npt.NDArray[np.int32]
 
 
 def crop_to_ink(ink: npt.NDArray[np.uint8], *, cells: bool) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-    """Crops each image that has ink to the ink's box, without paper, fragments and dirt; takes what `preprocess` takes.
+    """Crops each image that has ink to the ink's box, without paper, specks, fragments and dirt.
+
+    Takes what `preprocess` takes.
 
     Yields:
         The number of the image and its box, (height, width) uint8.
     """
     cleaned: dict[int, npt.NDArray[np.uint8]] = {}
     if cells:  # their paper is 0 already
+        ink = erase_specks(ink)
         reaching, erased = erase_fragments(ink)
         if len(reaching) == len(ink):
             ink = erased
