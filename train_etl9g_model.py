@@ -33,7 +33,7 @@ from kanjinet.model import MODEL_VERSIONS, POOLING_TYPES, LightweightKanjiNet, c
 from kanjinet.storage.checkpoint import Checkpoint
 from kanjinet.storage.files import check_output_folder, make_folder, sha256_of_file
 from kanjinet.storage.locks import lock_folder
-from kanjinet.storage.model_card import SPLITS, TrainingOptions, merge_sources
+from kanjinet.storage.model_card import INIT_FROM, INITIALIZATIONS, SPLITS, TrainingOptions, merge_sources
 from kanjinet.storage.onnx_file import DEVICE_HELP, DEVICES
 from kanjinet.synth.handwriting import GENERATOR_VERSION
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY
@@ -69,8 +69,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--sample-limit", type=positive_int, help="images to use, even over the classes (default: all)")
     parser.add_argument("--image-size", type=int, choices=IMAGE_SIZES, help="must be the dataset's (default: it is)")
     parser.add_argument("--model-version", choices=MODEL_VERSIONS, default=default.model_version, help="network")
-    init_help = "trained network to initialize with, .pth or .safetensors (default: from scratch)"
-    parser.add_argument("--init-from", type=Path, help=init_help)
+    init_help = "of the weights: fitted to the training images, or random as in the network's first publication"
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--initialization", choices=INITIALIZATIONS, default=default.initialization, help=init_help)
+    begin.add_argument("--init-from", type=Path, help="trained network to begin with, .pth or .safetensors")
     parser.add_argument("--pooling-type", choices=POOLING_TYPES, default=default.pooling_type, help="global pooling")
     parser.add_argument(
         "--split",
@@ -83,12 +85,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--patience", type=positive_int, default=10, help="epochs without improvement before it stops")
     parser.add_argument("--device", choices=DEVICES, default="auto", help=f"what to train on; {DEVICE_HELP}")
     parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="for TensorBoard's curves (default: none)")
-    parser.add_argument(
-        "--hiragana-repeats",
-        type=positive_int,
-        default=default.hiragana_repeats,
-        help="show each hiragana so many times an epoch: more of them are recognized then, and fewer kanji",
-    )
+    repeats_help = "show each hiragana so many times an epoch: more of them are recognized then, and fewer kanji"
+    parser.add_argument("--hiragana-repeats", type=positive_int, default=default.hiragana_repeats, help=repeats_help)
     parser.add_argument(
         "--fresh-sets",
         type=positive_int,
@@ -190,6 +188,7 @@ def collect_options(args: argparse.Namespace, info: DatasetInfo) -> TrainingOpti
         )
     chosen = {field.name: getattr(args, field.name) for field in fields(TrainingOptions) if field.name in args}
     chosen |= {"image_size": info.image_size, "dataset_sha256": info.sha256}
+    chosen["initialization"] = INIT_FROM if args.init_from else args.initialization
     if args.fresh_sets:
         chosen["fresh_writers"] = GENERATOR_VERSION
         if args.fresh_difficulty is None:
@@ -225,8 +224,8 @@ def print_plan(trainer: Trainer, parts: Parts, info: DatasetInfo, init_from: Pat
         print(f"note       {parts.num_untrained:,} held-out images are of characters that are not trained: {remedy}")
     print(
         f"network    version {config.version}, {count_parameters(trainer.model):,} parameters, "
-        f"{config.image_size} x {config.image_size}, {config.pooling_type}"
-        f"{f', initialized with {show_path(init_from)}' if init_from else ''}"
+        f"{config.image_size} x {config.image_size}, {config.pooling_type}, "
+        f"{f'initialized with {show_path(init_from)}' if init_from else f'initialization {options.initialization}'}"
     )
     lr_scale = min(group["lr_scale"] for group in trainer.optimizer.param_groups)
     classifier = f" ({lr_scale * trainer.peak_rate:.2e} for the classifier)" if lr_scale < 1 else ""

@@ -22,6 +22,8 @@ LICENSE_OF_SOURCE = {
     SYNTHETIC: "synthetic characters drawn from KanjiVG, CC BY-SA 3.0",
 }
 SPLITS = ("random", "writers", "etl9")  # how a dataset's images were divided
+FITTED, PUBLISHED = INITIALIZATIONS = ("fitted", "published")  # to the training images; at random, as the original's
+INIT_FROM = "init-from"  # the initialization by a trained network
 PARTS_MEASURED = ("validation", "test")  # of a dataset
 MAX_TEXT, MAX_ENTRIES = 1000, 100  # characters of a text, entries of a list or an object
 
@@ -37,6 +39,7 @@ class TrainingOptions:
     learning_rate: float = 0.001
     sample_limit: int | None = None
     model_version: str = "3.0"
+    initialization: str = FITTED
     image_size: int = 64  # of the dataset, pixels a side
     pooling_type: str = "adaptive_avg"
     split: str = "random"
@@ -53,6 +56,8 @@ class TrainingOptions:
         has_samples = self.sample_limit is None or self.sample_limit >= 1
         if self.split not in SPLITS or not 0 <= self.seed < 1 << 32 or not has_samples:
             raise ValueError(f"split {brief(self.split)}, seed {self.seed}, sample_limit {self.sample_limit}")
+        if self.initialization not in (*INITIALIZATIONS, INIT_FROM):
+            raise ValueError(f"initialization {brief(self.initialization)}")
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,8 @@ class ModelCard:
         training = content["training"].copy()  # what is known is taken out of it
         if missing := [name for name in ("split", "seed", "sample_limit", "dataset_sha256") if name not in training]:
             raise ValueError(f"it does not say the {missing[0]} by which the images of its training were divided")
-        options = build(TrainingOptions, _take_fields(TrainingOptions, training))
+        taken = _take_fields(TrainingOptions, training)
+        options = build(TrainingOptions, {"initialization": infer_initialization(taken), **taken})
         averaging = _take_fields(Averaging, training)
         if content.get("dataset_sha256", options.dataset_sha256) != options.dataset_sha256:
             raise ValueError(f"dataset_sha256 is {brief(content['dataset_sha256'])}, and another one in training")
@@ -198,6 +204,13 @@ class ModelCard:
         card = cls.from_dict({**content, "preprocessing": properties.get("preprocessing")})
         check_preprocessing(card.preprocessing, str(where))
         return card
+
+
+def infer_initialization(options: Mapping[str, Any]) -> str:
+    """Returns the initialization by which a training with these options, from before that was one, began."""
+    if options.get("init_from_sha256") is not None:
+        return INIT_FROM
+    return FITTED if options.get("model_version", TrainingOptions.model_version) == "3.0" else PUBLISHED
 
 
 def merge_sources(*sources: Iterable[str]) -> tuple[str, ...]:

@@ -3,6 +3,9 @@
 With 3,036 classes and a few images of each, a random layer needs many epochs until a class has been seen often
 enough. Linear discriminant analysis gives, in closed form, the layer that separates the classes' mean features best.
 
+The stages before it must see strokes already. Those of version 3.0 do by their own initialization; those of the
+published versions, which are random, are set to filters of the same kind (`set_stages`).
+
 Source: R. A. Fisher, "The use of multiple measurements in taxonomic problems", 1936; the covariance is shrunk towards
 a multiple of the identity as in J. Friedman, "Regularized discriminant analysis", 1989.
 
@@ -11,6 +14,7 @@ It is computed here and not by scikit-learn, whose `LinearDiscriminantAnalysis` 
 """
 
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -18,9 +22,9 @@ from torch.nn import functional as F
 
 from kanjinet.data.dataset import DatasetInfo
 from kanjinet.errors import KanjinetError
-from kanjinet.model import LightweightKanjiNet
+from kanjinet.model import LightweightKanjiNet, init_corner_means_, init_edge_filters_, init_orthogonal_
 from kanjinet.storage.checkpoint import Checkpoint
-from kanjinet.storage.model_card import TrainingOptions
+from kanjinet.storage.model_card import FITTED, TrainingOptions
 from kanjinet.storage.safetensors_file import load_trained_network
 from kanjinet.training.augmentation import Augmentation
 from kanjinet.training.device import choose_algebra_device, choose_memory_format
@@ -28,11 +32,14 @@ from kanjinet.training.recipe import LABEL_SMOOTHING, make_config
 from kanjinet.training.samples import Samples, TrainingSamples, to_float_images
 
 MAX_IMAGES = 32_768  # for the class means: about ten of each class
+_STAGE_IMAGES = 1_024  # for the scale of what the stages compute
 _NORM_IMAGES = 2_048  # for the statistics of batch normalization
 _SCALE_IMAGES = 1_024  # for the scale of the logits
 _BATCH_SIZE = 256
 _SHRINKAGE = 0.1
 _MIN_SINGULAR_VALUE_ROOT = 0.01  # of the largest
+_LIFT = 1.0  # standard deviations by which what is mixed lies above 0, so that ReLU takes little of it away
+_LAST_LIFT = -1.0  # of what is pooled: the fewer cells are above 0, the less does dropout cost
 _LOGIT_SCALES = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
 
 
@@ -62,16 +69,57 @@ def load_initial_network(path: Path, options: TrainingOptions, info: DatasetInfo
 def initialize_network(options: TrainingOptions, samples: TrainingSamples) -> LightweightKanjiNet:
     """Makes a network as a training from scratch begins with it, on the samples' device, channels last.
 
-    The classifier of version 3.0 is fitted to the samples of the first epoch; the published versions are random, as
-    they were.
+    It is fitted to the samples of the first epoch, or, with `options.initialization` PUBLISHED, as its layers are made.
     """
     samples.refresh(epoch=0)
     torch.manual_seed(options.seed)
     device = samples.labels.device
-    model = LightweightKanjiNet(make_config(options)).to(device).to(memory_format=choose_memory_format(device))
-    if model.config.hidden_features == 0:
+    model = LightweightKanjiNet(make_config(options))
+    if options.initialization == FITTED and model.config.block == "separable":
+        chosen = torch.randperm(len(samples), device=device)[:_STAGE_IMAGES]
+        set_stages(model, to_float_images(samples.images[chosen].cpu()))
+    model = model.to(device).to(memory_format=choose_memory_format(device))
+    if options.initialization == FITTED:
         fit_classifier(model, samples, Augmentation())
     return model
+
+
+@torch.no_grad()
+def set_stages(model: LightweightKanjiNet, images: torch.Tensor) -> None:
+    """Sets the stages of versions 1.0-2.1 to filters that see strokes, and their normalization to fit images.
+
+    1. A blurred image, 32 times. 2. Edges in eight directions. Later stages: means of 2 x 2 pixels. What a stage mixes
+    goes on twice, with both signs, as ReLU takes one of them away. Squeeze-and-excitation scales all channels alike.
+
+    Args:
+        model: on the CPU.
+        images: (n, 1, S, S), 0-1; a thousand or so.
+    """
+    x = images
+    for index, stage in enumerate(model.stages):
+        block, *attention = cast(Any, stage)
+        depthwise, first_norm, _, pointwise, last_norm, _ = block
+        if index == 0:
+            depthwise.weight.copy_(torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16)
+            pointwise.weight.fill_(1)
+        else:
+            (init_edge_filters_ if index == 1 else init_corner_means_)(depthwise.weight)
+            half = pointwise.weight[: len(pointwise.weight) // 2]
+            init_orthogonal_(half)
+            pointwise.weight[len(half) :] = -half
+        x = _normalize(first_norm, depthwise(x), None)
+        is_last = index == len(model.stages) - 1
+        x = _normalize(last_norm, pointwise(x), None if index == 0 else _LAST_LIFT if is_last else _LIFT)
+        for module in attention:
+            nn.init.zeros_(module.expand.weight)
+            x = module(x)
+
+
+def _normalize(norm: nn.BatchNorm2d, x: torch.Tensor, lift: float | None) -> torch.Tensor:
+    """Applies batch normalization, then ReLU; sets its shift to `lift`, or, with None, so that 0 stays 0."""
+    variance, mean = torch.var_mean(x, (0, 2, 3))
+    norm.bias.copy_(mean / (variance + norm.eps).sqrt() if lift is None else torch.full_like(mean, lift))
+    return F.relu(norm.train()(x))
 
 
 @torch.no_grad()
@@ -79,22 +127,23 @@ def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: A
     """Sets the classifier of an untrained network, and the statistics of its batch normalization, from images.
 
     The global random generator chooses the images where there are many. The scale of the logits is chosen on augmented
-    ones. The classifier must be linear, as those of version 3.0.
+    ones. A hidden layer, of twice the width of what it keeps, holds that with both signs, as ReLU takes one away.
     """
     chosen = torch.randperm(len(samples), device=samples.labels.device)[:MAX_IMAGES]
     images, labels = samples.images[chosen], samples.labels[chosen]
     _fit_stage_norms(model, images[:_NORM_IMAGES])
     features = torch.cat([_compute_features(model, to_float_images(part)) for part in images.split(_BATCH_SIZE)])
-    norm, *layers = model.classifier
-    factors = [layer for layer in layers if isinstance(layer, nn.Linear)]
-    assert isinstance(norm, nn.BatchNorm1d) and len(factors) == len(layers)
+    layers = [layer for layer in model.classifier if isinstance(layer, nn.Linear)]
+    norm = model.classifier[0]
+    if not isinstance(norm, nn.BatchNorm1d):  # what a hidden layer does beside its own work
+        norm = nn.BatchNorm1d(features.shape[1], affine=False, device=features.device).eval()
     norm.running_mean, norm.running_var = features.mean(0), features.var(0)
     place = choose_algebra_device(features.device)
     features = norm(features).to(place)
     weight, bias = discriminate(features, labels.to(place), model.config.num_classes)
     matrices = [weight]
-    if model.config.classifier_rank:
-        matrices = factorize(weight, features, model.config.classifier_rank)
+    if rank := model.config.classifier_rank or model.config.hidden_features // 2:
+        matrices = factorize(weight, features, rank)
         weight = matrices[1] @ matrices[0]
 
     augmented = norm(_compute_features(model, augmentation(to_float_images(images[:_SCALE_IMAGES]))))
@@ -105,9 +154,15 @@ def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: A
         F.cross_entropy(logits * scale, targets, label_smoothing=LABEL_SMOOTHING).item() for scale in _LOGIT_SCALES
     ]
     scale = _LOGIT_SCALES[losses.index(min(losses))]
-    for factor, matrix in zip(factors, matrices, strict=True):
-        factor.weight.copy_(matrix * scale ** (1 / len(factors)))
-    factors[-1].bias.copy_(bias * scale)
+    matrices = [matrix * scale ** (1 / len(matrices)) for matrix in matrices]
+    if model.config.hidden_features:
+        hidden = matrices[0].to(augmented.device) / (norm.running_var + norm.eps).sqrt()
+        shift = -hidden @ norm.running_mean
+        layers[0].bias.copy_(torch.cat([shift, -shift]))
+        matrices = [torch.cat([hidden, -hidden]), torch.cat([matrices[1], -matrices[1]], dim=1)]
+    for layer, matrix in zip(layers, matrices, strict=True):
+        layer.weight.copy_(matrix)
+    layers[-1].bias.copy_(bias * scale)
 
 
 def _fit_stage_norms(model: LightweightKanjiNet, images: torch.Tensor) -> None:
@@ -115,6 +170,7 @@ def _fit_stage_norms(model: LightweightKanjiNet, images: torch.Tensor) -> None:
     norms = [module for module in model.stages.modules() if isinstance(module, nn.BatchNorm2d)]
     momentums = [norm.momentum for norm in norms]
     for norm in norms:
+        norm.reset_running_stats()
         norm.momentum = None  # the mean of all batches
     model.train()
     _compute_features(model, to_float_images(images))
@@ -156,8 +212,8 @@ def factorize(weight: torch.Tensor, features: torch.Tensor, rank: int) -> list[t
     variances, axes = torch.linalg.eigh(features.T @ features / len(features))
     directions, lengths, _ = torch.linalg.svd(weight @ (axes * variances.clamp(min=0).sqrt()), full_matrices=False)
     directions, roots = directions[:, :rank], lengths[:rank].sqrt()
-    # Few images show fewer directions than there are ranks.
-    roots = roots.clamp(min=_MIN_SINGULAR_VALUE_ROOT * roots[0].item())
+    # Few images show fewer directions than there are ranks, and blank ones none.
+    roots = roots.clamp(min=_MIN_SINGULAR_VALUE_ROOT * (roots[0].item() or 1))
     return [(directions / roots).T @ weight, directions * roots]
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from kanjinet.model import LightweightKanjiNet, ModelConfig
-from kanjinet.storage.model_card import TrainingOptions
+from kanjinet.storage.model_card import PUBLISHED, TrainingOptions
 
 LABEL_SMOOTHING = 0.1  # of the targets' probability, spread evenly over all classes
 WEIGHT_DECAY = 0.05  # of matrices and kernels; biases and normalization have none
@@ -16,7 +16,8 @@ PEAK_LR_FACTOR = 4.0  # the schedule's highest learning rate / --learning-rate, 
 REFERENCE_BATCH_SIZE = 64  # images
 WARM_UP_FRACTION = 0.15  # of all steps
 FINAL_LR_FRACTION = 1e-3  # the last learning rate / the highest
-FITTED_CLASSIFIER_LR_SCALE = 0.3  # of the learning rate: a classifier fitted to images has less far to go
+FITTED_CLASSIFIER_LR_SCALE = 0.3  # of the learning rate: a classifier that knows the images has less far to go
+FITTED_HIDDEN_LR_SCALE = 0.1  # the same, of both layers where there is a hidden one
 
 
 def make_config(options: TrainingOptions) -> ModelConfig:
@@ -38,9 +39,14 @@ def schedule_factor(step: int, total_steps: int) -> float:
     return FINAL_LR_FRACTION + (1 - FINAL_LR_FRACTION) * (1 + math.cos(math.pi * done)) / 2
 
 
-def make_optimizer(model: LightweightKanjiNet, peak_rate: float) -> torch.optim.AdamW:
-    """Makes AdamW with parameter groups by weight decay and by `lr_scale`, a group's factor on the schedule's rate."""
-    classifier_scale = 1.0 if model.config.hidden_features else FITTED_CLASSIFIER_LR_SCALE
+def make_optimizer(model: LightweightKanjiNet, peak_rate: float, initialization: str) -> torch.optim.AdamW:
+    """Makes AdamW with parameter groups by weight decay and by `lr_scale`, a group's factor on the schedule's rate.
+
+    A classifier that was not initialized at random learns more slowly than what is before it.
+    """
+    classifier_scale = FITTED_HIDDEN_LR_SCALE if model.config.hidden_features else FITTED_CLASSIFIER_LR_SCALE
+    if initialization == PUBLISHED:
+        classifier_scale = 1.0
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         decay = WEIGHT_DECAY if parameter.ndim > 1 else 0.0

@@ -11,6 +11,7 @@ from typing import Any
 
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.checkpoint import load_tensors, write_tensors
+from kanjinet.storage.model_card import infer_initialization
 from kanjinet.training.distributed import ProcessGroup
 from kanjinet.training.trainer import Trainer
 
@@ -181,10 +182,13 @@ def check_options(path: Path, found: dict[str, Any], expected: dict[str, Any]) -
     Raises:
         KanjinetError: naming all that differ.
     """
+    found = {"initialization": infer_initialization(found), **found}
     # A state from before a name was compared says nothing of it.
     differing = {name: (found[name], value) for name, value in expected.items() if found.get(name, value) != value}
     if None not in differing.get("init_from_sha256", (None,)):
         del differing["init_from_sha256"]
+    elif "init_from_sha256" in differing:
+        differing.pop("initialization", None)  # by that file or not
     if "dataset_sha256" in differing:
         differing.pop("image_size", None)  # the dataset's
     if None in differing.get("fresh_sets", ()):

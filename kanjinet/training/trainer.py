@@ -63,7 +63,7 @@ class Trainer:
         self.samples, self.options, self.group = samples, options, group
         self.peak_rate = peak_learning_rate(options.learning_rate, options.batch_size)
         self.position: dict[str, Any] | None = None  # while an epoch is not over: it, the steps done, and their sums
-        self.optimizer = make_optimizer(model, self.peak_rate)
+        self.optimizer = make_optimizer(model, self.peak_rate, options.initialization)
         network: nn.Module = model if group.size == 1 else DistributedDataParallel(model)
         augment: Callable[[torch.Tensor], torch.Tensor] = augmentation or Augmentation()
         if options.compile:

@@ -1,4 +1,6 @@
-"""What a network of version 3.0 knows before its first step."""
+"""What a network knows before its first step."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +10,12 @@ from kanjinet.contract import NORMALIZE
 from kanjinet.data.etl_records import CELL_HEIGHT, CELL_WIDTH
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.model import LightweightKanjiNet, ModelConfig, ResidualBlock, init_corner_means_, init_edge_filters_
+from kanjinet.storage.model_card import PUBLISHED, TrainingOptions
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.writers import sample_writer
-from kanjinet.training.augmentation import Augmentation
-from kanjinet.training.initialization import discriminate, factorize, fit_classifier
-from kanjinet.training.samples import Samples
+from kanjinet.training.initialization import discriminate, factorize, initialize_network, set_stages
+from kanjinet.training.recipe import make_config
+from kanjinet.training.samples import Samples, TrainingSamples
 from kanjinet.training.validation import compute_metrics
 
 
@@ -81,7 +84,8 @@ def test_two_factors_keep_the_scores_as_well_as_any_of_their_rank() -> None:
         assert lost.item() == pytest.approx(least.item(), rel=1e-3, abs=0.05)
 
 
-def test_an_untrained_network_reads_other_writers_after_fitting() -> None:
+@pytest.mark.parametrize(("version", "pooling"), [("1.0", "adaptive_avg"), ("2.1", "max_2x2"), ("3.0", "fixed_avg")])
+def test_an_untrained_network_reads_other_writers_after_fitting(version: str, pooling: str) -> None:
     """60 classes, 3 writers to learn from, another one to read: by chance 1.7 %."""
     classes = np.arange(500, 560)
     sheets = []
@@ -90,10 +94,37 @@ def test_an_untrained_network_reads_other_writers_after_fitting() -> None:
         cells = write_sheet(classes, sample_writer(rng), rng, with_fragments=False)
         assert cells.shape == (60, CELL_HEIGHT, CELL_WIDTH)
         sheets.append(torch.from_numpy(preprocess(cells * np.uint8(INK_SCALE), 64, NORMALIZE, cells=True)))
-    seen = Samples(torch.cat(sheets[:3]), torch.from_numpy(np.tile(classes, 3)))
+    seen = TrainingSamples(torch.cat(sheets[:3]), torch.from_numpy(np.tile(classes, 3)))
     unseen = Samples(sheets[3], torch.from_numpy(classes))
+    options = TrainingOptions(model_version=version, pooling_type=pooling)
+    published = initialize_network(replace(options, initialization=PUBLISHED), seen)
+    assert compute_metrics(published, unseen).top1 < 0.1
+    assert compute_metrics(initialize_network(options, seen), unseen).top1 > 0.5
+
+
+def test_the_published_initialization_is_what_the_layers_make_of_the_seed() -> None:
+    options = TrainingOptions(model_version="2.1", initialization=PUBLISHED, seed=7)
+    found = initialize_network(options, TrainingSamples(torch.zeros(2, 64, 64, dtype=torch.uint8), torch.arange(2)))
+    torch.manual_seed(7)
+    expected = LightweightKanjiNet(make_config(options)).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in found.state_dict().items())
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0", "2.1"])
+def test_blank_images_leave_a_network_finite(version: str) -> None:
+    blank = TrainingSamples(torch.zeros(8, 64, 64, dtype=torch.uint8), torch.arange(8))
+    model = initialize_network(TrainingOptions(model_version=version), blank)
+    assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
+
+
+def test_what_a_stage_mixes_goes_on_with_both_signs_and_keeps_its_size() -> None:
     torch.manual_seed(0)
-    model = LightweightKanjiNet(ModelConfig.preset("3.0"))
-    assert compute_metrics(model, unseen).top1 < 0.1
-    fit_classifier(model, seen, Augmentation())
-    assert compute_metrics(model, unseen).top1 > 0.6
+    model = LightweightKanjiNet(ModelConfig.preset("2.1"))
+    set_stages(model, torch.rand(16, 1, 64, 64))
+    for stage in list(model.stages)[1:]:
+        weight = stage[0][3].weight.flatten(1)
+        first, second = weight.chunk(2)
+        assert torch.equal(first, -second)
+        size = min(first.shape)
+        product = first @ first.T if len(first) == size else first.T @ first
+        torch.testing.assert_close(product, torch.eye(size), atol=1e-5, rtol=0)

@@ -447,6 +447,7 @@ def test_training_starts_from_a_trained_network(workplace: Path, tmp_path: Path,
     assert same_weights(tmp_path / "pth" / "best_kanji_model.pth", tmp_path / "tensors" / "best_kanji_model.pth")
     assert len(after["training"]["init_from_sha256"]) == 64
     assert before["training"]["init_from_sha256"] is None
+    assert (before["training"]["initialization"], after["training"]["initialization"]) == ("fitted", "init-from")
 
 
 def test_a_run_that_replaced_its_own_start_resumes(workplace: Path, second_folder: Path) -> None:
@@ -573,16 +574,20 @@ def test_peak_rate_grows_with_the_root_of_the_batch() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits a process's file size, which Windows cannot")
-def test_only_a_fitted_classifier_learns_more_slowly() -> None:
-    for version in MODEL_VERSIONS:
-        trainer = make_trainer(version)
-        trainer.train_epoch(0)
-        network, groups = trainer.model, trainer.optimizer.param_groups
-        rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
-        of_classifier = {rates[id(parameter)] for parameter in network.classifier.parameters()}
-        of_stages = {rates[id(parameter)] for parameter in network.stages.parameters()}
-        assert len(rates) == len(list(network.parameters()))
-        assert of_classifier == {(0.3 if version == "3.0" else 1) * rate for rate in of_stages}
+@pytest.mark.parametrize(
+    ("version", "initialization", "factor"),
+    [("3.0", "fitted", 0.3), ("2.1", "fitted", 0.1), ("1.0", "init-from", 0.1)]
+    + [(version, "published", 1) for version in MODEL_VERSIONS],
+)
+def test_only_a_fitted_classifier_learns_more_slowly(version: str, initialization: str, factor: float) -> None:
+    trainer = make_trainer(version, initialization)
+    trainer.train_epoch(0)
+    network, groups = trainer.model, trainer.optimizer.param_groups
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    of_classifier = {rates[id(parameter)] for parameter in network.classifier.parameters()}
+    of_stages = {rates[id(parameter)] for parameter in network.stages.parameters()}
+    assert len(rates) == len(list(network.parameters()))
+    assert of_classifier == {factor * rate for rate in of_stages}
 
 
 def test_a_full_disk_is_an_error_of_one_line_and_leaves_nothing(workplace: Path, tmp_path: Path) -> None:
@@ -737,10 +742,12 @@ def test_two_networks_are_averaged_and_the_average_is_measured(workplace: Path, 
     assert "none.pth: not found" in refused.stderr
 
 
-def make_trainer(version: str) -> Trainer:
+def make_trainer(version: str, initialization: str = "fitted") -> Trainer:
     torch.manual_seed(0)
     samples = TrainingSamples(torch.randint(0, 256, (16, 64, 64), dtype=torch.uint8), torch.arange(16))
-    options = TrainingOptions(epochs=1, batch_size=8, learning_rate=0.0007, model_version=version)
+    options = TrainingOptions(
+        epochs=1, batch_size=8, learning_rate=0.0007, model_version=version, initialization=initialization
+    )
     return Trainer(LightweightKanjiNet(make_config(options)), samples, options)
 
 
