@@ -47,6 +47,23 @@ def test_files_from_before_there_were_sources_name_what_they_learned_from(
     assert SYNTHETIC in started.sources  # where the one that ships may be among what it learned from
 
 
+@pytest.mark.parametrize(
+    ("options", "initialization"),
+    [
+        ({"model_version": "3.0"}, "fitted"),
+        ({"model_version": "2.1"}, "published"),
+        ({"model_version": "3.0", "init_from_sha256": "ab" * 32}, "init-from"),
+    ],
+)
+def test_files_from_before_there_was_a_choice_name_their_initialization(
+    options: dict[str, Any], initialization: str
+) -> None:
+    content = CARD.to_dict()
+    training = {**content["training"], **options}
+    del training["initialization"]
+    assert ModelCard.from_dict({**content, "training": training}).options.initialization == initialization
+
+
 def test_sources_are_a_union_in_one_order() -> None:
     assert merge_sources([SYNTHETIC], [REAL, SYNTHETIC]) == (REAL, SYNTHETIC)
     assert merge_sources([REAL], []) == (REAL,)
@@ -57,6 +74,7 @@ def test_sources_are_a_union_in_one_order() -> None:
     [
         {"sources": []},
         {"sources": ["elsewhere"]},
+        {"training": {**CARD.to_dict()["training"], "initialization": "lucky"}},
         {"environment": {"python": "3.11"}},
         {"training": 3},
         {"training": {**CARD.to_dict()["training"], "learning_rate": [0.1]}},

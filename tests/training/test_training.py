@@ -381,6 +381,8 @@ def test_resume_with_other_options_is_refused(
     result = train(workplace, second_folder, "--epochs", "2", "--resume", check=False)
     assert result.returncode == 1
     assert "the run was started with --epochs 1, now 2: give the same options" in result.stderr
+    result = train(workplace, second_folder, "--epochs", "1", "--initialization", "published", "--resume", check=False)
+    assert "the run was started with --initialization fitted, now published: give" in result.stderr
     options = ("--epochs", "2", "--batch-size", "30", "--sample-limit", "200", "--fresh-sets", "2", "--compile")
     start = ("--init-from", str(second_folder / "best_kanji_model.pth"))
     found = train(workplace, second_folder, *options, *start, "--resume", check=False).stderr
