@@ -33,13 +33,14 @@ from kanjinet.training.samples import Samples, TrainingSamples, to_float_images
 
 MAX_IMAGES = 32_768  # for the class means: about ten of each class
 _STAGE_IMAGES = 1_024  # for the scale of what the stages compute
+_MAX_COPIES = 2  # of each image, augmented
 _NORM_IMAGES = 2_048  # for the statistics of batch normalization
 _SCALE_IMAGES = 1_024  # for the scale of the logits
 _BATCH_SIZE = 256
 _SHRINKAGE = 0.1
 _MIN_SINGULAR_VALUE_ROOT = 0.01  # of the largest
 _LIFT = 1.0  # standard deviations by which what is mixed lies above 0, so that ReLU takes little of it away
-_LAST_LIFT = -1.0  # of what is pooled: the fewer cells are above 0, the less does dropout cost
+_LAST_LIFT = -0.8  # of what is pooled: the fewer cells are above 0, the less does dropout cost
 _LOGIT_SCALES = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
 
 
@@ -127,8 +128,11 @@ def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: A
     """Sets the classifier of an untrained network, and the statistics of its batch normalization, from images.
 
     The global random generator chooses the images where there are many. The scale of the logits is chosen on augmented
-    ones. A hidden layer, of twice the width of what it keeps, holds that with both signs, as ReLU takes one away.
+    ones. A hidden layer, of twice the width of what it keeps, holds that with both signs, as ReLU takes one away;
+    dropout around it costs less where augmented images, too, say how much each class varies.
     """
+    if model.config.hidden_features:
+        samples = _add_augmented(samples, augmentation)
     chosen = torch.randperm(len(samples), device=samples.labels.device)[:MAX_IMAGES]
     images, labels = samples.images[chosen], samples.labels[chosen]
     _fit_stage_norms(model, images[:_NORM_IMAGES])
@@ -163,6 +167,19 @@ def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: A
     for layer, matrix in zip(layers, matrices, strict=True):
         layer.weight.copy_(matrix)
     layers[-1].bias.copy_(bias * scale)
+
+
+def _add_augmented(samples: Samples, augmentation: Augmentation) -> Samples:
+    """Adds augmented copies of all samples, at most _MAX_COPIES, to about MAX_IMAGES images in all."""
+    copies = min(_MAX_COPIES, round(MAX_IMAGES / len(samples)) - 1)
+    if copies < 1:
+        return samples
+    augmented = [
+        (augmentation(to_float_images(part)) * 255).round().to(torch.uint8).squeeze(1)
+        for _ in range(copies)
+        for part in samples.images.split(_BATCH_SIZE)
+    ]
+    return Samples(torch.cat([samples.images, *augmented]), samples.labels.repeat(1 + copies))
 
 
 def _fit_stage_norms(model: LightweightKanjiNet, images: torch.Tensor) -> None:

@@ -17,7 +17,7 @@ REFERENCE_BATCH_SIZE = 64  # images
 WARM_UP_FRACTION = 0.15  # of all steps
 FINAL_LR_FRACTION = 1e-3  # the last learning rate / the highest
 FITTED_CLASSIFIER_LR_SCALE = 0.3  # of the learning rate: a classifier that knows the images has less far to go
-FITTED_HIDDEN_LR_SCALE = 0.1  # the same, of both layers where there is a hidden one
+FITTED_HIDDEN_LR_SCALE = 0.05  # the same, of both layers where there is a hidden one
 
 
 def make_config(options: TrainingOptions) -> ModelConfig:
