@@ -69,10 +69,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--sample-limit", type=positive_int, help="images to use, even over the classes (default: all)")
     parser.add_argument("--image-size", type=int, choices=IMAGE_SIZES, help="must be the dataset's (default: it is)")
     parser.add_argument("--model-version", choices=MODEL_VERSIONS, default=default.model_version, help="network")
-    init_help = "of the weights: fitted to the training images, or random as in the network's first publication"
-    begin = parser.add_mutually_exclusive_group()
-    begin.add_argument("--initialization", choices=INITIALIZATIONS, default=default.initialization, help=init_help)
-    begin.add_argument("--init-from", type=Path, help="trained network to begin with, .pth or .safetensors")
+    init_help = "of the weights: fitted to the training images, or random, as the published versions began"
+    initial = parser.add_mutually_exclusive_group()
+    initial.add_argument("--initialization", choices=INITIALIZATIONS, default=default.initialization, help=init_help)
+    init_from_help = "trained network to initialize with, .pth or .safetensors (default: none)"
+    initial.add_argument("--init-from", type=Path, help=init_from_help)
     parser.add_argument("--pooling-type", choices=POOLING_TYPES, default=default.pooling_type, help="global pooling")
     parser.add_argument(
         "--split",
