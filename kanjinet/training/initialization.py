@@ -28,12 +28,13 @@ from kanjinet.storage.model_card import FITTED, TrainingOptions
 from kanjinet.storage.safetensors_file import load_trained_network
 from kanjinet.training.augmentation import Augmentation
 from kanjinet.training.device import choose_algebra_device, choose_memory_format
-from kanjinet.training.recipe import LABEL_SMOOTHING, make_config
+from kanjinet.training.recipe import choose_rates, make_config
 from kanjinet.training.samples import Samples, TrainingSamples, to_float_images
 
 MAX_IMAGES = 32_768  # for the class means: about ten of each class
+_MAX_IMAGES_OF_HIDDEN = 3 * MAX_IMAGES  # where dropout makes more of them worth their time
 _STAGE_IMAGES = 1_024  # for the scale of what the stages compute
-_MAX_COPIES = 2  # of each image, augmented
+_MAX_COPIES = 8  # of each image, augmented
 _NORM_IMAGES = 2_048  # for the statistics of batch normalization
 _SCALE_IMAGES = 1_024  # for the scale of the logits
 _BATCH_SIZE = 256
@@ -133,7 +134,8 @@ def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: A
     """
     if model.config.hidden_features:
         samples = _add_augmented(samples, augmentation)
-    chosen = torch.randperm(len(samples), device=samples.labels.device)[:MAX_IMAGES]
+    max_images = _MAX_IMAGES_OF_HIDDEN if model.config.hidden_features else MAX_IMAGES
+    chosen = torch.randperm(len(samples), device=samples.labels.device)[:max_images]
     images, labels = samples.images[chosen], samples.labels[chosen]
     _fit_stage_norms(model, images[:_NORM_IMAGES])
     features = torch.cat([_compute_features(model, to_float_images(part)) for part in images.split(_BATCH_SIZE)])
@@ -154,9 +156,8 @@ def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: A
     weight, bias = weight.to(augmented.device), bias.to(augmented.device)
     logits = F.linear(augmented, weight, bias)
     targets = labels[:_SCALE_IMAGES]
-    losses = [
-        F.cross_entropy(logits * scale, targets, label_smoothing=LABEL_SMOOTHING).item() for scale in _LOGIT_SCALES
-    ]
+    smoothing = choose_rates(model.config, FITTED).label_smoothing
+    losses = [F.cross_entropy(logits * scale, targets, label_smoothing=smoothing).item() for scale in _LOGIT_SCALES]
     scale = _LOGIT_SCALES[losses.index(min(losses))]
     matrices = [matrix * scale ** (1 / len(matrices)) for matrix in matrices]
     if model.config.hidden_features:
@@ -170,8 +171,8 @@ def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: A
 
 
 def _add_augmented(samples: Samples, augmentation: Augmentation) -> Samples:
-    """Adds augmented copies of all samples, at most _MAX_COPIES, to about MAX_IMAGES images in all."""
-    copies = min(_MAX_COPIES, round(MAX_IMAGES / len(samples)) - 1)
+    """Adds augmented copies of all samples, at most _MAX_COPIES, to about _MAX_IMAGES_OF_HIDDEN images in all."""
+    copies = min(_MAX_COPIES, round(_MAX_IMAGES_OF_HIDDEN / len(samples)) - 1)
     if copies < 1:
         return samples
     augmented = [

@@ -1,14 +1,14 @@
 """The recipe of a training: its constants, the learning rate's schedule, and the optimizer."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from kanjinet.model import LightweightKanjiNet, ModelConfig
-from kanjinet.storage.model_card import PUBLISHED, TrainingOptions
+from kanjinet.storage.model_card import FITTED, PUBLISHED, TrainingOptions
 
-LABEL_SMOOTHING = 0.1  # of the targets' probability, spread evenly over all classes
 WEIGHT_DECAY = 0.05  # of matrices and kernels; biases and normalization have none
 BETAS = (0.9, 0.99)  # AdamW's decay rates a step of the gradient's mean and mean square
 MAX_GRADIENT_NORM = 5.0  # longer gradients are scaled down to it: a single bad batch undoes little
@@ -16,13 +16,32 @@ PEAK_LR_FACTOR = 4.0  # the schedule's highest learning rate / --learning-rate, 
 REFERENCE_BATCH_SIZE = 64  # images
 WARM_UP_FRACTION = 0.15  # of all steps
 FINAL_LR_FRACTION = 1e-3  # the last learning rate / the highest
-FITTED_CLASSIFIER_LR_SCALE = 0.3  # of the learning rate: a classifier that knows the images has less far to go
-FITTED_HIDDEN_LR_SCALE = 0.05  # the same, of both layers where there is a hidden one
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Represents what of the recipe hangs on how a network began."""
+
+    peak_factor: float = 1.0  # on the schedule's highest learning rate
+    classifier_scale: float = 1.0  # of the learning rate: a classifier that knows the images has less far to go
+    label_smoothing: float = 0.1  # of the targets' probability, spread evenly over all classes
+
+
+RATES_AT_RANDOM = Rates()
+RATES_OF_TRAINED = Rates(classifier_scale=0.3)  # its classifier was fitted or trained
+RATES_OF_FITTED_HIDDEN = Rates(peak_factor=3.0, classifier_scale=0.05)  # two layers were fitted, the stages only set
 
 
 def make_config(options: TrainingOptions) -> ModelConfig:
     """Makes the configuration of the network that is trained with these options."""
     return ModelConfig.preset(options.model_version, options.image_size, options.pooling_type)
+
+
+def choose_rates(config: ModelConfig, initialization: str) -> Rates:
+    """Chooses what hangs on the kind of initialization."""
+    if initialization == PUBLISHED:
+        return RATES_AT_RANDOM
+    return RATES_OF_FITTED_HIDDEN if initialization == FITTED and config.hidden_features else RATES_OF_TRAINED
 
 
 def peak_learning_rate(learning_rate: float, batch_size: int) -> float:
@@ -39,14 +58,8 @@ def schedule_factor(step: int, total_steps: int) -> float:
     return FINAL_LR_FRACTION + (1 - FINAL_LR_FRACTION) * (1 + math.cos(math.pi * done)) / 2
 
 
-def make_optimizer(model: LightweightKanjiNet, peak_rate: float, initialization: str) -> torch.optim.AdamW:
-    """Makes AdamW with parameter groups by weight decay and by `lr_scale`, a group's factor on the schedule's rate.
-
-    A classifier that was not initialized at random learns more slowly than what is before it.
-    """
-    classifier_scale = FITTED_HIDDEN_LR_SCALE if model.config.hidden_features else FITTED_CLASSIFIER_LR_SCALE
-    if initialization == PUBLISHED:
-        classifier_scale = 1.0
+def make_optimizer(model: LightweightKanjiNet, peak_rate: float, classifier_scale: float) -> torch.optim.AdamW:
+    """Makes AdamW with parameter groups by weight decay and by `lr_scale`, a group's factor on the schedule's rate."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         decay = WEIGHT_DECAY if parameter.ndim > 1 else 0.0

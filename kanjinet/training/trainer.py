@@ -16,7 +16,7 @@ from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.training.augmentation import Augmentation, compile_augmentation
 from kanjinet.training.device import choose_memory_format
 from kanjinet.training.distributed import ALONE, ProcessGroup
-from kanjinet.training.recipe import make_optimizer, peak_learning_rate, schedule_factor
+from kanjinet.training.recipe import choose_rates, make_optimizer, peak_learning_rate, schedule_factor
 from kanjinet.training.samples import TrainingSamples, repeat_hiragana
 from kanjinet.training.step import TrainingStep, compile_network
 
@@ -61,9 +61,10 @@ class Trainer:
         is_channels_last = choose_memory_format(self.device) == torch.channels_last
         self.model = use_channels_last(model) if is_channels_last else model
         self.samples, self.options, self.group = samples, options, group
-        self.peak_rate = peak_learning_rate(options.learning_rate, options.batch_size)
+        rates = choose_rates(model.config, options.initialization)
+        self.peak_rate = rates.peak_factor * peak_learning_rate(options.learning_rate, options.batch_size)
         self.position: dict[str, Any] | None = None  # while an epoch is not over: it, the steps done, and their sums
-        self.optimizer = make_optimizer(model, self.peak_rate, options.initialization)
+        self.optimizer = make_optimizer(model, self.peak_rate, rates.classifier_scale)
         network: nn.Module = model if group.size == 1 else DistributedDataParallel(model)
         augment: Callable[[torch.Tensor], torch.Tensor] = augmentation or Augmentation()
         if options.compile:
@@ -71,7 +72,9 @@ class Trainer:
             if self.device.type == "cuda":
                 augment = compile_augmentation(augment)
         is_recorded = self.device.type == "cuda" and group.size == 1
-        self.step = TrainingStep(network, self.optimizer, samples, augment, is_recorded=is_recorded)
+        self.step = TrainingStep(
+            network, self.optimizer, samples, augment, rates.label_smoothing, is_recorded=is_recorded
+        )
         self._shown = repeat_hiragana(samples.labels, options.hiragana_repeats)
         self.steps_per_epoch = max(1, len(self._shown) // options.batch_size)
 

@@ -578,7 +578,7 @@ def test_peak_rate_grows_with_the_root_of_the_batch() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="limits a process's file size, which Windows cannot")
 @pytest.mark.parametrize(
     ("version", "initialization", "factor"),
-    [("3.0", "fitted", 0.3), ("2.1", "fitted", 0.05), ("1.0", "init-from", 0.05)]
+    [("3.0", "fitted", 0.3), ("2.1", "fitted", 0.05), ("1.0", "init-from", 0.3)]
     + [(version, "published", 1) for version in MODEL_VERSIONS],
 )
 def test_only_a_fitted_classifier_learns_more_slowly(version: str, initialization: str, factor: float) -> None:
