@@ -33,7 +33,7 @@ from kanjinet.model import MODEL_VERSIONS, POOLING_TYPES, LightweightKanjiNet, c
 from kanjinet.storage.checkpoint import Checkpoint
 from kanjinet.storage.files import check_output_folder, make_folder, sha256_of_file
 from kanjinet.storage.locks import lock_folder
-from kanjinet.storage.model_card import INIT_FROM, INITIALIZATIONS, SPLITS, TrainingOptions, merge_sources
+from kanjinet.storage.model_card import FITTED, INIT_FROM, INITIALIZATIONS, SPLITS, TrainingOptions, merge_sources
 from kanjinet.storage.onnx_file import DEVICE_HELP, DEVICES
 from kanjinet.synth.handwriting import GENERATOR_VERSION
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY
@@ -43,7 +43,7 @@ from kanjinet.training.device import describe_device, explain_device_errors
 from kanjinet.training.distributed import ProcessGroup, choose_training_device, join_process_group, speak_once
 from kanjinet.training.history import open_tensorboard
 from kanjinet.training.initialization import initialize_network, load_initial_network
-from kanjinet.training.recipe import make_config
+from kanjinet.training.recipe import LONG_TRAINING_IMAGES, choose_initialization, make_config
 from kanjinet.training.resume import STATE_NAME, Interrupted, can_resume
 from kanjinet.training.run import OUTPUT_NAMES, PREVIOUS_NAME, EpochResult, TrainingRun
 from kanjinet.training.samples import Parts, open_parts
@@ -60,18 +60,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--output-dir", type=Path, default=Path(), help="folder for the files this stage writes")
     parser.add_argument("--epochs", type=positive_int, default=default.epochs, help="passes over the training images")
     parser.add_argument("--batch-size", type=positive_int, default=default.batch_size, help="images a step")
-    parser.add_argument(
-        "--learning-rate",
-        type=positive_float,
-        default=default.learning_rate,
-        help="base rate; the schedule's peak is 4 times it, scaled by sqrt(batch size / 64)",
-    )
+    rate_help = "base rate; the schedule's peak is a multiple of it, scaled by sqrt(batch size / 64)"
+    parser.add_argument("--learning-rate", type=positive_float, default=default.learning_rate, help=rate_help)
     parser.add_argument("--sample-limit", type=positive_int, help="images to use, even over the classes (default: all)")
     parser.add_argument("--image-size", type=int, choices=IMAGE_SIZES, help="must be the dataset's (default: it is)")
     parser.add_argument("--model-version", choices=MODEL_VERSIONS, default=default.model_version, help="network")
-    init_help = "of the weights: fitted to the training images, or random, as the published versions began"
+    init_help = (
+        "of the weights: fitted to the training images, or random, as the published versions began (default: fitted; "
+        f"where 1.0-2.1 are shown {LONG_TRAINING_IMAGES:,} images or more, published)"
+    )
     initial = parser.add_mutually_exclusive_group()
-    initial.add_argument("--initialization", choices=INITIALIZATIONS, default=default.initialization, help=init_help)
+    initial.add_argument("--initialization", choices=INITIALIZATIONS, help=init_help)
     init_from_help = "trained network to initialize with, .pth or .safetensors (default: none)"
     initial.add_argument("--init-from", type=Path, help=init_from_help)
     parser.add_argument("--pooling-type", choices=POOLING_TYPES, default=default.pooling_type, help="global pooling")
@@ -88,16 +87,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="for TensorBoard's curves (default: none)")
     repeats_help = "show each hiragana so many times an epoch: more of them are recognized then, and fewer kanji"
     parser.add_argument("--hiragana-repeats", type=positive_int, default=default.hiragana_repeats, help=repeats_help)
-    parser.add_argument(
-        "--fresh-sets",
-        type=positive_int,
-        help="generated sets of 3,036 characters besides the dataset's, new ones every epoch (default: none)",
-    )
-    parser.add_argument(
-        "--fresh-difficulty",
-        type=fraction,
-        help=f"of their simulated writers, 0 = neat ... 1 = hasty (default: {DEFAULT_DIFFICULTY})",
-    )
+    sets_help = "generated sets of 3,036 characters besides the dataset's, new ones every epoch (default: none)"
+    parser.add_argument("--fresh-sets", type=positive_int, help=sets_help)
+    difficulty_help = f"of their simulated writers, 0 = neat ... 1 = hasty (default: {DEFAULT_DIFFICULTY})"
+    parser.add_argument("--fresh-difficulty", type=fraction, help=difficulty_help)
     parser.add_argument(
         "--compile",
         action="store_true",
@@ -189,12 +182,15 @@ def collect_options(args: argparse.Namespace, info: DatasetInfo) -> TrainingOpti
         )
     chosen = {field.name: getattr(args, field.name) for field in fields(TrainingOptions) if field.name in args}
     chosen |= {"image_size": info.image_size, "dataset_sha256": info.sha256}
-    chosen["initialization"] = INIT_FROM if args.init_from else args.initialization
+    chosen["initialization"] = INIT_FROM if args.init_from else args.initialization or FITTED
     if args.fresh_sets:
         chosen["fresh_writers"] = GENERATOR_VERSION
         if args.fresh_difficulty is None:
             chosen["fresh_difficulty"] = DEFAULT_DIFFICULTY
-    return TrainingOptions(**chosen)
+    options = TrainingOptions(**chosen)
+    if args.initialization or args.init_from:
+        return options
+    return replace(options, initialization=choose_initialization(options, info.num_samples))
 
 
 def load_checkpoint_to_train(path: Path, options: TrainingOptions, info: DatasetInfo) -> Checkpoint:

@@ -16,6 +16,7 @@ PEAK_LR_FACTOR = 4.0  # the schedule's highest learning rate / --learning-rate, 
 REFERENCE_BATCH_SIZE = 64  # images
 WARM_UP_FRACTION = 0.15  # of all steps
 FINAL_LR_FRACTION = 1e-3  # the last learning rate / the highest
+LONG_TRAINING_IMAGES = 1_500_000  # with so many, a network with a hidden layer learns more from a random initialization
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,16 @@ RATES_OF_FITTED_HIDDEN = Rates(peak_factor=3.0, classifier_scale=0.05)  # two la
 def make_config(options: TrainingOptions) -> ModelConfig:
     """Makes the configuration of the network that is trained with these options."""
     return ModelConfig.preset(options.model_version, options.image_size, options.pooling_type)
+
+
+def choose_initialization(options: TrainingOptions, num_samples: int) -> str:
+    """Chooses how a new network begins best: fitted, but at random where it has a hidden layer and is trained long.
+
+    `docs/recipes.md` has figures of both.
+    """
+    images = options.epochs * min(num_samples, options.sample_limit or num_samples)
+    is_long = images >= LONG_TRAINING_IMAGES
+    return PUBLISHED if is_long and make_config(options).hidden_features else FITTED
 
 
 def choose_rates(config: ModelConfig, initialization: str) -> Rates:

@@ -28,7 +28,7 @@ from kanjinet.storage.locks import lock_folder
 from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.storage.safetensors_file import load_trained_network
 from kanjinet.training.distributed import ALONE
-from kanjinet.training.recipe import make_config, peak_learning_rate, schedule_factor
+from kanjinet.training.recipe import choose_initialization, make_config, peak_learning_rate, schedule_factor
 from kanjinet.training.resume import STATE_FORMAT, StateFile
 from kanjinet.training.samples import Samples, TrainingSamples, open_parts, repeat_hiragana
 from kanjinet.training.step import compile_network
@@ -562,6 +562,16 @@ def test_damaged_datasets_are_refused_by_name(workplace: Path, tmp_path: Path, d
     assert not (tmp_path / "best_kanji_model.pth").exists()
 
 
+def test_only_long_trainings_of_a_network_with_a_hidden_layer_begin_at_random() -> None:
+    def choose(version: str, epochs: int, limit: int | None = None, num_samples: int = 607_200) -> str:
+        return choose_initialization(TrainingOptions(epochs, model_version=version, sample_limit=limit), num_samples)
+
+    assert [choose(version, epochs=3) for version in MODEL_VERSIONS] == ["published"] * 3 + ["fitted"]
+    assert choose("2.1", epochs=2) == "fitted"
+    assert choose("2.1", epochs=30, limit=15_000) == "fitted"
+    assert choose("2.1", epochs=30, limit=607_200, num_samples=24_288) == "fitted"
+
+
 def test_schedule_warms_up_and_falls_to_nearly_nothing() -> None:
     factors = [schedule_factor(step, 100) for step in range(100)]
     assert factors[0] == pytest.approx(1 / 15)
@@ -577,13 +587,17 @@ def test_peak_rate_grows_with_the_root_of_the_batch() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits a process's file size, which Windows cannot")
 @pytest.mark.parametrize(
-    ("version", "initialization", "factor"),
-    [("3.0", "fitted", 0.3), ("2.1", "fitted", 0.05), ("1.0", "init-from", 0.3)]
-    + [(version, "published", 1) for version in MODEL_VERSIONS],
+    ("version", "initialization", "factor", "peak_factor"),
+    [("3.0", "fitted", 0.3, 1), ("2.1", "fitted", 0.05, 3), ("1.0", "init-from", 0.3, 1)]
+    + [(version, "published", 1, 1) for version in MODEL_VERSIONS],
 )
-def test_only_a_fitted_classifier_learns_more_slowly(version: str, initialization: str, factor: float) -> None:
+def test_the_rates_hang_on_how_a_network_began(
+    version: str, initialization: str, factor: float, peak_factor: float
+) -> None:
     trainer = make_trainer(version, initialization)
     trainer.train_epoch(0)
+    options = trainer.options
+    assert trainer.peak_rate == peak_factor * peak_learning_rate(options.learning_rate, options.batch_size)
     network, groups = trainer.model, trainer.optimizer.param_groups
     rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     of_classifier = {rates[id(parameter)] for parameter in network.classifier.parameters()}
