@@ -39,7 +39,7 @@ from kanjinet.synth.sheets import list_sheet_classes
 from kanjinet.synth.writers import sample_writer
 from kanjinet.training.allocator import keep_freed_memory
 from kanjinet.training.initialization import initialize_network
-from kanjinet.training.recipe import WEIGHT_DECAY
+from kanjinet.training.recipe import LABEL_SMOOTHING, WEIGHT_DECAY
 from kanjinet.training.samples import Samples, TrainingSamples
 from kanjinet.training.trainer import Trainer
 from kanjinet.training.validation import predict_logits
@@ -72,7 +72,7 @@ def smooth_no_labels(trainer: Trainer) -> LightweightKanjiNet:
 
 def smooth_labels_less_and_less(trainer: Trainer) -> LightweightKanjiNet:
     """Lets label smoothing fall in a straight line, to nothing at the last step."""
-    smoothing = iter(np.linspace(trainer.step.label_smoothing, 0, trainer.options.epochs * trainer.steps_per_epoch))
+    smoothing = iter(np.linspace(LABEL_SMOOTHING, 0, trainer.options.epochs * trainer.steps_per_epoch))
 
     def before_step(*_: Any) -> None:
         trainer.step.label_smoothing = float(next(smoothing))

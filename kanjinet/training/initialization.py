@@ -28,7 +28,7 @@ from kanjinet.storage.model_card import FITTED, TrainingOptions
 from kanjinet.storage.safetensors_file import load_trained_network
 from kanjinet.training.augmentation import Augmentation
 from kanjinet.training.device import choose_algebra_device, choose_memory_format
-from kanjinet.training.recipe import choose_rates, make_config
+from kanjinet.training.recipe import LABEL_SMOOTHING, make_config
 from kanjinet.training.samples import Samples, TrainingSamples, to_float_images
 
 MAX_IMAGES = 32_768  # for the class means: about ten of each class
@@ -156,8 +156,9 @@ def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: A
     weight, bias = weight.to(augmented.device), bias.to(augmented.device)
     logits = F.linear(augmented, weight, bias)
     targets = labels[:_SCALE_IMAGES]
-    smoothing = choose_rates(model.config, FITTED).label_smoothing
-    losses = [F.cross_entropy(logits * scale, targets, label_smoothing=smoothing).item() for scale in _LOGIT_SCALES]
+    losses = [
+        F.cross_entropy(logits * scale, targets, label_smoothing=LABEL_SMOOTHING).item() for scale in _LOGIT_SCALES
+    ]
     scale = _LOGIT_SCALES[losses.index(min(losses))]
     matrices = [matrix * scale ** (1 / len(matrices)) for matrix in matrices]
     if model.config.hidden_features:

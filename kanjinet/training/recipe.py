@@ -9,6 +9,7 @@ from torch import nn
 from kanjinet.model import LightweightKanjiNet, ModelConfig
 from kanjinet.storage.model_card import FITTED, PUBLISHED, TrainingOptions
 
+LABEL_SMOOTHING = 0.1  # of the targets' probability, spread evenly over all classes
 WEIGHT_DECAY = 0.05  # of matrices and kernels; biases and normalization have none
 BETAS = (0.9, 0.99)  # AdamW's decay rates a step of the gradient's mean and mean square
 MAX_GRADIENT_NORM = 5.0  # longer gradients are scaled down to it: a single bad batch undoes little
@@ -21,11 +22,10 @@ LONG_TRAINING_IMAGES = 1_500_000  # with so many, a network with a hidden layer 
 
 @dataclass(frozen=True)
 class Rates:
-    """Represents what of the recipe hangs on how a network began."""
+    """Represents learning rates that hang on how a network began."""
 
     peak_factor: float = 1.0  # on the schedule's highest learning rate
     classifier_scale: float = 1.0  # of the learning rate: a classifier that knows the images has less far to go
-    label_smoothing: float = 0.1  # of the targets' probability, spread evenly over all classes
 
 
 RATES_AT_RANDOM = Rates()
@@ -49,7 +49,7 @@ def choose_initialization(options: TrainingOptions, num_samples: int) -> str:
 
 
 def choose_rates(config: ModelConfig, initialization: str) -> Rates:
-    """Chooses what hangs on the kind of initialization."""
+    """Chooses the learning rates for a kind of initialization."""
     if initialization == PUBLISHED:
         return RATES_AT_RANDOM
     return RATES_OF_FITTED_HIDDEN if initialization == FITTED and config.hidden_features else RATES_OF_TRAINED

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from kanjinet.errors import KanjinetError
 from kanjinet.training.cuda_graph import RecordedStep
 from kanjinet.training.device import choose_memory_format
-from kanjinet.training.recipe import MAX_GRADIENT_NORM
+from kanjinet.training.recipe import LABEL_SMOOTHING, MAX_GRADIENT_NORM
 from kanjinet.training.samples import Samples, to_float_images
 
 
@@ -24,13 +24,12 @@ class TrainingStep:
         optimizer: torch.optim.Optimizer,
         samples: Samples,
         augment: Callable[[torch.Tensor], torch.Tensor],
-        label_smoothing: float,
         *,
         is_recorded: bool,
     ) -> None:
         """Prepares steps; with `is_recorded`, a CUDA graph repeats them where their arithmetic allows it."""
         self.network, self.optimizer, self.samples, self.augment = network, optimizer, samples, augment
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = LABEL_SMOOTHING
         self.device = samples.labels.device
         self._autocast = "cuda" if self.device.type == "cuda" else "cpu"
         self._layout = choose_memory_format(self.device)

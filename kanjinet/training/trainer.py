@@ -72,9 +72,7 @@ class Trainer:
             if self.device.type == "cuda":
                 augment = compile_augmentation(augment)
         is_recorded = self.device.type == "cuda" and group.size == 1
-        self.step = TrainingStep(
-            network, self.optimizer, samples, augment, rates.label_smoothing, is_recorded=is_recorded
-        )
+        self.step = TrainingStep(network, self.optimizer, samples, augment, is_recorded=is_recorded)
         self._shown = repeat_hiragana(samples.labels, options.hiragana_repeats)
         self.steps_per_epoch = max(1, len(self._shown) // options.batch_size)
 
