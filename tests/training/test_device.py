@@ -20,7 +20,7 @@ from kanjinet.training.recipe import make_config
 from kanjinet.training.samples import TrainingSamples
 from kanjinet.training.trainer import Trainer
 from tests.random_checkpoint import write_checkpoint
-from tests.training.test_training import QUICK, load, run_here
+from tests.training.test_training import QUICK, SMALL, load, run_here
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_training_as_on_apple_s_gpu_makes_no_float64(
     assert choose_memory_format(torch.device("mps")) == torch.contiguous_format
     for module in ("trainer", "step", "validation", "initialization", "run"):
         monkeypatch.setattr(f"kanjinet.training.{module}.choose_memory_format", lambda _device: torch.contiguous_format)
-    command = [*QUICK[:-2], "--epochs", "1", "--data-dir", str(workplace / "dataset"), "--device", "cpu"]
+    command = [*SMALL, "--epochs", "1", "--data-dir", str(workplace / "dataset"), "--device", "cpu"]
     with RefuseFloat64():
         run_here(command, tmp_path)
     trained = load(tmp_path / "best_kanji_model.pth")

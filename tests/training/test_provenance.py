@@ -18,7 +18,7 @@ from kanjinet.storage.checkpoint import Checkpoint, load_checkpoint, save_checkp
 from kanjinet.storage.model_card import REAL, SYNTHETIC, TrainingOptions
 from kanjinet.training.held_out import load_held_out
 from kanjinet.training.run import TrainingRun
-from tests.training.test_training import QUICK, load, run_here
+from tests.training.test_training import SMALL, load, run_here
 
 BOTH = [REAL, SYNTHETIC]
 
@@ -38,7 +38,7 @@ def fine_tuned(workplace: Path, real_dataset: Path, tmp_path_factory: pytest.Tem
     """A network that was initialized with one of sample writers, and trained on real ones."""
     folder = tmp_path_factory.mktemp("fine-tuned")
     start = str(workplace / "best_kanji_model.pth")
-    command = [*QUICK[:-2], "--epochs", "1", "--init-from", start, "--data-dir", str(real_dataset)]
+    command = [*SMALL, "--epochs", "1", "--init-from", start, "--data-dir", str(real_dataset)]
     run_here(command, folder)
     return folder / "best_kanji_model.pth"
 
