@@ -132,9 +132,9 @@ def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: A
     ones. A hidden layer, of twice the width of what it keeps, holds that with both signs, as ReLU takes one away;
     dropout around it costs less where augmented images, too, say how much each class varies.
     """
+    max_images = MAX_IMAGES
     if model.config.hidden_features:
-        samples = _add_augmented(samples, augmentation)
-    max_images = _MAX_IMAGES_OF_HIDDEN if model.config.hidden_features else MAX_IMAGES
+        max_images, samples = _MAX_IMAGES_OF_HIDDEN, _add_augmented(samples, augmentation)
     chosen = torch.randperm(len(samples), device=samples.labels.device)[:max_images]
     images, labels = samples.images[chosen], samples.labels[chosen]
     _fit_stage_norms(model, images[:_NORM_IMAGES])

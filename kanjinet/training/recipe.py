@@ -17,7 +17,7 @@ PEAK_LR_FACTOR = 4.0  # the schedule's highest learning rate / --learning-rate, 
 REFERENCE_BATCH_SIZE = 64  # images
 WARM_UP_FRACTION = 0.15  # of all steps
 FINAL_LR_FRACTION = 1e-3  # the last learning rate / the highest
-LONG_TRAINING_IMAGES = 1_500_000  # with so many, a network with a hidden layer learns more from a random initialization
+LONG_TRAINING_IMAGES = 1_500_000  # epochs x images from which on a random initialization reads more in the end
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ def choose_initialization(options: TrainingOptions, num_samples: int) -> str:
 
     `docs/recipes.md` has figures of both.
     """
-    images = options.epochs * min(num_samples, options.sample_limit or num_samples)
-    is_long = images >= LONG_TRAINING_IMAGES
+    is_long = options.epochs * min(num_samples, options.sample_limit or num_samples) >= LONG_TRAINING_IMAGES
     return PUBLISHED if is_long and make_config(options).hidden_features else FITTED
 
 

@@ -38,8 +38,8 @@ from tests.conftest import ROOT, require, run_on_full_disk, run_script
 
 THREE_EPOCHS = ("--epochs", "3", "--patience", "9")
 SMALL = ["train_etl9g_model.py", "--sample-limit", "300", "--batch-size", "32"]
-# To fit takes longer than such a training.
-QUICK = [*SMALL, "--model-version", "1.0", "--initialization", "published"]
+SMALL_NETWORK = [*SMALL, "--model-version", "1.0"]
+QUICK = [*SMALL_NETWORK, "--initialization", "published"]  # to fit takes longer than such a training
 
 
 def load(path: Path) -> dict:
@@ -48,8 +48,8 @@ def load(path: Path) -> dict:
 
 def train(workplace: Path, output_dir: Path, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Runs the script in this process: to import PyTorch takes longer than such a training."""
-    quick = QUICK[:-2] if {"--init-from", "--initialization"} & set(options) else QUICK
-    command = [*quick, "--data-dir", str(workplace / "dataset"), "--output-dir", str(output_dir), *options]
+    base = SMALL_NETWORK if {"--init-from", "--initialization"} & set(options) else QUICK
+    command = [*base, "--data-dir", str(workplace / "dataset"), "--output-dir", str(output_dir), *options]
     return run_here(command, workplace, check=check)
 
 
@@ -588,7 +588,6 @@ def test_peak_rate_grows_with_the_root_of_the_batch() -> None:
     assert peak_learning_rate(0.001, 256) == pytest.approx(0.008)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="limits a process's file size, which Windows cannot")
 @pytest.mark.parametrize(
     ("version", "initialization", "factor", "peak_factor"),
     [("3.0", "fitted", 0.3, 1), ("2.1", "fitted", 0.05, 3), ("1.0", "init-from", 0.3, 1)]
@@ -609,6 +608,7 @@ def test_the_rates_hang_on_how_a_network_began(
     assert of_classifier == {factor * rate for rate in of_stages}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="limits a process's file size, which Windows cannot")
 def test_a_full_disk_is_an_error_of_one_line_and_leaves_nothing(workplace: Path, tmp_path: Path) -> None:
     command = [*QUICK, "--epochs", "1", "--data-dir", workplace / "dataset", "--output-dir", tmp_path]
     result = run_on_full_disk(command, limit_bytes=2_000_000)
