@@ -1,11 +1,12 @@
 """Write sample files in the ETL9G format, drawn stroke by stroke from KanjiVG by simulated writers.
 
-Reads:  the package kanjivg (stroke data by Ulrich Apel, CC BY-SA 3.0).
+Reads:  the package kanjivg (stroke data by Ulrich Apel, CC BY-SA 3.0); with --fonts, handwriting fonts.
 Writes: ETL9G/ETL9G_01, ETL9G_02, ... and ETL9G/ETL9INFO, which says that they are synthetic; or with --format, in
         a folder of that name, files in the format of ETL8G or ETL9B.
 Run:    python make_sample_etl9g.py --files 2
 
-An interrupted run is continued by the same command: whole files of the same seed and difficulty are kept.
+An interrupted run is continued by the same command: whole files of the same seed, difficulty and fonts are
+kept.
 """
 
 from kanjinet.cli import fraction, make_parser, positive_int, run_script, seed_number, show_path
@@ -37,6 +38,8 @@ from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import check_output_file, check_output_folder, make_folder, read_bytes, replace_on_success
 from kanjinet.storage.locks import lock_folder
 from kanjinet.storage.png import write_few_grays
+from kanjinet.synth.font_writers import SHEET_FRACTION
+from kanjinet.synth.fonts import find_fonts
 from kanjinet.synth.kanjivg import find_kanjivg_folder
 from kanjinet.synth.sheets import CONTACT_CHARACTERS, Plan, Sample, make_contact_sheet, make_sheet_records
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY
@@ -59,7 +62,8 @@ def main() -> None:
     folder = make_folder(output_dir)
     refuse_other_files(folder, args.format)
     find_kanjivg_folder()  # or say at once what is missing
-    sample = Sample(num_sets, args.seed, args.difficulty, database)
+    fonts = find_fonts(args.fonts) if args.fonts else ()
+    sample = Sample(num_sets, args.seed, args.difficulty, database, fonts)
     workers = choose_workers(args.workers, database.sheets_per_set * sample.num_sets)
     contact = (args.contact_sheet, args.contact_characters) if args.contact_sheet else None
     with lock_folder(folder, "make_sample_etl9g.py"):
@@ -67,7 +71,7 @@ def main() -> None:
         with replace_on_success(
             folder / database.info_file_name
         ) as file:  # first: without it files could pass for real
-            file.write(sample.describe().encode("ascii"))
+            file.write(sample.describe().encode())
         missing = {number: sets for number, sets in sample.plan_files().items() if number not in finished}
         write_files(folder, missing, sample, workers, contact)
     print_summary(folder, sample, len(finished))
@@ -76,6 +80,8 @@ def main() -> None:
         characters = sum(map(len, missing.values())) * database.characters
         print(f"{elapsed_s:.1f} s, {characters / elapsed_s:,.0f} characters/s with {workers} processes")
     print("synthetic sample, not real handwriting; strokes: KanjiVG, Ulrich Apel, CC BY-SA 3.0")
+    if fonts:
+        print(f"on {SHEET_FRACTION:.0%} of the sheets: {', '.join(font.source for font in fonts)}")
     print(f"next: python prepare_etl9g_dataset.py --etl-dir {show_path(folder)}")
 
 
@@ -99,6 +105,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seed", type=seed_number, default=0, help="the same seed and options, the same bytes")
     parser.add_argument("--workers", type=positive_int, help="processes (default: by usable cores and memory)")
     parser.add_argument("--difficulty", type=fraction, default=DEFAULT_DIFFICULTY, help="0 = neat ... 1 = hasty")
+    parser.add_argument(
+        "--fonts", type=Path, metavar="FOLDER", help="handwriting fonts (TTF, OTF, WOFF2) that write half of the sheets"
+    )
     parser.add_argument("--contact-sheet", type=Path, metavar="IMAGE.PNG", help="also write an image of many writers")
     parser.add_argument(
         "--contact-characters", type=known_characters, default=CONTACT_CHARACTERS, help="of its first rows, a row each"
@@ -159,7 +168,7 @@ def keep_finished_files(folder: Path, sample: Sample) -> set[int]:
     """
     database, plan = sample.database, sample.plan_files()
     path = folder / database.info_file_name
-    earlier = read_bytes(path, MAX_INFO_BYTES).decode("ascii", "replace") if path.is_file() else ""
+    earlier = read_bytes(path, MAX_INFO_BYTES).decode(errors="replace") if path.is_file() else ""
     is_same_sample = sample.has_same_bytes(earlier)
     finished = set()
     for file in list_etl_files(folder):

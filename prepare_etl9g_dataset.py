@@ -46,6 +46,7 @@ from kanjinet.data.etl_records import (
     chunk_number,
     describe_model_characters,
     is_synthetic,
+    list_fonts,
     list_parts,
     read_records,
     unpack_cells,
@@ -225,6 +226,7 @@ def make_chunk(part: EtlFile, settings: Settings, known: ChunkInfo | None) -> tu
         source_bytes=records.nbytes,
         source_sha256=hashlib.sha256(records.data).hexdigest(),
         synthetic=is_synthetic(part, records),
+        fonts=list_fonts(part),
     )
     if info == known and path.is_file() and sha256_of_file(path) == known.sha256:
         return info, False, disagreement

@@ -35,6 +35,7 @@ from kanjinet.storage.files import check_output_folder, make_folder, sha256_of_f
 from kanjinet.storage.locks import lock_folder
 from kanjinet.storage.model_card import FITTED, INIT_FROM, INITIALIZATIONS, SPLITS, TrainingOptions, merge_sources
 from kanjinet.storage.onnx_file import DEVICE_HELP, DEVICES
+from kanjinet.synth.fonts import find_fonts, hash_fonts
 from kanjinet.synth.handwriting import GENERATOR_VERSION
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY
 from kanjinet.training.allocator import keep_freed_memory, measure_memory_gib
@@ -91,17 +92,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--fresh-sets", type=positive_int, help=sets_help)
     difficulty_help = f"of their simulated writers, 0 = neat ... 1 = hasty (default: {DEFAULT_DIFFICULTY})"
     parser.add_argument("--fresh-difficulty", type=fraction, help=difficulty_help)
-    parser.add_argument(
-        "--compile",
-        action="store_true",
-        help="compile network and augmentation first, about a minute: for long trainings on a GPU; slower on 2 cores",
+    fonts_help = "folder of handwriting fonts that write half of their sheets (default: none)"
+    parser.add_argument("--fresh-fonts", type=Path, metavar="FOLDER", help=fonts_help)
+    compile_help = (
+        "compile network and augmentation first, about a minute: for long trainings on a GPU; slower on 2 cores"
     )
+    parser.add_argument("--compile", action="store_true", help=compile_help)
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run with the same options")
     args = parser.parse_args()
     if args.batch_size < 2:
         parser.error("argument --batch-size: 1: expected at least 2, batch normalization needs a batch")
-    if args.fresh_difficulty is not None and not args.fresh_sets:
-        parser.error(f"argument --fresh-difficulty: {args.fresh_difficulty}: give --fresh-sets too")
+    for option, value in (("--fresh-difficulty", args.fresh_difficulty), ("--fresh-fonts", args.fresh_fonts)):
+        if value is not None and not args.fresh_sets:
+            parser.error(f"argument {option}: {value}: give --fresh-sets too")
     return args
 
 
@@ -131,12 +134,15 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
     if is_resumed and args.init_from:
         options = replace(options, init_from_sha256="")  # the state knows it
     init_from = None if is_resumed else args.init_from  # an interrupted run's weights are in its state
-    model, sources = LightweightKanjiNet(make_config(options)) if is_resumed else None, info.sources
+    fonts = find_fonts(args.fresh_fonts) if args.fresh_fonts else ()
+    options = replace(options, fresh_fonts_sha256=hash_fonts(fonts))
+    sources = merge_sources(info.sources, (font.source for font in fonts))
+    model = LightweightKanjiNet(make_config(options)) if is_resumed else None
     if init_from:
         checkpoint = load_checkpoint_to_train(init_from, options, info)
         model, sources = checkpoint.model, merge_sources(sources, checkpoint.card.sources)
         options = replace(options, init_from_sha256=sha256_of_file(init_from))
-    with open_parts(info, options, device, group) as parts:
+    with open_parts(info, options, device, group, fonts) as parts:
         if args.batch_size > len(parts.train):
             raise KanjinetError(f"--batch-size {args.batch_size}: only {len(parts.train)} training images", "use fewer")
         model = model or initialize_network(options, parts.train)
@@ -224,8 +230,8 @@ def print_plan(trainer: Trainer, parts: Parts, info: DatasetInfo, init_from: Pat
         f"{config.image_size} x {config.image_size}, {config.pooling_type}, "
         f"{f'initialized with {show_path(init_from)}' if init_from else f'initialization {options.initialization}'}"
     )
-    lr_scale = min(group["lr_scale"] for group in trainer.optimizer.param_groups)
-    classifier = f" ({lr_scale * trainer.peak_rate:.2e} for the classifier)" if lr_scale < 1 else ""
+    rate = trainer.peak_rate * min(group["lr_scale"] for group in trainer.optimizer.param_groups)
+    classifier = f" ({rate:.2e} for the classifier)" if rate < trainer.peak_rate else ""
     print(
         f"recipe     {options.epochs} epochs of {trainer.steps_per_epoch} steps of {options.batch_size}, AdamW, "
         f"peak learning rate {trainer.peak_rate:.2e}{classifier}, label smoothing {trainer.step.label_smoothing}"

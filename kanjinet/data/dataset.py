@@ -26,7 +26,7 @@ from kanjinet.data.etl_records import DATABASES, RECORDS_PER_FILE, decode_classe
 from kanjinet.data.resources import usable_cores
 from kanjinet.errors import KanjinetError, brief
 from kanjinet.storage.files import read_bounded, read_json, write_json
-from kanjinet.storage.model_card import SYNTHETIC, merge_sources
+from kanjinet.storage.model_card import SYNTHETIC, merge_sources, read_fonts
 from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES, open_array, open_zip, read_arrays
 
 METADATA_NAME = "metadata.json"
@@ -58,6 +58,7 @@ class ChunkInfo:
     source_bytes: int
     source_sha256: str
     synthetic: bool
+    fonts: tuple[str, ...] = ()  # of a sample, as a model card names them
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ class DatasetInfo:
     @property
     def sources(self) -> tuple[str, ...]:
         """Sources of the data, as a model card names them."""
-        return merge_sources([SYNTHETIC if chunk.synthetic else self.database for chunk in self.chunks])
+        files = [SYNTHETIC if chunk.synthetic else self.database for chunk in self.chunks]
+        return merge_sources(files, *(chunk.fonts for chunk in self.chunks))
 
     @property
     def num_samples(self) -> int:
@@ -148,6 +150,9 @@ def hash_dataset(chunks: Iterable[ChunkInfo]) -> str:
 def write_chunk_infos(folder: Path, chunks: Iterable[ChunkInfo], settings: dict[str, Any]) -> None:
     """Writes chunk_info.json: the settings, then each chunk with the checksums of source and result."""
     entries = [asdict(chunk) for chunk in sorted(chunks, key=lambda chunk: chunk.name)]
+    for entry in entries:
+        if not entry["fonts"]:
+            del entry["fonts"]
     write_json(folder / CHUNK_INFO_NAME, {"settings": settings, "chunks": entries})
 
 
@@ -161,7 +166,7 @@ def read_chunk_infos(folder: Path) -> tuple[tuple[ChunkInfo, ...], dict[str, Any
     content = read_json(path, _REMEDY)
     try:
         settings = dict(content["settings"])
-        chunks = tuple(ChunkInfo(**entry) for entry in content["chunks"])
+        chunks = tuple(ChunkInfo(**{**entry, "fonts": read_fonts(entry)}) for entry in content["chunks"])
         names = [chunk.name for chunk in chunks]
         if names != sorted(set(names)) or not all(CHUNK_NAME.fullmatch(name) for name in names):
             raise KanjinetError(f"{path}: its chunk names are not etl9g_dataset_chunk_01.npz ... in order", _REMEDY)
@@ -347,10 +352,12 @@ def describe_dataset(
     database: str, chunks: tuple[ChunkInfo, ...], labels: Labels, image_size: int, preprocessing: str
 ) -> dict[str, Any]:
     """Returns the content of metadata.json."""
+    fonts = merge_sources(*(chunk.fonts for chunk in chunks))
     return {
         "format": DATASET_FORMAT,
         "dataset": database,
         "synthetic": any(chunk.synthetic for chunk in chunks),
+        **({"fonts": list(fonts)} if fonts else {}),
         "total_samples": len(labels),
         "num_classes": NUM_CLASSES,
         "image_size": image_size,

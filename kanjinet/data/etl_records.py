@@ -20,6 +20,7 @@ from kanjinet.data.etl_files import NUM_FILES as FILES_OF
 from kanjinet.data.etl_files import EtlFile
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import read_bytes, replace_on_success
+from kanjinet.storage.model_card import read_fonts
 
 CELL_WIDTH, CELL_HEIGHT = 128, 127  # pixels
 MAX_INK = 15  # 4 bits a pixel: 0 = paper, 15 = darkest ink
@@ -113,6 +114,7 @@ DATABASES = {database.name: database for database in (ETL9G, ETL8G, ETL9B)}
 MAX_INFO_BYTES = 1 << 20  # no more of ETL9INFO is read
 _ROWS_LEFT_OUT = (0x21, 0x24)  # of JIS X 0208, the high byte: AIST names 2122 and the small kana among ETL8's
 SYNTHETIC_MARK = b"SYNTHETIC SAMPLE FROM KANJIVG"  # in a sample's ETL9INFO, and in undefined bytes of its records
+FONT_LABEL = "Font:       "  # begins the line of each of a sample's fonts in ETL9INFO
 SAMPLE_NOTE = "synthetic sample, not real handwriting"  # said wherever a metric rests on one
 
 
@@ -349,3 +351,21 @@ def is_synthetic(file: EtlFile, records: npt.NDArray[np.void] | None = None) -> 
     if info.is_file() and SYNTHETIC_MARK in read_bytes(info, MAX_INFO_BYTES):
         return True
     return records is not None and bool((records["undefined"] == SYNTHETIC_MARK).any())
+
+
+def list_fonts(file: EtlFile) -> tuple[str, ...]:
+    """Lists the fonts that the ETL9INFO beside a sample's file names, as sources of data.
+
+    Raises:
+        KanjinetError: they are not named as a sample's are.
+    """
+    info = file.path.with_name(DATABASES[file.database].info_file_name)
+    content = read_bytes(info, MAX_INFO_BYTES) if info.is_file() else b""
+    if SYNTHETIC_MARK not in content:
+        return ()
+    lines = content.decode(errors="replace").splitlines()
+    named = [line.removeprefix(FONT_LABEL) for line in lines if line.startswith(FONT_LABEL)]
+    try:
+        return read_fonts({"fonts": named})
+    except ValueError as error:
+        raise KanjinetError(f"{info}: its {error}", "write the sample again") from error

@@ -1,6 +1,7 @@
 """What a model's file says about its origin: one dataclass, whichever kind of file holds it."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,8 @@ LICENSE_OF_SOURCE = {
     },
     SYNTHETIC: "synthetic characters drawn from KanjiVG, CC BY-SA 3.0",
 }
+_FONT = re.compile(r"font ([^()]{1,60}) \(([^()]{1,60})\)")  # a source of synthetic characters: its name and license
+MAX_FONTS = 32  # of one folder; a card has room for those of several
 SPLITS = ("random", "writers", "etl9")  # how a dataset's images were divided
 FITTED, PUBLISHED = INITIALIZATIONS = ("fitted", "published")  # to the training images; at random, as the original's
 INIT_FROM = "init-from"  # the initialization by a trained network
@@ -48,6 +51,7 @@ class TrainingOptions:
     fresh_sets: int | None = None  # data sets of generated samples in an epoch
     fresh_difficulty: float | None = None  # of their writers, 0-1
     fresh_writers: str | None = None  # version of their generator
+    fresh_fonts_sha256: str | None = None  # of the fonts that are among the writers
     compile: bool = False
     dataset_sha256: str = ""
     init_from_sha256: str | None = None  # of the file of --init-from
@@ -104,7 +108,7 @@ class ModelCard:
     """Represents where a network comes from and how accurate it is."""
 
     preprocessing: str  # version of it that its training images went through
-    sources: tuple[str, ...]  # keys of LICENSE_OF_SOURCE: what it learned from, by its initialization and averages too
+    sources: tuple[str, ...]  # by `merge_sources`: what it learned from, by its initialization and averages too
     options: TrainingOptions
     best_epoch: int | None = None  # whose weights they are; an average's are of no epoch
     metrics: Mapping[str, Metrics] = field(default_factory=dict)  # of the weights as stored, on PARTS_MEASURED
@@ -115,12 +119,15 @@ class ModelCard:
     @property
     def synthetic(self) -> bool:
         """Whether it never saw a real character."""
-        return self.sources == (SYNTHETIC,)
+        return all(source == SYNTHETIC or is_font(source) for source in self.sources)
 
     @property
     def license(self) -> str:
         """What whoever publishes the weights must keep to."""
-        return f"MIT (toolkit); trained on {', and on '.join(LICENSE_OF_SOURCE[source] for source in self.sources)}"
+        origins = [LICENSE_OF_SOURCE[source] for source in self.sources if not is_font(source)]
+        if fonts := [source.removeprefix("font ") for source in self.sources if is_font(source)]:
+            origins.append(f"synthetic characters made from the font{'s' * (len(fonts) > 1)} {', '.join(fonts)}")
+        return f"MIT (toolkit); trained on {', and on '.join(origins)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the card as JSON knows it; `from_dict` reads it."""
@@ -167,7 +174,8 @@ class ModelCard:
         older = [SYNTHETIC] if content["synthetic"] else [REAL, SYNTHETIC] if is_mixed else [REAL]
         sources = content.get("sources", older)
         if not _fits(sources, tuple[str, ...]) or not sources or tuple(sources) != merge_sources(sources):
-            raise ValueError(f"sources are {brief(sources)}, expected some of {', '.join(LICENSE_OF_SOURCE)}")
+            expected = f"some of {', '.join(LICENSE_OF_SOURCE)}, and fonts"
+            raise ValueError(f"sources are {brief(sources)}, expected {expected}")
         card = cls(
             preprocessing=content["preprocessing"],
             sources=tuple(sources),
@@ -214,9 +222,34 @@ def infer_initialization(options: Mapping[str, Any]) -> str:
 
 
 def merge_sources(*sources: Iterable[str]) -> tuple[str, ...]:
-    """Returns the union of sources of data, in the order that a card has them."""
+    """Returns the union of sources of data: the keys of LICENSE_OF_SOURCE in their order, then fonts by name.
+
+    What is neither is left out.
+    """
     found = set().union(*sources)
-    return tuple(source for source in LICENSE_OF_SOURCE if source in found)
+    return (*(source for source in LICENSE_OF_SOURCE if source in found), *sorted(filter(is_font, found)))
+
+
+def read_fonts(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Reads the fonts that an entry of a file names, which may come from anyone; none where it names none.
+
+    Raises:
+        ValueError: they are no fonts, too many, or not in the order of `merge_sources`.
+    """
+    found = entry.get("fonts", [])
+    if not _fits(found, tuple[str, ...]) or not all(map(is_font, found)) or tuple(found) != merge_sources(found):
+        raise ValueError(f"fonts are {brief(found)}")
+    return tuple(found)
+
+
+def font_source(name: str, license: str) -> str:
+    """Returns how a font is named among sources of data, with its license."""
+    return f"font {name} ({license})"
+
+
+def is_font(source: str) -> bool:
+    """Tells whether a source of data is a font."""
+    return bool(_FONT.fullmatch(source)) and source.isprintable()
 
 
 def _take_fields(kind: type, values: dict[str, Any]) -> dict[str, Any]:

@@ -6,35 +6,64 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.synth.distortion import distort_strokes, place_characters
+from kanjinet.synth.font_writers import FontWriter, draw_known_glyphs, write_outlines
 from kanjinet.synth.glyph_table import FORMS, GlyphTable, StrokeEnding, read_glyph_table
 from kanjinet.synth.joins import Joins, join_strokes, round_joins, swap_strokes
 from kanjinet.synth.neighbors import add_fragments
-from kanjinet.synth.rasterizer import rasterize
-from kanjinet.synth.strokes import ALONG, SheetStrokes, WrittenStrokes, concatenate_strokes
+from kanjinet.synth.rasterizer import rasterize, rasterize_outlines, trace_strokes
+from kanjinet.synth.strokes import ALONG, SheetStrokes, WrittenStrokes, concatenate_outlines, concatenate_strokes
 from kanjinet.synth.writers import Writer
 
 GENERATOR_VERSION = "writers-4"  # changes whenever the same seed gives other bytes
 
 
 def write_sheet(
-    classes: npt.NDArray[np.int64], writer: Writer, rng: np.random.Generator, *, with_fragments: bool = True
+    classes: npt.NDArray[np.int64],
+    writer: Writer,
+    rng: np.random.Generator,
+    *,
+    with_fragments: bool = True,
+    font_writer: FontWriter | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Writes one sheet in one handwriting style.
 
     Args:
         classes: (n,) class indices in the order of the sheet, 16 a row.
+        writer: the style.
+        rng: what varies from character to character.
         with_fragments: let neighbors reach into cells, as in ETL9G.
+        font_writer: whose glyphs stand in place of strokes, where the font has the character.
 
     Returns:
         (n, 127, 128) uint8 ink levels, 0-15.
 
     Raises:
-        KanjinetError: the package `kanjivg` is missing or damaged.
+        KanjinetError: the package `kanjivg` is missing or damaged, or a font is.
     """
-    strokes = write_strokes(classes, writer, rng)
+    if font_writer:
+        strokes = _write_with_font(classes, font_writer, writer, rng)
+    else:
+        strokes = write_strokes(classes, writer, rng)
     if with_fragments:
         strokes = add_fragments(strokes, classes, rng)
-    return rasterize(strokes, len(classes), writer.ink, rng)
+    return (rasterize_outlines if font_writer else rasterize)(strokes, len(classes), writer.ink, rng)
+
+
+def _write_with_font(
+    classes: npt.NDArray[np.int64], font_writer: FontWriter, writer: Writer, rng: np.random.Generator
+) -> WrittenStrokes:
+    """Writes characters with a font, those that it lacks with strokes; returns the outlines of all."""
+    has_glyph, glyphs = draw_known_glyphs(font_writer.font, classes)
+    parts = []
+    if has_glyph.any():
+        known = classes[has_glyph]
+        part = write_outlines(glyphs, known, font_writer, writer, rng)
+        part = replace(part, points=place_characters(part.points, part.cells, known, writer, rng))
+        parts.append(replace(part, cells=np.flatnonzero(has_glyph)[part.cells]))
+    if not has_glyph.all():
+        part = trace_strokes(write_strokes(classes[~has_glyph], writer, rng))
+        parts.append(replace(part, cells=np.flatnonzero(~has_glyph)[part.cells]))
+    return concatenate_outlines(parts)
 
 
 def write_strokes(classes: npt.NDArray[np.int64], writer: Writer, rng: np.random.Generator) -> WrittenStrokes:

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from kanjinet.data.etl_records import SHEETS_PER_SET
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.data.worker_processes import MAX_WORKERS, choose_workers, open_workers
+from kanjinet.synth.font_writers import choose_font_writer
+from kanjinet.synth.fonts import Font
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.kanjivg import find_kanjivg_folder
 from kanjinet.synth.sheets import list_sheet_classes
@@ -23,7 +25,7 @@ Images = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class GenerationSpec:
-    """Says what is generated for each epoch of a training; the images depend on its seed and on the epoch alone."""
+    """Says what is generated for each epoch of a training; the images depend on that and on the epoch alone."""
 
     sets: int  # data sets of 3,036 characters, each of 20 sheets by 20 writers
     difficulty: float  # 0 = neat ... 1 = hasty
@@ -31,6 +33,7 @@ class GenerationSpec:
     epochs: int
     image_size: int  # side, pixels
     preprocessing: str  # version
+    fonts: tuple[Font, ...] = ()  # that are among the writers
 
 
 class SampleGenerator:
@@ -82,5 +85,6 @@ def _generate_sheet(spec: GenerationSpec, epoch: int, number: int, sheet: int) -
     """Generates one sheet of an epoch, (152 or 148, S, S), in a worker process."""
     rng = np.random.default_rng(np.random.SeedSequence(spec.seed, spawn_key=(epoch, number, sheet)))
     writer = sample_writer(rng, spec.difficulty)
-    cells = write_sheet(list_sheet_classes()[sheet], writer, rng)
+    font_writer = choose_font_writer(spec.fonts, spec.seed, (epoch, number, sheet))
+    cells = write_sheet(list_sheet_classes()[sheet], writer, rng, font_writer=font_writer)
     return preprocess(cells * np.uint8(INK_SCALE), spec.image_size, spec.preprocessing, cells=True)

@@ -1,6 +1,6 @@
 """Rasterizes strokes of varying width into cells of 4-bit ink levels, as a scanner sees ink on paper."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -114,8 +114,20 @@ def scan_cells(covered: npt.NDArray[np.float32], grain: npt.NDArray[np.float32],
 
 def rasterize(strokes: WrittenStrokes, num_cells: int, ink: Ink, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Rasterizes strokes, in any order, into scanned cells: (num_cells, 127, 128) uint8 ink levels, 0-15."""
-    strokes = strokes.take(np.argsort(strokes.cells, kind="stable"))
-    outlines = trace_outlines(strokes.points, strokes.half_widths)
+    return rasterize_outlines(trace_strokes(strokes), num_cells, ink, rng)
+
+
+def trace_strokes(strokes: WrittenStrokes) -> WrittenStrokes:
+    """Returns the outlines of strokes."""
+    points = trace_outlines(strokes.points, strokes.half_widths)
+    return replace(strokes, points=points, half_widths=np.zeros(points.shape[:2]))
+
+
+def rasterize_outlines(
+    outlines: WrittenStrokes, num_cells: int, ink: Ink, rng: np.random.Generator
+) -> npt.NDArray[np.uint8]:
+    """Rasterizes what closed outlines hold, as `rasterize` does; their points are (s, v, 2)."""
+    outlines = outlines.take(np.argsort(outlines.cells, kind="stable"))
     white_noise = rng.standard_normal((_ROWS + _GRAIN_SHIFTS, _COLUMNS + _GRAIN_SHIFTS), dtype=np.float32)
     noise = cv2.GaussianBlur(white_noise, (0, 0), ink.grain_size)
     paper = 1 - np.float32(ink.grain) * np.clip(noise / noise.std() * 0.5 + 0.5, 0, 2)
@@ -124,7 +136,7 @@ def rasterize(strokes: WrittenStrokes, num_cells: int, ink: Ink, rng: np.random.
     images = np.empty((num_cells, CELL_HEIGHT, CELL_WIDTH), dtype=np.uint8)
     for start in range(0, num_cells, _CELLS_AT_A_TIME):
         end = min(start + _CELLS_AT_A_TIME, num_cells)
-        part = slice(*np.searchsorted(strokes.cells, [start, end]))
-        covered = fill_outlines(outlines[part], strokes.cells[part] - start, strokes.ink[part], end - start)
+        part = outlines.take(np.arange(*np.searchsorted(outlines.cells, [start, end])))
+        covered = fill_outlines(part.points, part.cells - start, part.ink, end - start)
         images[start:end] = scan_cells(covered, windows[tuple(shifts[:, start:end])], ink)
     return images

@@ -4,6 +4,7 @@ Source: AIST, "Specification of ETL-9", and its published first fields of record
 files of ETL9B; "Specification of ETL-8".
 """
 
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -19,12 +20,15 @@ from kanjinet.data.etl_records import (
     ETL8G,
     ETL9B,
     ETL9G,
+    FONT_LABEL,
     MAX_INK,
     SHEETS_PER_SET,
     SYNTHETIC_MARK,
     Database,
     pack_pixels,
 )
+from kanjinet.synth.font_writers import SHEET_FRACTION, choose_font_writer
+from kanjinet.synth.fonts import Font
 from kanjinet.synth.handwriting import GENERATOR_VERSION, write_sheet
 from kanjinet.synth.kanjivg import kanjivg_version
 from kanjinet.synth.neighbors import COLUMNS_PER_SHEET
@@ -52,6 +56,7 @@ class Sample:
     seed: int
     difficulty: float
     database: Database = ETL9G
+    fonts: tuple[Font, ...] = ()
 
     def plan_files(self) -> Plan:
         """Divides the data sets among files; one more than the writers', of model characters, ends the last one."""
@@ -71,7 +76,7 @@ class Sample:
         return f"""{SYNTHETIC_MARK.decode()}
 
 These files are synthetic. They have the format of {database.name} (AIST), but no person wrote the characters:
-make_sample_etl9g.py wrote them, stroke by stroke, as simulated writers.
+make_sample_etl9g.py wrote them, stroke by stroke, as simulated writers{self._mention_fonts()}.
 An accuracy measured on them says nothing certain about real handwriting.
 
 Strokes:    KanjiVG, Copyright (C) Ulrich Apel, https://kanjivg.tagaini.net, package kanjivg {kanjivg_version()},
@@ -82,7 +87,14 @@ Data sets:  {self.num_sets} ({database.characters:,} characters each, {sheets})
 Seed:       {self.seed}
 Difficulty: {self.difficulty} (0 = neat, 1 = hasty)
 Readings:   not given; the field holds each character's Unicode code point
-"""
+{self._list_fonts()}"""
+
+    def _mention_fonts(self) -> str:
+        return f",\nand {SHEET_FRACTION:.0%} of the sheets with glyphs of handwriting fonts" if self.fonts else ""
+
+    def _list_fonts(self) -> str:
+        lines = ((f"{FONT_LABEL}{font.source}", f"            SHA-256 {font.sha256}") for font in self.fonts)
+        return "".join(f"{line}\n" for line in itertools.chain(*lines))
 
     def has_same_bytes(self, info: str) -> bool:
         """Tells whether the data sets of another ETL9INFO have the same bytes; their number may be another."""
@@ -150,7 +162,10 @@ def make_sheet_records(sample: Sample, data_set: int, sheet: int) -> npt.NDArray
     # A data set of ETL8G is by one writer, wherever a sheet of it begins.
     hand = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=(data_set, 0, 8)))
     writer = sample_writer(hand if database == ETL8G else rng, difficulty)
-    images = write_sheet(np.array([CLASS_OF_CHARACTER[character] for character in drawn]), writer, rng)
+    font_key = (data_set, 0, 8) if database == ETL8G else key
+    font_writer = choose_font_writer(sample.fonts if difficulty else (), sample.seed, font_key)
+    classes = np.array([CLASS_OF_CHARACTER[character] for character in drawn])
+    images = write_sheet(classes, writer, rng, font_writer=font_writer)
     records = np.zeros(len(jis_codes), dtype=database.dtype)
     sets_before = data_set - 1 if database == ETL9B else (data_set - 1) % database.sets_per_file
     records["sheet"] = sets_before * database.sheets_per_set + sheet

@@ -1,7 +1,7 @@
 """The strokes of a sheet, before and after they are distorted."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -43,10 +43,10 @@ class SheetStrokes:
 
 @dataclass(frozen=True)
 class WrittenStrokes:
-    """Represents strokes to be rasterized, in pixels of their cells."""
+    """Represents strokes to be rasterized, in pixels of their cells: center lines with widths, or closed outlines."""
 
-    points: npt.NDArray[np.float64]  # (s, 32, 2) the center lines
-    half_widths: npt.NDArray[np.float64]  # (s, 32)
+    points: npt.NDArray[np.float64]  # (s, 32, 2) the center lines; of outlines, as many as the longest has
+    half_widths: npt.NDArray[np.float64]  # (s, 32); of outlines 0
     ink: npt.NDArray[np.float64]  # (s,) about 1
     cells: npt.NDArray[np.int64]  # (s,) the cell of each
 
@@ -58,3 +58,26 @@ class WrittenStrokes:
 def concatenate_strokes(parts: Sequence[WrittenStrokes]) -> WrittenStrokes:
     """Joins several groups of strokes into one."""
     return WrittenStrokes(*map(np.concatenate, zip(*(vars(part).values() for part in parts), strict=True)))
+
+
+def make_outlines(
+    outlines: Sequence[npt.NDArray[np.float64]], ink: npt.NDArray[np.float64], cells: npt.NDArray[np.int64]
+) -> WrittenStrokes:
+    """Makes written strokes of closed outlines, (k, 2) each."""
+    longest = max(map(len, outlines), default=1)
+    points = np.array([_repeat_last(outline, longest) for outline in outlines]).reshape(-1, longest, 2)
+    return WrittenStrokes(points, np.zeros(points.shape[:2]), ink, cells)
+
+
+def concatenate_outlines(parts: Sequence[WrittenStrokes]) -> WrittenStrokes:
+    """Joins several groups of closed outlines into one, by cell."""
+    longest = max(part.points.shape[1] for part in parts)
+    padded = [replace(part, points=_repeat_last(part.points, longest)) for part in parts]
+    together = concatenate_strokes([replace(part, half_widths=np.zeros(part.points.shape[:2])) for part in padded])
+    return together.take(np.argsort(together.cells, kind="stable"))
+
+
+def _repeat_last(points: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
+    """Repeats the last of points (..., k, 2) until there are `count`."""
+    missing = count - points.shape[-2]
+    return np.concatenate([points, *[points[..., -1:, :]] * missing], axis=-2)

@@ -19,7 +19,7 @@ STATE_NAME = "training_state.pth"
 STATE_FORMAT = "kanjinet-training-state-6"
 MAX_STATES = 3
 SAVE_EVERY_S = 120
-_WITH_FRESH_SETS = ("fresh_difficulty", "fresh_writers")  # which have no value without them
+_WITH_FRESH_SETS = ("fresh_difficulty", "fresh_writers", "fresh_fonts_sha256")  # which have no value without them
 _NO_OPTIONS = {"device": "device", "processes": "processes:", "fresh_writers": "generated samples of version"}
 _REMEDY = "delete it and train without --resume"
 
@@ -205,7 +205,9 @@ def _describe_change(name: str, before: Any, now: Any) -> str:
     option = f"--{name.removesuffix('_sha256').replace('_', '-')}"
     if name == "dataset_sha256":
         return "another dataset than that of --data-dir"
-    if isinstance(before, bool) or name == "init_from_sha256":
+    if None not in (before, now) and name == "fresh_fonts_sha256":
+        return "other fonts than those of --fresh-fonts"
+    if isinstance(before, bool) or name.endswith("_sha256"):
         return f"{option}, now without it" if before else f"no {option}, now with it"
     if name in _NO_OPTIONS:
         return f"{_NO_OPTIONS[name]} {before}, now {now}"

@@ -17,6 +17,7 @@ from kanjinet.data.splits import (
     split_samples,
 )
 from kanjinet.storage.model_card import TrainingOptions
+from kanjinet.synth.fonts import Font
 from kanjinet.synth.online import GenerationSpec, SampleGenerator, open_generator
 from kanjinet.training.distributed import ALONE, ProcessGroup
 
@@ -84,9 +85,15 @@ class Parts:
 
 @contextlib.contextmanager
 def open_parts(
-    info: DatasetInfo, options: TrainingOptions, device: torch.device, group: ProcessGroup
+    info: DatasetInfo,
+    options: TrainingOptions,
+    device: torch.device,
+    group: ProcessGroup,
+    fonts: tuple[Font, ...] = (),
 ) -> Iterator[Parts]:
     """Loads the parts of a dataset to the device; the generator of samples, if there is one, is closed in the end.
+
+    The `fonts` are among the writers of generated samples.
 
     Raises:
         KanjinetError: a damaged dataset, too few samples, or the package `kanjivg` is missing.
@@ -94,7 +101,8 @@ def open_parts(
     with contextlib.ExitStack() as stack:
         generator, sets, difficulty = None, options.fresh_sets, options.fresh_difficulty
         if sets and difficulty is not None:
-            spec = GenerationSpec(sets, difficulty, options.seed, options.epochs, info.image_size, info.preprocessing)
+            form = (info.image_size, info.preprocessing)
+            spec = GenerationSpec(sets, difficulty, options.seed, options.epochs, *form, fonts)
             generator = stack.enter_context(open_generator(spec, group.rank, group.size))
         labels = read_labels(info.folder, info.chunks)
         chosen = choose_samples(labels.classes, options.sample_limit, options.seed)

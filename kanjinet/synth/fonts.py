@@ -1,0 +1,152 @@
+"""Handwriting fonts in a folder: names, licenses, which of the 3,036 characters each has, and how these look."""
+
+import functools
+import hashlib
+import re
+import struct
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from kanjinet.classes import CHARACTERS, CLASS_OF_CHARACTER, NUM_CLASSES, NUM_HIRAGANA
+from kanjinet.errors import KanjinetError, first_line
+from kanjinet.storage.files import read_bounded
+from kanjinet.storage.model_card import MAX_FONTS, font_source
+
+FONT_SUFFIXES = (".ttf", ".otf", ".woff2")
+EM = 256  # pixels of a font's em in a drawn glyph
+GLYPH_SIDE = 320  # pixels; some glyphs are larger than their em
+_BASELINE = (GLYPH_SIDE - EM) // 2 + round(0.88 * EM)  # the usual place of it in fonts for Japanese
+_MAX_FONT_BYTES = 1 << 26
+_OPEN_FILES = 200  # in a process; a font from the web comes in more than a hundred files
+_REMEDY = "name a folder of TTF, OTF or WOFF2 files; fetch_fonts.py brings some"
+# What fontTools raises on damaged files.
+_DAMAGED = (
+    *(ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError, OverflowError, NotImplementedError),
+    *(EOFError, MemoryError, struct.error),
+)
+# Kanji whose usual form in China is another one: a font without hiragana, which is Chinese, is not asked for them.
+_OTHER_IN_CHINA = (
+    "直置植殖真慎填具骨滑角解触令冷零怜所房扇肩扉雇偏遍篇煽炉芦羽翁翼翠翰耀海悔侮敏繁梅毒器突臭包抱泡胞巷"
+    "港喝褐葛延廷庭艇牙芽雅邪灰炭恢低底抵邸沿船虎墨隆"
+)
+_FAMILY, _STYLE, _COPYRIGHT, _LICENSE, _LICENSE_URL, _TYPOGRAPHIC_FAMILY, _TYPOGRAPHIC_STYLE = 1, 2, 0, 13, 14, 16, 17
+_LICENSES = {r"open\s*font\s*license|\bOFL\b": "SIL Open Font License 1.1", r"\bMIT\b": "MIT", r"apache": "Apache 2.0"}
+
+
+@dataclass(frozen=True)
+class Font:
+    """Represents a font of one or several files, such as the subsets that are made for web pages."""
+
+    name: str
+    license: str
+    sha256: str  # of all files
+    files: tuple[str, ...] = field(compare=False)
+    file_of_class: npt.NDArray[np.int16] = field(compare=False)  # (3036,) which file has it; -1: the font lacks it
+
+    @property
+    def source(self) -> str:
+        """What a model card calls it."""
+        return font_source(self.name, self.license)
+
+
+def find_fonts(folder: Path) -> tuple[Font, ...]:
+    """Finds the fonts in a folder and the folders within it, by name; files of one family and style are one font.
+
+    Raises:
+        KanjinetError: no such folder, no font in it, too many, a damaged one, or one without any of the characters.
+    """
+    if not folder.is_dir():
+        raise KanjinetError(f"{folder}: no such folder", _REMEDY)
+    files = defaultdict(list)
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in FONT_SUFFIXES and path.is_file()):
+        name, license, characters = _read_font_file(path)
+        files[name, license].append((path, characters))
+    if not files:
+        raise KanjinetError(f"{folder}: no font in it", _REMEDY)
+    if len(files) > MAX_FONTS:
+        raise KanjinetError(f"{folder}: {len(files)} fonts, expected at most {MAX_FONTS}", "leave some of them out")
+    fonts = (_join_files(name, license, found) for (name, license), found in files.items())
+    return tuple(sorted(fonts, key=lambda font: font.source))
+
+
+def hash_fonts(fonts: Sequence[Font]) -> str | None:
+    """Returns a checksum of all fonts, SHA-256 in hex, or None where there are none."""
+    return hashlib.sha256("".join(font.sha256 for font in fonts).encode()).hexdigest() if fonts else None
+
+
+def _read_font_file(path: Path) -> tuple[str, str, set[str]]:
+    """Reads a font file's name, its license, and which of the 3,036 characters it has."""
+    try:
+        from fontTools.ttLib import TTFont, TTLibError
+    except ImportError as error:
+        raise KanjinetError("the package fonttools is missing", "python -m pip install fonttools brotli") from error
+    try:
+        with TTFont(path, lazy=True) as font:
+            names = {number: font["name"].getDebugName(number) or "" for number in range(_TYPOGRAPHIC_STYLE + 1)}
+            codes = set(font.getBestCmap() or ())
+    except ImportError as error:  # of brotli, for a WOFF2 file
+        raise KanjinetError("the package brotli is missing", "python -m pip install brotli") from error
+    except (TTLibError, *_DAMAGED) as error:
+        raise KanjinetError(f"{path}: not a font, or a damaged one ({first_line(error)})", _REMEDY) from error
+    family, style = names[_TYPOGRAPHIC_FAMILY] or names[_FAMILY], names[_TYPOGRAPHIC_STYLE] or names[_STYLE]
+    name = _shorten(f"{family} {'' if style == 'Regular' else style}") or _shorten(path.stem)
+    return name, _name_license(names), {character for character in CHARACTERS if ord(character) in codes}
+
+
+def _name_license(names: dict[int, str]) -> str:
+    """Returns a license's name, by what a font's names say of it."""
+    text = " ".join(names[number] for number in (_LICENSE, _LICENSE_URL, _COPYRIGHT))
+    known = (name for pattern, name in _LICENSES.items() if re.search(pattern, text, re.IGNORECASE))
+    stated = _shorten(names[_LICENSE] or names[_LICENSE_URL])
+    return next(known, stated if re.search(r"\w", stated) else "license not stated")
+
+
+def _shorten(text: str) -> str:
+    """Makes a name or a license fit for a model card's sources."""
+    return re.sub(r"[^!-'*-~ぁ-ヿ一-鿿]+", " ", text).strip()[:60].strip()
+
+
+def _join_files(name: str, license: str, files: Iterable[tuple[Path, set[str]]]) -> Font:
+    """Joins the files of a font; of a character in several files the first one's is taken."""
+    digest, paths = hashlib.sha256(), []
+    file_of_class = np.full(NUM_CLASSES, -1, dtype=np.int16)
+    for number, (path, characters) in enumerate(files):
+        paths.append(str(path))
+        digest.update(hashlib.sha256(read_bounded(path, _MAX_FONT_BYTES, _REMEDY)).digest())
+        classes = np.array([CLASS_OF_CHARACTER[character] for character in characters], dtype=np.int64)
+        file_of_class[classes[file_of_class[classes] < 0]] = number
+    if (file_of_class[:NUM_HIRAGANA] < 0).all():
+        file_of_class[[CLASS_OF_CHARACTER[character] for character in _OTHER_IN_CHINA]] = -1
+    if not (file_of_class >= 0).any():
+        raise KanjinetError(f"{paths[0]}: the font {name} has none of the 3,036 characters", "leave it out")
+    return Font(name, license, digest.hexdigest(), tuple(paths), file_of_class)
+
+
+def draw_glyphs(font: Font, classes: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Draws characters that a font has, (n, GLYPH_SIDE, GLYPH_SIDE), ink 255 on 0.
+
+    Raises:
+        KanjinetError: a file is gone or damaged.
+    """
+    glyphs = np.zeros((len(classes), GLYPH_SIDE, GLYPH_SIDE), dtype=np.uint8)
+    for glyph, number in zip(glyphs, classes.tolist(), strict=True):
+        path = font.files[font.file_of_class[number]]
+        image = Image.new("L", glyph.shape)
+        try:
+            face = _open_face(path)
+            ImageDraw.Draw(image).text((GLYPH_SIDE / 2, _BASELINE), CHARACTERS[number], 255, face, anchor="ms")
+        except OSError as error:
+            raise KanjinetError(f"{path}: cannot be drawn from ({first_line(error)})", _REMEDY) from error
+        glyph[:] = np.asarray(image)
+    return glyphs
+
+
+@functools.lru_cache(maxsize=_OPEN_FILES)
+def _open_face(path: str) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, EM, layout_engine=ImageFont.Layout.BASIC)
