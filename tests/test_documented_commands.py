@@ -25,8 +25,9 @@ SHORTENED = {
     "make_sample_etl9g.py": {"--files": None, "--sets": "3"},
     "train_etl9g_model.py": {"--epochs": "1", "--sample-limit": "300"},
 }
-# setup: --test is what runs this, --demo is run by .ci/run. serve_web: ends with Ctrl-C; see tests/web.
-TESTED_ELSEWHERE = {"setup_etl9g.py", "serve_web.py"}
+# setup: --test is what runs this, --demo is run by .ci/run. serve_web: ends with Ctrl-C; see tests/web. fetch_fonts:
+# needs the network; see tests/synth/test_fonts.py.
+TESTED_ELSEWHERE = {"setup_etl9g.py", "serve_web.py", "fetch_fonts.py"}
 NOT_IN_WORKFLOW = {"average_models.py", "calibrate_model.py", "make_sample_etl9g.py", "recognize_kanji.py"}  # no stages
 
 

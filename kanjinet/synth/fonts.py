@@ -83,16 +83,15 @@ def hash_fonts(fonts: Sequence[Font]) -> str | None:
 def _read_font_file(path: Path) -> tuple[str, str, set[str]]:
     """Reads a font file's name, its license, and which of the 3,036 characters it has."""
     try:
+        import brotli  # for WOFF2 files, of which fontTools imports it itself
         from fontTools.ttLib import TTFont, TTLibError
     except ImportError as error:
-        raise KanjinetError("the package fonttools is missing", "python -m pip install fonttools brotli") from error
+        raise KanjinetError(f"the package {error.name} is missing", "python -m pip install fonttools brotli") from error
     try:
         with TTFont(path, lazy=True) as font:
             names = {number: font["name"].getDebugName(number) or "" for number in range(_TYPOGRAPHIC_STYLE + 1)}
             codes = set(font.getBestCmap() or ())
-    except ImportError as error:  # of brotli, for a WOFF2 file
-        raise KanjinetError("the package brotli is missing", "python -m pip install brotli") from error
-    except (TTLibError, *_DAMAGED) as error:
+    except (TTLibError, brotli.error, *_DAMAGED) as error:
         raise KanjinetError(f"{path}: not a font, or a damaged one ({first_line(error)})", _REMEDY) from error
     family, style = names[_TYPOGRAPHIC_FAMILY] or names[_FAMILY], names[_TYPOGRAPHIC_STYLE] or names[_STYLE]
     name = _shorten(f"{family} {'' if style == 'Regular' else style}") or _shorten(path.stem)

@@ -1,6 +1,6 @@
 """Skeletons of drawn glyphs.
 
-Source: T. Y. Zhang and C. Y. Suen, "A fast parallel algorithm for thinning digital patterns", CACM 27 (1984).
+Source: Z. Guo and R. W. Hall, "Parallel thinning with two-subiteration algorithms", CACM 32 (1989).
 """
 
 import cv2
@@ -10,21 +10,20 @@ import numpy.typing as npt
 # A pixel's eight neighbors as bits, clockwise from the one above.
 _WEIGHTS = np.array([[128, 1, 2], [64, 0, 4], [32, 16, 8]], dtype=np.float32)
 _BITS = (np.arange(256)[:, None] >> np.arange(8)) & 1 == 1  # (256, 8)
-_NUM_NEIGHBORS = _BITS.sum(axis=1)
 
 
 def _list_removable(step: int) -> npt.NDArray[np.bool_]:
     """Lists for each neighborhood whether its pixel is removed in the first or second half of a round, (256,)."""
-    above, right, below, left = _BITS[:, 0], _BITS[:, 2], _BITS[:, 4], _BITS[:, 6]
-    is_border = (_NUM_NEIGHBORS >= 2) & (_NUM_NEIGHBORS <= 6)
-    is_simple = (~_BITS & np.roll(_BITS, -1, axis=1)).sum(axis=1) == 1
-    if step == 0:
-        return is_border & is_simple & ~(above & right & below) & ~(right & below & left)
-    return is_border & is_simple & ~(above & right & left) & ~(above & below & left)
+    after = np.roll(_BITS, -1, axis=1)  # the next neighbor of each, clockwise
+    pieces = (~_BITS & (after | np.roll(_BITS, -2, axis=1)))[:, ::2].sum(axis=1)
+    pairs = np.minimum((_BITS | after)[:, ::2].sum(axis=1), (_BITS | after)[:, 1::2].sum(axis=1))
+    above, above_right, right, below_right, below, below_left, left, above_left = _BITS.T
+    spared = (below | below_left | ~above_left) & left if step == 0 else (above | above_right | ~below_right) & right
+    return (pieces == 1) & (pairs >= 2) & (pairs <= 3) & ~spared
 
 
 _KEPT = [np.where(_list_removable(step), 0, 1).astype(np.uint8) for step in (0, 1)]
-_IS_END = (_NUM_NEIGHBORS <= 1).astype(np.uint8)
+_IS_END = (_BITS.sum(axis=1) <= 1).astype(np.uint8)
 
 
 def thin(shape: npt.NDArray[np.uint8], spur_pixels: int) -> npt.NDArray[np.uint8]:

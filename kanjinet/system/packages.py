@@ -20,6 +20,7 @@ from typing import Any
 _IMPORT_NAMES = {
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
+    "fonttools": "fontTools",
     "kanjivg": "",  # data files only
 }
 _IMPORT_TIMEOUT_S = 300  # the first import of torch on a slow disk takes a minute

@@ -22,6 +22,7 @@ from kanjinet.system.machine import (
 from kanjinet.system.packages import ImportResult, is_version_enough, read_requirements, try_imports
 
 STAGE_SCRIPTS = (
+    "fetch_fonts.py",
     "make_sample_etl9g.py",
     "prepare_etl9g_dataset.py",
     "test_etl9g_setup.py",

@@ -17,7 +17,7 @@ from tests.random_checkpoint import CARD
 
 FULL = replace(
     CARD,
-    sources=(REAL, SYNTHETIC),
+    sources=(REAL, SYNTHETIC, "font 毛筆 (MIT)"),
     best_epoch=2,
     calibration=Calibration(0.5, 8, 0.2, 0.01),
     averaging=Averaging(("ab" * 32, "cd" * 32), (0.25, 0.75)),
@@ -67,6 +67,15 @@ def test_files_from_before_there_was_a_choice_name_their_initialization(
 def test_sources_are_a_union_in_one_order() -> None:
     assert merge_sources([SYNTHETIC], [REAL, SYNTHETIC]) == (REAL, SYNTHETIC)
     assert merge_sources([REAL], []) == (REAL,)
+    fonts = ["font B (MIT)", "font A (Apache 2.0)"]
+    assert merge_sources(fonts, [SYNTHETIC], fonts) == (SYNTHETIC, *reversed(fonts))
+
+
+def test_fonts_are_named_with_their_licenses_and_are_no_real_handwriting() -> None:
+    fonts = ("font A (Apache 2.0)", "font B (MIT)")
+    card = replace(CARD, sources=(SYNTHETIC, *fonts))
+    assert card.synthetic and not replace(card, sources=(REAL, *fonts)).synthetic
+    assert card.license.endswith("and on synthetic characters made from the fonts A (Apache 2.0), B (MIT)")
 
 
 @pytest.mark.parametrize(
@@ -75,6 +84,11 @@ def test_sources_are_a_union_in_one_order() -> None:
         {"sources": []},
         {"sources": ["elsewhere"]},
         {"training": {**CARD.to_dict()["training"], "initialization": "lucky"}},
+        {"sources": ["font A"]},
+        {"sources": ["KanjiVG", f"font {'A' * 61} (MIT)"]},
+        {"sources": ["KanjiVG", "font A (\x1b[31mMIT)"]},
+        {"sources": ["font B (MIT)", "font A (MIT)"]},
+        {"sources": ["font A (MIT)", "KanjiVG"]},
         {"environment": {"python": "3.11"}},
         {"training": 3},
         {"training": {**CARD.to_dict()["training"], "learning_rate": [0.1]}},

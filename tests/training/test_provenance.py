@@ -13,11 +13,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from kanjinet.classes import CHARACTERS
 from kanjinet.data.dataset import read_dataset_info
+from kanjinet.errors import KanjinetError
 from kanjinet.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from kanjinet.storage.model_card import REAL, SYNTHETIC, TrainingOptions
+from kanjinet.synth.fonts import find_fonts, hash_fonts
 from kanjinet.training.held_out import load_held_out
+from kanjinet.training.resume import check_options
 from kanjinet.training.run import TrainingRun
+from tests.font_files import OFL, make_font
 from tests.training.test_training import SMALL, load, run_here
 
 BOTH = [REAL, SYNTHETIC]
@@ -108,6 +113,24 @@ def test_generated_samples_and_mixed_datasets_have_two_sources(real_dataset: Pat
         trainer: Any = SimpleNamespace(options=TrainingOptions(fresh_sets=fresh_sets))
         run = TrainingRun(trainer, cast(Any, None), info, real_dataset, info.sources)
         assert run.record.sources == expected
+
+
+@pytest.mark.slow
+def test_fonts_that_wrote_generated_samples_are_named_and_compared(workplace: Path, tmp_path: Path) -> None:
+    make_font(tmp_path / "Hand.ttf", "口" + CHARACTERS[:500], OFL)
+    options = ["--fresh-sets", "1", "--fresh-fonts", str(tmp_path)]
+    run_here([*SMALL, "--epochs", "1", "--data-dir", str(workplace / "dataset"), *options], tmp_path)
+    content = load(tmp_path / "best_kanji_model.pth")
+    assert (content["sources"], content["synthetic"]) == ([SYNTHETIC, "font Hand (SIL Open Font License 1.1)"], True)
+    stored = content["training"]["fresh_fonts_sha256"]
+    assert stored == hash_fonts(find_fonts(tmp_path))
+    before, given = {"fresh_sets": 1, "fresh_fonts_sha256": stored}, {"fresh_sets": 1, "fresh_fonts_sha256": "ab" * 32}
+    for now, words in (
+        (given, "other fonts than those of --fresh-fonts"),
+        ({**given, "fresh_fonts_sha256": None}, "--fresh-fonts, now without it"),
+    ):
+        with pytest.raises(KanjinetError, match=words):
+            check_options(tmp_path, before, now)
 
 
 def test_metrics_are_of_the_network_as_stored(fine_tuned: Path, real_dataset: Path, tmp_path: Path) -> None:
