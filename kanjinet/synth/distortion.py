@@ -15,6 +15,7 @@ from kanjinet.synth.writers import Writer, clipped_normals
 
 _LAST_POINT = POINTS_PER_STROKE - 1
 _CORNER_POINTS = 5  # of 32: strokes that meet nearer than this to an end make a corner, which stays one
+_RING = 2  # of GlyphTable.voicing
 _HALF_BOX = VIEW_BOX / 2
 _WAVE_NUMBERS = np.array([1.0, 2.0, 3.0, 4.0])  # half waves along a stroke
 _WAVES = np.cos(np.pi * _WAVE_NUMBERS[:, None] * ALONG)  # (4, 32)
@@ -31,6 +32,7 @@ def distort_strokes(strokes: SheetStrokes, writer: Writer, rng: np.random.Genera
     """Distorts strokes in place, from their ends to the components that they belong to."""
     for step in (
         _change_lengths,
+        _change_loops,
         _place_voicing_marks,
         _reshape_strokes,
         _round_corners,
@@ -107,11 +109,32 @@ def _change_lengths(strokes: SheetStrokes, writer: Writer, rng: np.random.Genera
     hook_from = strokes.table.hook_from[strokes.rows]
     hook_length = np.clip(writer.hook_length + 0.25 * rng.standard_normal(count), 0, 1.3)
     end = np.where(hook_from < 1, hook_from + (1 - hook_from) * hook_length, end)
+    strokes.points = _resample(points, start, end)
+
+
+def _resample(
+    points: npt.NDArray[np.float64], start: npt.NDArray[np.float64], end: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Takes the part of each stroke (s, 32, 2) from `start` to `end` (s,), in strokes' lengths; it may go beyond."""
     at = (start[:, None] + (end - start)[:, None] * ALONG) * _LAST_POINT
     left = np.clip(np.floor(at), 0, _LAST_POINT - 1).astype(np.int64)  # beyond the ends, straight on
     fraction = (at - left)[..., None]
-    numbers = np.arange(count)[:, None]
-    strokes.points = points[numbers, left] * (1 - fraction) + points[numbers, left + 1] * fraction
+    numbers = np.arange(len(points))[:, None]
+    return points[numbers, left] * (1 - fraction) + points[numbers, left + 1] * fraction
+
+
+def _change_loops(strokes: SheetStrokes, writer: Writer, rng: np.random.Generator) -> None:
+    """Makes the small loops of hiragana smaller or larger about the point where they close."""
+    loops = strokes.table.loop[strokes.rows].astype(np.int64)
+    looped = np.flatnonzero(loops[:, 1])
+    points, place = strokes.points.copy(), np.arange(POINTS_PER_STROKE)
+    first, last = loops[looped].T
+    closing = points[looped, np.stack([first, first + 1, last, last + 1])].mean(axis=0)
+    is_inside = (place > first[:, None]) & (place <= last[:, None])
+    size = np.clip(writer.loop_size + clipped_normals(rng, 0.12, len(looped)), 0.4, 1.4)
+    factor = np.where(is_inside, size[:, None], 1.0)[..., None]
+    points[looped] = closing[:, None] + factor * (points[looped] - closing[:, None])
+    strokes.points = points
 
 
 def _place_voicing_marks(strokes: SheetStrokes, writer: Writer, rng: np.random.Generator) -> None:
@@ -125,10 +148,16 @@ def _place_voicing_marks(strokes: SheetStrokes, writer: Writer, rng: np.random.G
     counts = np.maximum(np.bincount(owners, minlength=num_cells), 1)
     means = points[marked].mean(axis=1)
     center = np.stack([np.bincount(owners, means[:, axis], num_cells) / counts for axis in (0, 1)], axis=-1)[owners]
-    size = np.array([1.0, 1.05, 1.25])[kinds] + rng.random(num_cells)[owners] * np.array([0.0, 0.45, 0.6])[kinds]
+    is_ring = kinds == _RING
+    size = np.where(is_ring, writer.ring_size, 1.25) * np.exp(clipped_normals(rng, 0.12, num_cells))[owners]
     angle = clipped_normals(rng, 0.3 * writer.mark_freedom, num_cells)[owners] - 0.1 * writer.mark_freedom  # steeper
-    angle += clipped_normals(rng, 0.1, len(marked))
-    place = np.array([1.5, -1.5]) + clipped_normals(rng, 3.2 * writer.mark_freedom, (num_cells, 2))
+    angle += clipped_normals(rng, 0.1, len(marked)) + is_ring * rng.uniform(-1.5, 1.5, len(marked))  # where it is open
+    gap = np.clip(writer.ring_gap + clipped_normals(rng, 0.06, len(marked)), 0, 0.4) * is_ring
+    points[marked] = _resample(points[marked], np.zeros(len(marked)), 1 - gap)
+    spread = np.where(is_ring, 1, writer.dot_gap * np.exp(clipped_normals(rng, 0.15, num_cells))[owners])
+    points[marked] += ((spread - 1)[:, None] * (means - center))[:, None]
+    place = np.array([1.5 - writer.mark_inset, -1.5 + writer.mark_inset])
+    place = place + clipped_normals(rng, 3.2 * writer.mark_freedom, (num_cells, 2))
     turned = _transform(points[marked] - center[:, None], _rotation(angle, size))
     points[marked] = turned + (center + place[owners])[:, None]
     strokes.points = points

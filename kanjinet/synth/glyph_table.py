@@ -2,22 +2,23 @@
 
 import functools
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import CHARACTERS
+from kanjinet.classes import CHARACTERS, NUM_HIRAGANA
+from kanjinet.synth.allographs import END_OF_SHI, FLICKED, list_allographs
 from kanjinet.synth.bezier import sample_evenly
 from kanjinet.synth.kanjivg import VIEW_BOX, Glyph, file_name, find_kanjivg_folder, list_forms, read_svg
 
 POINTS_PER_STROKE = 32
 FORMS = (
     *("", "Kaisho", "Hyougai", "HyougaiKaisho", "Jinmei", "JinmeiKaisho", "Insatsu", "InsatsuKaisho"),  # KanjiVG's
-    *("JIS78", "OpenTop"),
+    *("JIS78", "Allograph"),
 )
-JIS78, OPEN_TOP = FORMS.index("JIS78"), FORMS.index("OpenTop")
+JIS78, ALLOGRAPH = FORMS.index("JIS78"), FORMS.index("Allograph")
 
 # JIS C 6226-1978, in force when ETL9G was written, had the older form at these level-1 codes; the revision of 1983
 # put the simpler one there (22 pairs changed places; 堯, 槇 and 遙 moved behind level 2).
@@ -29,16 +30,12 @@ _JIS78_FORMS: dict[str, str] = dict(
     )
 )
 
-# そ with a dot in place of the first line, as if ソ stood on top of it; the same units as KanjiVG's
-_DOT_OF_OPEN_TOP = np.array([[[37.0, 18.5], [39.5, 21.5], [42.0, 25.0], [43.5, 29.0]]])
-_START_BELOW_OPEN_TOP = (71.0, 16.5)
-_CURVES_OF_FIRST_LINE = 3  # of KanjiVG's そ
-
 NO_COMPONENT = -1
 FREE_END = np.iinfo(np.int32).min
 _KINDS_WITH_HOOK = "㇁㇂㇃㇆㇈㇉㇖㇙㇚㇟㇡"
 _HOOK_TURN = np.deg2rad(60)
 _MAX_HOOK = 0.25  # of the stroke
+_MAX_LOOP_UNITS = 36  # a larger one, as in あ, is no small loop
 _TOUCH_UNITS = 3.5  # an end that is nearer than this to another stroke touches it
 
 
@@ -76,6 +73,7 @@ class GlyphTable:
     hook_from: npt.NDArray[np.float64]  # (s,) where along the stroke, 0-1, its final hook begins; 1 without one
     touches: npt.NDArray[np.int32]  # (s, 2) FREE_END where an end touches nothing
     voicing: npt.NDArray[np.int8]  # (s,) 1 for the two dots of ば, 2 for the ring of ぱ, else 0
+    loop: npt.NDArray[np.int8]  # (s, 2) the pieces, counted from 0, where the small loop of ね or ま begins and ends
 
 
 @functools.lru_cache(maxsize=1)
@@ -97,20 +95,11 @@ def read_glyph_table() -> GlyphTable:
         if character in _JIS78_FORMS:
             glyphs.append(read_svg(folder / file_name(_JIS78_FORMS[character])))
             form_kinds.append(JIS78)
-        if character in "そぞ":
-            glyphs.append(_open_top(glyphs[form_of_class[-1]]))
-            form_kinds.append(OPEN_TOP)
+        for allograph in list_allographs(glyphs[form_of_class[-1]]):
+            glyphs.append(allograph)
+            form_kinds.append(ALLOGRAPH)
         form_of_class.append(len(glyphs))
     return _make_table(glyphs, form_kinds, form_of_class)
-
-
-def _open_top(glyph: Glyph) -> Glyph:
-    """Makes そ or ぞ with an open top from KanjiVG's form."""
-    first, *marks = glyph.strokes
-    rest = first.curves[_CURVES_OF_FIRST_LINE:].copy()
-    rest[0, 0] = _START_BELOW_OPEN_TOP
-    dot = replace(first, curves=_DOT_OF_OPEN_TOP)
-    return replace(glyph, strokes=(dot, replace(first, curves=rest), *marks))
 
 
 def _make_table(glyphs: list[Glyph], form_kinds: list[int], form_of_class: list[int]) -> GlyphTable:
@@ -122,9 +111,14 @@ def _make_table(glyphs: list[Glyph], form_kinds: list[int], form_of_class: list[
     ending = np.array([_ENDING_OF_KIND.get(stroke.kind[:1], StrokeEnding.PLAIN) for stroke in strokes], dtype=np.int8)
     may_hook = np.array([stroke.kind[:1] in _KINDS_WITH_HOOK and stroke.kind != "" for stroke in strokes])
     hook_from = _find_hooks(points)
-    hook_from[~may_hook] = 1.0  # those of kana, which have no kind, tell them apart and stay
+    flicks = np.where(_is_first_of(glyphs, FLICKED), hook_from, 1.0)
+    flicks[_is_first_of(glyphs, "し")] = END_OF_SHI
+    hook_from[~may_hook] = 1.0
     ending[hook_from < 1] = StrokeEnding.HOOKED
+    hook_from = np.minimum(hook_from, flicks)  # other ends of kana, which have no kind, tell them apart and stay
     counts = np.array([len(glyph.strokes) for glyph in glyphs])
+    is_kana = [glyph.character in CHARACTERS[:NUM_HIRAGANA] for glyph in glyphs]
+    voicing = np.concatenate([_mark_voicing(glyph) for glyph in glyphs])
     return GlyphTable(
         form_of_class=np.array(form_of_class),
         form_kind=np.array(form_kinds, dtype=np.int8),
@@ -134,8 +128,37 @@ def _make_table(glyphs: list[Glyph], form_kinds: list[int], form_of_class: list[
         ending=ending,
         hook_from=hook_from,
         touches=_find_touches(points, counts),
-        voicing=np.concatenate([_mark_voicing(glyph) for glyph in glyphs]),
+        voicing=voicing,
+        loop=_find_loops(points, np.repeat(is_kana, counts) & (voicing == 0)),
     )
+
+
+def _is_first_of(glyphs: list[Glyph], characters: str) -> npt.NDArray[np.bool_]:
+    """Tells which strokes (s,) are the first of one of some characters."""
+    firsts = [number == 0 for glyph in glyphs for number in range(len(glyph.strokes))]
+    belongs = [glyph.character in characters for glyph in glyphs]
+    return np.array(firsts) & np.repeat(belongs, [len(glyph.strokes) for glyph in glyphs])
+
+
+def _find_loops(points: npt.NDArray[np.float64], may_loop: npt.NDArray[np.bool_]) -> npt.NDArray[np.int8]:
+    """Finds the smallest loop of each stroke that may have one, such as ね: (s, 2) first and last piece, else 0."""
+    loops = np.zeros((len(points), 2), dtype=np.int8)
+    first, last = np.triu_indices(POINTS_PER_STROKE - 1, 2)
+    for row in np.flatnonzero(may_loop):
+        line, steps = points[row], np.diff(points[row], axis=0)
+        between = line[last] - line[first]
+        turns = _cross(steps[first], steps[last])
+        turns[turns == 0] = np.nan  # parallel pieces do not meet
+        along_first, along_last = _cross(between, steps[last]) / turns, _cross(between, steps[first]) / turns
+        meets = (along_first >= 0) & (along_first <= 1) & (along_last >= 0) & (along_last <= 1)
+        for pair in np.flatnonzero(meets)[np.argsort((last - first)[meets], kind="stable")][:1]:
+            if np.ptp(line[first[pair] : last[pair] + 2], axis=0).max() < _MAX_LOOP_UNITS:
+                loops[row] = first[pair], last[pair]
+    return loops
+
+
+def _cross(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
 def _find_hooks(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

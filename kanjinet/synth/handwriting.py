@@ -14,7 +14,7 @@ from kanjinet.synth.rasterizer import rasterize, rasterize_outlines, trace_strok
 from kanjinet.synth.strokes import ALONG, SheetStrokes, WrittenStrokes, concatenate_outlines, concatenate_strokes
 from kanjinet.synth.writers import Writer
 
-GENERATOR_VERSION = "writers-4"  # changes whenever the same seed gives other bytes
+GENERATOR_VERSION = "writers-5"  # changes whenever the same seed gives other bytes
 
 
 def write_sheet(

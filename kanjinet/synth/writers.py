@@ -44,6 +44,11 @@ class Writer:
     kana_reshape: float  # the same of hiragana, whose strokes vary more
     kana_aspect: float  # width by height of hiragana, by that of kanji
     kana_freedom: float  # by how much strokes of hiragana are placed more freely than those of kanji
+    loop_size: float  # of the small loops of ね, ま and よ, by KanjiVG's
+    ring_size: float  # of the ring of ぱ, by KanjiVG's
+    ring_gap: float  # fraction of it that is left open
+    dot_gap: float  # between the dots of ば, by KanjiVG's
+    mark_inset: float  # how far marks stand within the character
     mark_freedom: float  # how far the dots of ば and the ring of ぱ stray, as a fraction of the usual
     angularity: float  # how far curves are written as a few straight pieces, 0-1
     touch_slide: float  # standard deviation, points of 32, of where on a stroke another one begins or ends
@@ -98,6 +103,11 @@ def sample_writer(rng: np.random.Generator, difficulty: float = DEFAULT_DIFFICUL
         kana_reshape=(0.03 + 0.04 * haste) * vary,
         kana_aspect=math.exp(clipped_normal(rng, 0.09) * vary),
         kana_freedom=1 + 1.2 * vary,
+        loop_size=1 + vary * rng.uniform(-0.5, 0.25),
+        ring_size=1.4 + vary * rng.uniform(-0.8, 0.45),
+        ring_gap=0.35 * vary * float(rng.random() ** 3),
+        dot_gap=1 + vary * rng.uniform(-0.5, 0.25),
+        mark_inset=5 * vary * float(rng.random() ** 3),
         mark_freedom=rng.uniform(0.4, 1.6) * vary,
         angularity=float(np.clip(clipped_normal(rng, 0.45), 0, 0.8)) * vary,
         touch_slide=(0.6 + 2.2 * haste) * vary,

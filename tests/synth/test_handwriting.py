@@ -132,7 +132,9 @@ def test_hooks_and_touches_of_known_characters(glyph_table):
 
     assert (glyph_table.ending[rows("子")] == StrokeEnding.HOOKED).tolist() == [False, True, False]
     assert (glyph_table.ending[rows("口")] == StrokeEnding.HOOKED).sum() == 0
-    assert (glyph_table.hook_from[rows("し")] == 1).all()
+    assert (glyph_table.hook_from[rows("つ")] == 1).all()
+    for character in "いけはり":  # a flick, which some leave out
+        assert (glyph_table.hook_from[rows(character)] < 1).tolist()[:2] == [True, False]
     assert glyph_table.touches[rows("甲")][4, 0] != FREE_END  # the long stroke begins at the frame
     assert glyph_table.touches[rows("甲")][4, 1] == FREE_END
     assert glyph_table.touches[rows("由")][2, 0] == FREE_END  # here it begins above
@@ -260,3 +262,61 @@ def test_every_character_can_be_written():
         images = write_sheet(classes, sample_writer(rng, 1.0), rng, with_fragments=False)
         assert images.max(axis=(1, 2)).min() >= 3  # ink in every cell
         assert images.max() <= 15
+
+
+def test_loops_of_hiragana_are_found_and_change_their_size(glyph_table):
+    forms = glyph_table.form_of_class[: NUM_HIRAGANA + 1]
+    found = {
+        CHARACTERS[number]
+        for number in range(NUM_HIRAGANA)
+        if glyph_table.loop[slice(*glyph_table.stroke_of_form[forms[number] + [0, 1]])].any()
+    }
+    assert found == set("おすずなぬねはばぱほぼぽまみむよ")
+    assert not glyph_table.loop[glyph_table.stroke_of_form[forms[-1]] :].any()  # of kanji
+    sizes = []
+    for loop_size in (0.5, 1.0):
+        rng = np.random.default_rng(1)
+        writer = replace(sample_writer(rng, 0.0), loop_size=loop_size, kana_scale=1.0)
+        points = write_strokes(np.array([CLASS_OF_CHARACTER["ま"]] * 20), writer, rng).points.reshape(20, -1, 32, 2)[
+            :, 2
+        ]
+        sizes.append(np.median(np.ptp(points[:, 13:26], axis=1)[:, 0]))
+    assert 0.4 < sizes[0] / sizes[1] < 0.7
+
+
+def _measure_marks(character, number, **amounts):
+    rng = np.random.default_rng(2)
+    writer = replace(sample_writer(rng, 0.0), kana_scale=1.0, mark_inset=0.0, **amounts)
+    strokes = write_strokes(np.array([CLASS_OF_CHARACTER[character]] * 40), writer, rng)
+    return strokes.points.reshape(40, -1, 32, 2)[:, -number:]
+
+
+def test_rings_are_small_or_large_open_or_closed_and_dots_near_or_far():
+    lengths, openings = [], []
+    for size, gap in ((0.7, 0.0), (1.4, 0.0), (1.4, 0.3)):
+        ring = _measure_marks("ぱ", 1, ring_size=size, ring_gap=gap)[:, 0]
+        lengths.append(np.median(np.linalg.norm(np.diff(ring, axis=1), axis=2).sum(axis=1)))
+        openings.append(np.median(np.linalg.norm(ring[:, -1] - ring[:, 0], axis=1)) / lengths[-1])
+    assert lengths[0] / lengths[1] == pytest.approx(0.5, abs=0.15)
+    assert openings[2] > 0.2 > max(openings[:2])
+    near, far = (
+        np.median(np.linalg.norm(np.diff(_measure_marks("ば", 2, dot_gap=gap).mean(axis=2), axis=1)[:, 0], axis=1))
+        for gap in (0.5, 1.0)
+    )
+    assert near / far == pytest.approx(0.5, abs=0.15)
+
+
+def test_forms_of_our_own_are_forms_of_their_characters(glyph_table):
+    """Each is written with as many strokes as KanjiVG's, and starts near where that starts."""
+    kinds = glyph_table.form_kind == FORMS.index("Allograph")
+    forms = np.flatnonzero(kinds)
+    classes = np.searchsorted(glyph_table.form_of_class, forms, side="right") - 1
+    assert {CHARACTERS[number] for number in classes} == set("そぞく八千四十二三")
+    for form, number in zip(forms, classes, strict=True):
+        own, main = (
+            glyph_table.points[slice(*glyph_table.stroke_of_form[each : each + 2])]
+            for each in (form, glyph_table.form_of_class[number])
+        )
+        if CHARACTERS[number] not in "そぞ":
+            assert own.shape == main.shape and np.abs(own - main).mean() < 13
+            assert not np.array_equal(own, main)
