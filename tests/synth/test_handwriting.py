@@ -264,6 +264,9 @@ def test_every_character_can_be_written():
         assert images.max() <= 15
 
 
+_UNJOINED = {"join_rate": 0.0, "kana_join_rate": 0.0, "flick_rate": 0.0}  # as many strokes in each cell
+
+
 def test_loops_of_hiragana_are_found_and_change_their_size(glyph_table):
     forms = glyph_table.form_of_class[: NUM_HIRAGANA + 1]
     found = {
@@ -276,7 +279,7 @@ def test_loops_of_hiragana_are_found_and_change_their_size(glyph_table):
     sizes = []
     for loop_size in (0.5, 1.0):
         rng = np.random.default_rng(1)
-        writer = replace(sample_writer(rng, 0.0), loop_size=loop_size, kana_scale=1.0)
+        writer = replace(sample_writer(rng, 0.0), loop_size=loop_size, kana_scale=1.0, **_UNJOINED)
         points = write_strokes(np.array([CLASS_OF_CHARACTER["ま"]] * 20), writer, rng).points.reshape(20, -1, 32, 2)[
             :, 2
         ]
@@ -286,7 +289,7 @@ def test_loops_of_hiragana_are_found_and_change_their_size(glyph_table):
 
 def _measure_marks(character, number, **amounts):
     rng = np.random.default_rng(2)
-    writer = replace(sample_writer(rng, 0.0), kana_scale=1.0, mark_inset=0.0, **amounts)
+    writer = replace(sample_writer(rng, 0.0), kana_scale=1.0, mark_inset=0.0, **_UNJOINED, **amounts)
     strokes = write_strokes(np.array([CLASS_OF_CHARACTER[character]] * 40), writer, rng)
     return strokes.points.reshape(40, -1, 32, 2)[:, -number:]
 
