@@ -1,7 +1,9 @@
 """Fonts as writers: glyphs as they are, thicker, thinner, or redrawn along their skeletons with another pen."""
 
 import functools
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -19,13 +21,15 @@ from kanjinet.synth.writers import Writer
 
 SHEET_FRACTION = 0.5  # of the sheets are by fonts, where there are any
 _FONT_KEY = 1 << 16  # tells these random numbers from those of a sheet's strokes
-_INK = 128  # a pixel with at least as much is ink
-_SMALL_SIDE = GLYPH_SIDE // 2  # where skeletons are found
-_SPUR_PIXELS = 4  # of these; branches up to this length are corners of broad strokes
-_MIN_WIDTH, _MAX_WIDTH = 1.8, 8.0  # pixels of a cell: strokes are made no thinner, and no thicker than that
+_SPUR_PIXELS = 3  # of a glyph at half its size; branches up to this length are corners of broad strokes
+_MIN_HOLE = 7  # pixels of a cell; a hole that is as large stays so
+_NARROWEST = 0.35  # of a width, if a hole would be filled
+_MIN_WIDTH, _MAX_WIDTH = 1.8, 6.5  # pixels of a cell: strokes are made no thinner, and no thicker than that
 _NOISE_SIDE = 5  # values a side that the changing width of a pen is interpolated from
 _NUM_MEASURED = 60  # characters whose size stands for all of a font's
 _TOLERANCE = 0.7  # pixels of a glyph between its outline and the straight pieces that stand for it
+
+_Image = npt.NDArray[np.uint8]
 
 
 class Way(Enum):
@@ -57,7 +61,7 @@ def choose_font_writer(fonts: Sequence[Font], seed: int, key: tuple[int, ...]) -
     if not fonts or rng.random() >= SHEET_FRACTION:
         return None
     font, way = fonts[int(rng.integers(len(fonts)))], tuple(Way)[int(rng.integers(len(Way)))]
-    low, high = {Way.RAW: (0, 0), Way.THICKER: (0.15, 0.5), Way.THINNER: (0.4, 0.8), Way.PEN: (2.2, 6.0)}[way]
+    low, high = {Way.RAW: (0, 0), Way.THICKER: (0.1, 0.4), Way.THINNER: (0.4, 0.8), Way.PEN: (2.2, 6.0)}[way]
     amount = float(rng.uniform(low, high))
     return FontWriter(font, way, amount, pressure=0.6 * rng.random() ** 2, unsteadiness=0.2 * rng.random())
 
@@ -71,13 +75,13 @@ def draw_known_glyphs(
     """
     has_glyph = font.file_of_class[classes] >= 0
     glyphs = draw_glyphs(font, classes[has_glyph])
-    has_ink = glyphs.max(axis=(1, 2), initial=0) >= _INK
+    has_ink = glyphs.any(axis=(1, 2))
     has_glyph[has_glyph] = has_ink
     return has_glyph, glyphs[has_ink]
 
 
 def write_outlines(
-    glyphs: npt.NDArray[np.uint8],
+    glyphs: _Image,
     classes: npt.NDArray[np.int64],
     font_writer: FontWriter,
     writer: Writer,
@@ -90,14 +94,38 @@ def write_outlines(
     is_kana = classes < NUM_HIRAGANA
     sizes = measure_font(font_writer.font)[np.where(is_kana, 0, 1)]  # (n, 3)
     pixels = 1 / (sizes[:, 0] * np.where(is_kana, writer.kana_scale, writer.kanji_scale))  # of glyphs, to one of cells
+    skeletons: Iterable[_Image | None] = itertools.repeat(None)
+    if font_writer.way in (Way.THINNER, Way.PEN):
+        skeletons = thin(np.array([_shrink(glyph) for glyph in glyphs]), _SPUR_PIXELS)
     outlines, cells = [], []
-    for cell, glyph in enumerate(glyphs):
-        shape = _change_shape(glyph, font_writer, float(pixels[cell]), rng)
+    for cell, (glyph, lines) in enumerate(zip(glyphs, skeletons, strict=False)):
+        rows, columns = _find_part(glyph, 2 + math.ceil(_MAX_WIDTH * pixels[cell] / 2))
+        part = slice(rows.start // 2, rows.stop // 2), slice(columns.start // 2, columns.stop // 2)
+        shape = glyph[rows, columns]
+        if font_writer.way is Way.THICKER:
+            shape = _broaden(shape & 1, font_writer, float(pixels[cell]))
+        elif lines is not None and lines.any():
+            shape = _redraw(_shrink(shape), lines[part], font_writer, float(pixels[cell]) / 2, rng)
+        middle = sizes[cell, 1:] - [columns.start, rows.start]
         found = _trace_shape(shape)
-        outlines += [(outline - sizes[cell, 1:]) * sizes[cell, 0] for outline in found]
+        outlines += [(outline - middle) * sizes[cell, 0] for outline in found]
         cells += [cell] * len(found)
     ink = np.exp(0.035 * rng.standard_normal(len(classes)))
     return make_outlines(outlines, ink[cells], np.array(cells, dtype=np.int64))
+
+
+def _find_part(glyph: _Image, margin: int) -> tuple[slice, slice]:
+    """Finds the rows and columns of a glyph's ink, and at least so many more round them; even numbers."""
+    left, top, width, height = cv2.boundingRect(glyph)
+    ranges = ((top - margin, top + height + margin), (left - margin, left + width + margin))
+    rows, columns = (slice(max(0, a // 2 * 2), min(GLYPH_SIDE, -(-b // 2) * 2)) for a, b in ranges)
+    return rows, columns
+
+
+def _shrink(glyph: _Image) -> _Image:
+    """Shrinks a glyph to half its size, 1 on 0."""
+    small = cv2.resize(glyph, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return (small >= 128).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=64)
@@ -108,14 +136,15 @@ def measure_font(font: Font) -> npt.NDArray[np.float64]:
         known = first + np.flatnonzero(font.file_of_class[first:beyond] >= 0)
         if not len(known):
             continue
-        chosen = known[np.linspace(0, len(known) - 1, min(_NUM_MEASURED, len(known))).astype(np.int64)]
+        # To open a file takes longer than to draw its characters.
+        chosen = known[np.argsort(font.file_of_class[known], kind="stable")][:_NUM_MEASURED]
         forms = table.form_of_class[chosen]
         ranges = zip(table.stroke_of_form[forms], table.stroke_of_form[forms + 1], strict=True)
         boxes = np.array([_find_box(table.points[start:end].reshape(-1, 2)) for start, end in ranges])
-        drawn = [np.argwhere(glyph >= _INK)[:, ::-1] for glyph in draw_glyphs(font, chosen)]
-        own_boxes = np.array([_find_box(points) for points in drawn if len(points)])
-        if not len(own_boxes):
+        parts = [cv2.boundingRect(glyph) for glyph in draw_glyphs(font, chosen) if glyph.any()]
+        if not parts:
             continue
+        own_boxes = np.array([[[x, y], [x + width, y + height]] for x, y, width, height in parts])
         units = np.median(np.ptp(boxes, axis=1).max(axis=1)) / np.median(np.ptp(own_boxes, axis=1).max(axis=1))
         sizes[row] = units, *(own_boxes.mean(axis=(0, 1)) - boxes.mean(axis=(0, 1)) / units)
     return sizes
@@ -125,40 +154,56 @@ def _find_box(points: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.array([points.min(axis=0), points.max(axis=0)])
 
 
-def _change_shape(
-    glyph: npt.NDArray[np.uint8], font_writer: FontWriter, pixels: float, rng: np.random.Generator
-) -> npt.NDArray[np.uint8]:
-    """Makes the shape that is written of a glyph, 1 on 0; a pixel of a cell is `pixels` of the glyph."""
-    shape = (glyph >= _INK).astype(np.uint8)
-    if font_writer.way is Way.RAW:
-        return shape
-    if font_writer.way is Way.THICKER:
-        boundary = max(1, int(np.count_nonzero(shape != cv2.dilate(shape, np.ones((3, 3), np.uint8)))))
-        width = 2 * int(shape.sum()) / boundary
-        added = np.clip(_MAX_WIDTH * pixels - width, 0, font_writer.amount * width)
-        return (cv2.distanceTransform(1 - shape, cv2.DIST_L2, 5) <= 0.5 * added).astype(np.uint8)
-    small = (cv2.resize(glyph, (_SMALL_SIDE, _SMALL_SIDE), interpolation=cv2.INTER_AREA) >= _INK).astype(np.uint8)
-    lines = thin(small, _SPUR_PIXELS)
-    own = cv2.distanceTransform(small, cv2.DIST_L2, 5)
+def _broaden(shape: _Image, font_writer: FontWriter, pixels: float) -> _Image:
+    """Makes the strokes of a shape thicker; a pixel of a cell is `pixels` of the shape."""
+    boundary = max(1, int(np.count_nonzero(shape != cv2.dilate(shape, np.ones((3, 3), np.uint8)))))
+    width = 2 * int(np.count_nonzero(shape)) / boundary
+    added = np.clip(_MAX_WIDTH * pixels - width, 0, font_writer.amount * width)
+    distance = cv2.distanceTransform(1 - shape, cv2.DIST_L2, 5) - 0.5
+    return (_choose_reach(lambda factor: 0.5 * factor * added - distance, shape, pixels) >= 0).astype(np.uint8)
+
+
+def _redraw(shape: _Image, lines: _Image, font_writer: FontWriter, pixels: float, rng: np.random.Generator) -> _Image:
+    """Draws a shape's skeleton anew with another pen, twice as large; a pixel of a cell is `pixels` of the shape."""
+    places = np.nonzero(lines)
+    own = cv2.distanceTransform(shape, cv2.DIST_L2, 3)[places]
     if font_writer.way is Way.THINNER:
         radius = own * font_writer.amount
     else:
-        mean = float(own[lines > 0].mean()) if lines.any() else 1.0
         noise = rng.standard_normal((_NOISE_SIDE, _NOISE_SIDE)) * font_writer.unsteadiness
-        smooth = cv2.resize(noise, (_SMALL_SIDE, _SMALL_SIDE), interpolation=cv2.INTER_CUBIC)
-        pressed = np.maximum(own / mean, 0.3) ** font_writer.pressure
-        radius = 0.25 * font_writer.amount * pixels * np.exp(smooth) * pressed
+        smooth = cv2.resize(noise, lines.shape[::-1], interpolation=cv2.INTER_CUBIC)[places]
+        pressed = np.maximum(own / own.mean(), 0.3) ** font_writer.pressure
+        radius = 0.5 * font_writer.amount * pixels * np.exp(smooth) * pressed
     distance, nearest = cv2.distanceTransformWithLabels(1 - lines, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    radii = np.zeros(int(nearest.max()) + 1)
-    radii[nearest[lines > 0]] = radius[lines > 0]
-    reach = (np.maximum(radii, 0.25 * _MIN_WIDTH * pixels)[nearest] - distance).astype(np.float32)
-    return (cv2.resize(reach, glyph.shape, interpolation=cv2.INTER_LINEAR) >= 0).astype(np.uint8)
+    radii = np.zeros(len(radius) + 1)
+
+    def find_reach(factor: float) -> npt.NDArray[np.float64]:
+        radii[nearest[places]] = np.clip(factor * radius, 0.5 * _MIN_WIDTH * pixels, 0.5 * _MAX_WIDTH * pixels)
+        return radii[nearest] - distance
+
+    reach = _choose_reach(find_reach, lines, pixels)
+    return (cv2.resize(reach, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR) >= 0).astype(np.uint8)
 
 
-def _trace_shape(shape: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float64]]:
+def _choose_reach(
+    find_reach: Callable[[float], npt.NDArray[np.float64]], lines: _Image, pixels: float
+) -> npt.NDArray[np.float64]:
+    """Chooses how far ink reaches from lines: less than at 1 where a hole in them would be filled; inked from 0 on."""
+    count, holes = cv2.connectedComponents(1 - lines, connectivity=4)
+    reach = find_reach(_NARROWEST)
+    min_area = _MIN_HOLE * pixels**2
+    is_hole = np.bincount(holes[reach < 0], minlength=count) >= min_area
+    for factor in (1, 0.7, 0.5):
+        wider = find_reach(factor)
+        if (np.bincount(holes[wider < 0], minlength=count) >= min_area)[is_hole].all():
+            return wider
+    return reach
+
+
+def _trace_shape(shape: _Image) -> list[npt.NDArray[np.float64]]:
     """Traces the outlines of a shape, and the other way round those of its holes, each (k, 2) in pixels."""
     # The outlines run through the middles of pixels; of a shape that is a pixel larger, they are those of the shape.
     larger = cv2.dilate(shape, np.ones((2, 2), np.uint8), anchor=(0, 0))
-    found, _ = cv2.findContours(larger, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    found, _ = cv2.findContours(larger, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     outlines = [cv2.approxPolyDP(outline, _TOLERANCE, True)[::-1, 0] for outline in found]
     return [outline.astype(np.float64) for outline in outlines if len(outline) >= 3]

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import re
 import struct
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,11 +20,12 @@ from kanjinet.storage.files import read_bounded
 from kanjinet.storage.model_card import MAX_FONTS, font_source
 
 FONT_SUFFIXES = (".ttf", ".otf", ".woff2")
-EM = 256  # pixels of a font's em in a drawn glyph
-GLYPH_SIDE = 320  # pixels; some glyphs are larger than their em
+EM = 192  # pixels of a font's em in a drawn glyph
+GLYPH_SIDE = 240  # pixels; some glyphs are larger than their em
 _BASELINE = (GLYPH_SIDE - EM) // 2 + round(0.88 * EM)  # the usual place of it in fonts for Japanese
 _MAX_FONT_BYTES = 1 << 26
-_OPEN_FILES = 200  # in a process; a font from the web comes in more than a hundred files
+_OPEN_FILES = 2000  # in a process, about 50 kB each; a font from the web comes in more than a hundred files
+_KEPT_GLYPHS = 40_000  # in a process, those of a dozen fonts; about a kilobyte each
 _REMEDY = "name a folder of TTF, OTF or WOFF2 files; fetch_fonts.py brings some"
 # What fontTools raises on damaged files.
 _DAMAGED = (
@@ -35,6 +37,7 @@ _OTHER_IN_CHINA = (
     "直置植殖真慎填具骨滑角解触令冷零怜所房扇肩扉雇偏遍篇煽炉芦羽翁翼翠翰耀海悔侮敏繁梅毒器突臭包抱泡胞巷"
     "港喝褐葛延廷庭艇牙芽雅邪灰炭恢低底抵邸沿船虎墨隆"
 )
+_CODES = frozenset(map(ord, CHARACTERS))
 _FAMILY, _STYLE, _COPYRIGHT, _LICENSE, _LICENSE_URL, _TYPOGRAPHIC_FAMILY, _TYPOGRAPHIC_STYLE = 1, 2, 0, 13, 14, 16, 17
 _LICENSES = {r"open\s*font\s*license|\bOFL\b": "SIL Open Font License 1.1", r"\bMIT\b": "MIT", r"apache": "Apache 2.0"}
 
@@ -95,7 +98,7 @@ def _read_font_file(path: Path) -> tuple[str, str, set[str]]:
         raise KanjinetError(f"{path}: not a font, or a damaged one ({first_line(error)})", _REMEDY) from error
     family, style = names[_TYPOGRAPHIC_FAMILY] or names[_FAMILY], names[_TYPOGRAPHIC_STYLE] or names[_STYLE]
     name = _shorten(f"{family} {'' if style == 'Regular' else style}") or _shorten(path.stem)
-    return name, _name_license(names), {character for character in CHARACTERS if ord(character) in codes}
+    return name, _name_license(names), {chr(code) for code in codes & _CODES}
 
 
 def _name_license(names: dict[int, str]) -> str:
@@ -133,17 +136,26 @@ def draw_glyphs(font: Font, classes: npt.NDArray[np.int64]) -> npt.NDArray[np.ui
     Raises:
         KanjinetError: a file is gone or damaged.
     """
-    glyphs = np.zeros((len(classes), GLYPH_SIDE, GLYPH_SIDE), dtype=np.uint8)
+    glyphs = np.empty((len(classes), GLYPH_SIDE, GLYPH_SIDE), dtype=np.uint8)
     for glyph, number in zip(glyphs, classes.tolist(), strict=True):
-        path = font.files[font.file_of_class[number]]
-        image = Image.new("L", glyph.shape)
-        try:
-            face = _open_face(path)
-            ImageDraw.Draw(image).text((GLYPH_SIDE / 2, _BASELINE), CHARACTERS[number], 255, face, anchor="ms")
-        except OSError as error:
-            raise KanjinetError(f"{path}: cannot be drawn from ({first_line(error)})", _REMEDY) from error
-        glyph[:] = np.asarray(image)
+        packed = np.frombuffer(zlib.decompress(_draw_packed(font, number)), dtype=np.uint8)
+        np.multiply(np.unpackbits(packed).reshape(glyph.shape), 255, out=glyph)
     return glyphs
+
+
+@functools.lru_cache(maxsize=_KEPT_GLYPHS)
+def _draw_packed(font: Font, number: int) -> bytes:
+    """Draws one of them as compressed bits."""
+    path = font.files[font.file_of_class[number]]
+    image = Image.new("L", (GLYPH_SIDE, GLYPH_SIDE))
+    try:
+        face = _open_face(path)
+        ImageDraw.Draw(image).text((GLYPH_SIDE / 2, _BASELINE), CHARACTERS[number], 255, face, anchor="ms")
+    except OSError as error:
+        raise KanjinetError(f"{path}: cannot be drawn from ({first_line(error)})", _REMEDY) from error
+    ink = np.asarray(image) >= 128
+    ink[[0, -1]] = ink[:, [0, -1]] = False
+    return zlib.compress(np.packbits(ink).tobytes(), level=1)
 
 
 @functools.lru_cache(maxsize=_OPEN_FILES)

@@ -1,5 +1,6 @@
 """The strokes of a sheet, before and after they are distorted."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from kanjinet.classes import NUM_HIRAGANA
 from kanjinet.synth.glyph_table import POINTS_PER_STROKE, GlyphTable
 
+_PIECE_POINTS = 32  # outlines with more are cut
 ALONG = np.linspace(0, 1, POINTS_PER_STROKE)  # where each point lies along its stroke
 
 
@@ -45,7 +47,7 @@ class SheetStrokes:
 class WrittenStrokes:
     """Represents strokes to be rasterized, in pixels of their cells: center lines with widths, or closed outlines."""
 
-    points: npt.NDArray[np.float64]  # (s, 32, 2) the center lines; of outlines, as many as the longest has
+    points: npt.NDArray[np.float64]  # (s, 32, 2) the center lines; of outlines, as many as the longest piece has
     half_widths: npt.NDArray[np.float64]  # (s, 32); of outlines 0
     ink: npt.NDArray[np.float64]  # (s,) about 1
     cells: npt.NDArray[np.int64]  # (s,) the cell of each
@@ -63,10 +65,24 @@ def concatenate_strokes(parts: Sequence[WrittenStrokes]) -> WrittenStrokes:
 def make_outlines(
     outlines: Sequence[npt.NDArray[np.float64]], ink: npt.NDArray[np.float64], cells: npt.NDArray[np.int64]
 ) -> WrittenStrokes:
-    """Makes written strokes of closed outlines, (k, 2) each."""
-    longest = max(map(len, outlines), default=1)
-    points = np.array([_repeat_last(outline, longest) for outline in outlines]).reshape(-1, longest, 2)
-    return WrittenStrokes(points, np.zeros(points.shape[:2]), ink, cells)
+    """Makes written strokes of closed outlines, (k, 2) each; of a long one several, which together hold what it holds.
+
+    All have as many points as the longest, so a long one would make the others slow.
+    """
+    step = max(_PIECE_POINTS, math.isqrt(max(map(len, outlines), default=0)) + 1)
+    pieces, owners = [], []
+    for owner, outline in enumerate(outlines):
+        parts = [outline]
+        if len(outline) > step + 1:  # pieces closed by their chords, and what the chords hold
+            closed = np.concatenate([outline, outline[:1]])
+            parts = [outline[::step], *(closed[start : start + step + 1] for start in range(0, len(outline), step))]
+        pieces += parts
+        owners += [owner] * len(parts)
+    counts = np.array([len(piece) for piece in pieces], dtype=np.int64)
+    numbers = np.minimum(np.arange(counts.max(initial=1)), counts[:, None] - 1) + (np.cumsum(counts) - counts)[:, None]
+    points = np.concatenate([np.zeros((0, 2)), *pieces])[numbers]
+    chosen = np.array(owners, dtype=np.int64)
+    return WrittenStrokes(points, np.zeros(points.shape[:2]), ink[chosen], cells[chosen])
 
 
 def concatenate_outlines(parts: Sequence[WrittenStrokes]) -> WrittenStrokes:
@@ -78,6 +94,5 @@ def concatenate_outlines(parts: Sequence[WrittenStrokes]) -> WrittenStrokes:
 
 
 def _repeat_last(points: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
-    """Repeats the last of points (..., k, 2) until there are `count`."""
-    missing = count - points.shape[-2]
-    return np.concatenate([points, *[points[..., -1:, :]] * missing], axis=-2)
+    """Repeats the last of the points of outlines (s, k, 2) until there are `count`."""
+    return points[:, np.minimum(np.arange(count), points.shape[1] - 1)]
