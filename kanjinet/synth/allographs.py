@@ -37,7 +37,7 @@ _START_BELOW_OPEN_TOP = (71.0, 16.5)
 _CURVES_OF_FIRST_LINE = 3  # of KanjiVG's そ
 # The first strokes of these end in a flick, which some leave out and others draw long; the end of し is as free.
 FLICKED = "いかがけげにはばぱほぼぽり"
-END_OF_SHI = 0.85  # where along it
+END_OF_SHI = 0.9  # where along it
 
 
 def list_allographs(glyph: Glyph) -> list[Glyph]:

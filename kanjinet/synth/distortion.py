@@ -11,11 +11,18 @@ from kanjinet.data.etl_records import CELL_HEIGHT, CELL_WIDTH
 from kanjinet.synth.glyph_table import FREE_END, NO_COMPONENT, POINTS_PER_STROKE
 from kanjinet.synth.kanjivg import VIEW_BOX
 from kanjinet.synth.strokes import ALONG, SheetStrokes
-from kanjinet.synth.writers import Writer, clipped_normals
+from kanjinet.synth.writers import KANA_WIDTH, Writer, clipped_normals
 
 _LAST_POINT = POINTS_PER_STROKE - 1
 _CORNER_POINTS = 5  # of 32: strokes that meet nearer than this to an end make a corner, which stays one
 _RING = 2  # of GlyphTable.voicing
+# In widths of the pen, so that a ring and two dots look different: the ring's diameter, which a wide pen fills but
+# leaves round; how long a dot is, each way; how far apart the middles of two dots are.
+_MIN_RING, _MIN_DOT, _MIN_DOT_GAP = 1.7, 0.9, 1.6
+_MIN_LOOP = 1.5  # the same of the small loop of ね: without it, it is れ
+_MAX_RING_GAP = 0.25  # of the ring
+_MAX_DOT_TURN = 0.5  # radians
+_MAX_INSET = 5.0  # units that marks stand within the character
 _HALF_BOX = VIEW_BOX / 2
 _WAVE_NUMBERS = np.array([1.0, 2.0, 3.0, 4.0])  # half waves along a stroke
 _WAVES = np.cos(np.pi * _WAVE_NUMBERS[:, None] * ALONG)  # (4, 32)
@@ -132,6 +139,9 @@ def _change_loops(strokes: SheetStrokes, writer: Writer, rng: np.random.Generato
     closing = points[looped, np.stack([first, first + 1, last, last + 1])].mean(axis=0)
     is_inside = (place > first[:, None]) & (place <= last[:, None])
     size = np.clip(writer.loop_size + clipped_normals(rng, 0.12, len(looped)), 0.4, 1.4)
+    inside = np.where(is_inside[..., None], points[looped], closing[:, None])
+    extent = np.maximum(np.ptp(inside, axis=1).max(axis=1), 1e-6)
+    size = np.maximum(size, np.minimum(_MIN_LOOP * _measure_pen(writer) / extent, 1.2))
     factor = np.where(is_inside, size[:, None], 1.0)[..., None]
     points[looped] = closing[:, None] + factor * (points[looped] - closing[:, None])
     strokes.points = points
@@ -149,18 +159,29 @@ def _place_voicing_marks(strokes: SheetStrokes, writer: Writer, rng: np.random.G
     means = points[marked].mean(axis=1)
     center = np.stack([np.bincount(owners, means[:, axis], num_cells) / counts for axis in (0, 1)], axis=-1)[owners]
     is_ring = kinds == _RING
+    pen = _measure_pen(writer)
     size = np.where(is_ring, writer.ring_size, 1.25) * np.exp(clipped_normals(rng, 0.12, num_cells))[owners]
+    size = np.maximum(size, np.where(is_ring, _MIN_RING, _MIN_DOT) * pen / np.ptp(points[marked], axis=1).max(axis=1))
     angle = clipped_normals(rng, 0.3 * writer.mark_freedom, num_cells)[owners] - 0.1 * writer.mark_freedom  # steeper
-    angle += clipped_normals(rng, 0.1, len(marked)) + is_ring * rng.uniform(-1.5, 1.5, len(marked))  # where it is open
-    gap = np.clip(writer.ring_gap + clipped_normals(rng, 0.06, len(marked)), 0, 0.4) * is_ring
+    angle = np.clip(angle, -_MAX_DOT_TURN, _MAX_DOT_TURN) + clipped_normals(rng, 0.1, len(marked))
+    angle += is_ring * rng.uniform(-1.5, 1.5, len(marked))  # where it is open
+    gap = np.clip(writer.ring_gap + clipped_normals(rng, 0.04, len(marked)), 0, _MAX_RING_GAP) * is_ring
     points[marked] = _resample(points[marked], np.zeros(len(marked)), 1 - gap)
-    spread = np.where(is_ring, 1, writer.dot_gap * np.exp(clipped_normals(rng, 0.15, num_cells))[owners])
+    apart = np.maximum(np.hypot(*(means - center).T), 1e-6)
+    spread = writer.dot_gap * np.exp(clipped_normals(rng, 0.15, num_cells))[owners]
+    spread = np.where(is_ring, 1, np.maximum(spread, 0.5 * _MIN_DOT_GAP * pen / (apart * size)))
     points[marked] += ((spread - 1)[:, None] * (means - center))[:, None]
     place = np.array([1.5 - writer.mark_inset, -1.5 + writer.mark_inset])
     place = place + clipped_normals(rng, 3.2 * writer.mark_freedom, (num_cells, 2))
+    place = np.stack([np.maximum(place[:, 0], -_MAX_INSET), np.minimum(place[:, 1], _MAX_INSET)], axis=-1)
     turned = _transform(points[marked] - center[:, None], _rotation(angle, size))
     points[marked] = turned + (center + place[owners])[:, None]
     strokes.points = points
+
+
+def _measure_pen(writer: Writer) -> float:
+    """Returns the width of a writer's pen in hiragana, in KanjiVG's units."""
+    return writer.pen_width * KANA_WIDTH / writer.kana_scale
 
 
 def _reshape_strokes(strokes: SheetStrokes, writer: Writer, rng: np.random.Generator) -> None:
@@ -171,11 +192,17 @@ def _reshape_strokes(strokes: SheetStrokes, writer: Writer, rng: np.random.Gener
     strokes.points = strokes.points + amount[:, None, None] * np.swapaxes(waves @ _WAVES, 1, 2)
 
 
+def _spare_loops(strokes: SheetStrokes) -> npt.NDArray[np.float64]:
+    """Returns by how much less strokes with a small loop, and rings, are made rounder or more angular, (s,)."""
+    has_loop = strokes.table.loop[strokes.rows, 1] > 0
+    return np.where(has_loop | (strokes.table.voicing[strokes.rows] == _RING), 0.35, 1.0)
+
+
 def _round_corners(strokes: SheetStrokes, writer: Writer, rng: np.random.Generator) -> None:
     """Rounds or sharpens corners."""
     points = strokes.points
     roundness = np.clip(writer.roundness + 0.2 * rng.standard_normal(len(points)), -0.5, 1)
-    roundness *= np.where(strokes.is_kana, 0.5, 1)
+    roundness *= np.where(strokes.is_kana, 0.5, 1) * _spare_loops(strokes)
     strokes.points = points + roundness[:, None, None] * (smooth(points) - points)
 
 
@@ -185,7 +212,7 @@ def _straighten_curves(strokes: SheetStrokes, writer: Writer, rng: np.random.Gen
         return
     points = strokes.points.copy()
     kinds = rng.integers(len(_POLYGONS), size=len(points))
-    amounts = writer.angularity * rng.uniform(0.5, 1.2, len(points))
+    amounts = writer.angularity * rng.uniform(0.5, 1.2, len(points)) * _spare_loops(strokes)
     for kind, polygon in enumerate(_POLYGONS):
         chosen = np.flatnonzero(kinds == kind)
         points[chosen] += amounts[chosen, None, None] * (polygon @ points[chosen] - points[chosen])

@@ -36,6 +36,7 @@ _KINDS_WITH_HOOK = "㇁㇂㇃㇆㇈㇉㇖㇙㇚㇟㇡"
 _HOOK_TURN = np.deg2rad(60)
 _MAX_HOOK = 0.25  # of the stroke
 _MAX_LOOP_UNITS = 36  # a larger one, as in あ, is no small loop
+_BEYOND_END = 3  # pieces of a stroke: one that would meet itself so near beyond its end has a loop too
 _TOUCH_UNITS = 3.5  # an end that is nearer than this to another stroke touches it
 
 
@@ -145,7 +146,9 @@ def _find_loops(points: npt.NDArray[np.float64], may_loop: npt.NDArray[np.bool_]
     loops = np.zeros((len(points), 2), dtype=np.int8)
     first, last = np.triu_indices(POINTS_PER_STROKE - 1, 2)
     for row in np.flatnonzero(may_loop):
-        line, steps = points[row], np.diff(points[row], axis=0)
+        line = points[row]
+        steps = np.diff(line, axis=0)
+        steps[-1] *= _BEYOND_END  # る ends on itself
         between = line[last] - line[first]
         turns = _cross(steps[first], steps[last])
         turns[turns == 0] = np.nan  # parallel pieces do not meet

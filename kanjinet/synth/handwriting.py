@@ -12,7 +12,7 @@ from kanjinet.synth.joins import Joins, join_strokes, round_joins, swap_strokes
 from kanjinet.synth.neighbors import add_fragments
 from kanjinet.synth.rasterizer import rasterize, rasterize_outlines, trace_strokes
 from kanjinet.synth.strokes import ALONG, SheetStrokes, WrittenStrokes, concatenate_outlines, concatenate_strokes
-from kanjinet.synth.writers import Writer
+from kanjinet.synth.writers import KANA_WIDTH, Writer
 
 GENERATOR_VERSION = "writers-5"  # changes whenever the same seed gives other bytes
 
@@ -105,7 +105,7 @@ def _apply_pen(strokes: SheetStrokes, writer: Writer, rng: np.random.Generator) 
     pressure = np.clip(writer.pressure * rng.uniform(0.6, 1.4, (count, 1)), 0, 1.1)
     character_width = np.exp(0.05 * rng.standard_normal(strokes.num_cells))[cells]
     stroke_width = character_width * np.exp(0.05 * rng.standard_normal(count))
-    stroke_width *= np.where(is_kana, 1.24, 1)  # measured on real cells
+    stroke_width *= np.where(is_kana, KANA_WIDTH, 1)
     half_widths = 0.5 * writer.pen_width * stroke_width[:, None] * (1 + pressure * (shape - 1))
     ink = np.exp(0.035 * rng.standard_normal(strokes.num_cells))[cells] * np.exp(0.04 * rng.standard_normal(count))
     return WrittenStrokes(strokes.points, np.maximum(half_widths, 0.5), ink, cells)

@@ -51,6 +51,7 @@ def join_strokes(strokes: SheetStrokes, writer: Writer, rng: np.random.Generator
     upwards = np.clip(-gap[:, 1] / distance, 0, 1)
     probability *= 1 - (0.8 - 0.35 * writer.haste) * upwards  # on the way up the pen is lifted, in a hurry less often
     probability *= np.where(has_few_strokes, 0.35, 1)
+    probability[:-1] *= np.where(strokes.table.voicing[strokes.rows[1:]] > 0, 0.25, 1)  # marks are set apart
     probability[flows_on] = np.maximum(probability[flows_on], writer.kana_join_rate)
     is_joined = rng.random(len(points)) < probability
     is_flicked = is_kana & (rng.random(len(points)) < writer.flick_rate) & ~is_joined

@@ -10,6 +10,7 @@ from kanjinet.data.etl_records import CELL_HEIGHT, CELL_WIDTH
 from kanjinet.synth.glyph_table import JIS78
 from kanjinet.synth.rasterizer import Ink
 
+KANA_WIDTH = 1.24  # of a pen in hiragana, by that in kanji; measured on real cells
 DEFAULT_DIFFICULTY = 0.5  # 0 = neat, 1 = hasty
 
 
@@ -105,7 +106,7 @@ def sample_writer(rng: np.random.Generator, difficulty: float = DEFAULT_DIFFICUL
         kana_freedom=1 + 1.2 * vary,
         loop_size=1 + vary * rng.uniform(-0.5, 0.25),
         ring_size=1.4 + vary * rng.uniform(-0.8, 0.45),
-        ring_gap=0.35 * vary * float(rng.random() ** 3),
+        ring_gap=0.25 * vary * float(rng.random() ** 3),
         dot_gap=1 + vary * rng.uniform(-0.5, 0.25),
         mark_inset=5 * vary * float(rng.random() ** 3),
         mark_freedom=rng.uniform(0.4, 1.6) * vary,

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from measure_cells import PERCENTILES, format_table, measure_cells
@@ -18,7 +19,7 @@ from kanjinet.synth.handwriting import write_sheet, write_strokes
 from kanjinet.synth.kanjivg import read_glyph
 from kanjinet.synth.rasterizer import MARGIN, fill_outlines, trace_outlines
 from kanjinet.synth.sheets import Sample, make_contact_sheet
-from kanjinet.synth.writers import sample_writer
+from kanjinet.synth.writers import KANA_WIDTH, sample_writer
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +275,7 @@ def test_loops_of_hiragana_are_found_and_change_their_size(glyph_table):
         for number in range(NUM_HIRAGANA)
         if glyph_table.loop[slice(*glyph_table.stroke_of_form[forms[number] + [0, 1]])].any()
     }
-    assert found == set("おすずなぬねはばぱほぼぽまみむよ")
+    assert found == set("おすずなぬねはばぱほぼぽまみむよる")
     assert not glyph_table.loop[glyph_table.stroke_of_form[forms[-1]] :].any()  # of kanji
     sizes = []
     for loop_size in (0.5, 1.0):
@@ -302,11 +303,35 @@ def test_rings_are_small_or_large_open_or_closed_and_dots_near_or_far():
         openings.append(np.median(np.linalg.norm(ring[:, -1] - ring[:, 0], axis=1)) / lengths[-1])
     assert lengths[0] / lengths[1] == pytest.approx(0.5, abs=0.15)
     assert openings[2] > 0.2 > max(openings[:2])
-    near, far = (
-        np.median(np.linalg.norm(np.diff(_measure_marks("ば", 2, dot_gap=gap).mean(axis=2), axis=1)[:, 0], axis=1))
-        for gap in (0.5, 1.0)
-    )
+    near, far = (_measure_dot_gap(dot_gap=gap, pen_width=1.0) for gap in (0.5, 1.0))
     assert near / far == pytest.approx(0.5, abs=0.15)
+
+
+def _measure_dot_gap(**amounts):
+    return np.median(np.linalg.norm(np.diff(_measure_marks("ば", 2, **amounts).mean(axis=2), axis=1)[:, 0], axis=1))
+
+
+@pytest.mark.parametrize("pen_width", [3.0, 6.0])
+def test_a_wide_pen_neither_fills_rings_nor_joins_dots(pen_width):
+    ring = _measure_marks("ぱ", 1, ring_size=0.5, ring_gap=0.4, pen_width=pen_width)[:, 0]
+    width = pen_width * KANA_WIDTH
+    assert np.median(np.ptp(ring, axis=1).max(axis=1)) > 1.4 * width
+    assert np.median(np.linalg.norm(ring[:, -1] - ring[:, 0], axis=1)) < 0.3 * 1.7 * np.pi * width
+    assert _measure_dot_gap(dot_gap=0.4, pen_width=pen_width) > 1.4 * width
+    dots = _measure_marks("ば", 2, pen_width=pen_width)
+    assert np.median(np.linalg.norm(dots[:, :, -1] - dots[:, :, 0], axis=2)) > 0.7 * width
+
+
+def test_loops_stay_where_writers_are_angular_and_pens_wide():
+    """A ね without its loop is れ, る without it ろ."""
+    rng = np.random.default_rng(1)
+    writer = replace(sample_writer(rng, 0.5), kana_scale=1.0, angularity=0.8, pen_width=2.0, **_UNJOINED)
+    cells = write_sheet(np.repeat([CLASS_OF_CHARACTER[each] for each in "るま"], 20), writer, rng)
+    papers = [cv2.connectedComponents((cell < 4).astype(np.uint8), connectivity=4)[0] - 1 for cell in cells]
+    assert np.mean(np.array(papers) >= 2) > 0.7
+    writer = replace(writer, angularity=0.0, loop_size=0.4, pen_width=9.0)
+    strokes = write_strokes(np.full(20, CLASS_OF_CHARACTER["ま"]), writer, rng).points.reshape(20, -1, 32, 2)
+    assert np.median(np.ptp(strokes[:, 2, 13:26], axis=1).max(axis=1)) > 1.3 * 9.0 * KANA_WIDTH
 
 
 def test_forms_of_our_own_are_forms_of_their_characters(glyph_table):
