@@ -26,7 +26,7 @@ _MIN_HOLE = 7  # pixels of a cell; a hole that is as large stays so
 _NARROWEST = 0.35  # of a width, if a hole would be filled
 _MIN_WIDTH, _MAX_WIDTH = 1.8, 6.5  # pixels of a cell: strokes are made no thinner, and no thicker than that
 _NOISE_SIDE = 5  # values a side that the changing width of a pen is interpolated from
-_NUM_MEASURED = 60  # characters whose size stands for all of a font's
+_NUM_MEASURED = 30  # characters whose size stands for all of a font's
 _TOLERANCE = 0.7  # pixels of a glyph between its outline and the straight pieces that stand for it
 
 _Image = npt.NDArray[np.uint8]
@@ -190,14 +190,18 @@ def _choose_reach(
 ) -> npt.NDArray[np.float64]:
     """Chooses how far ink reaches from lines: less than at 1 where a hole in them would be filled; inked from 0 on."""
     count, holes = cv2.connectedComponents(1 - lines, connectivity=4)
-    reach = find_reach(_NARROWEST)
     min_area = _MIN_HOLE * pixels**2
-    is_hole = np.bincount(holes[reach < 0], minlength=count) >= min_area
-    for factor in (1, 0.7, 0.5):
-        wider = find_reach(factor)
-        if (np.bincount(holes[wider < 0], minlength=count) >= min_area)[is_hole].all():
-            return wider
-    return reach
+
+    def find_open(reach: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        return (np.bincount(holes[reach < 0], minlength=count) >= min_area)[1:]
+
+    widest = find_reach(1)
+    if find_open(widest).all():
+        return widest
+    narrowest = find_reach(_NARROWEST)
+    is_hole = find_open(narrowest)
+    between = map(find_reach, (0.7, 0.5))
+    return next((reach for reach in (widest, *between) if find_open(reach)[is_hole].all()), narrowest)
 
 
 def _trace_shape(shape: _Image) -> list[npt.NDArray[np.float64]]:

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-_Planes = npt.NDArray[np.uint8]  # (h * w,) a pixel of eight images, one in each bit
-_AT_A_TIME = 8
+_Planes = npt.NDArray[np.uint8]  # (p * h * w,) each value a pixel of eight images, one in each bit
+_AT_A_TIME = 32  # images: few enough for the processor's cache
 
 
 def thin(shapes: npt.NDArray[np.uint8], spur_pixels: int) -> npt.NDArray[np.uint8]:
@@ -26,16 +26,16 @@ def thin(shapes: npt.NDArray[np.uint8], spur_pixels: int) -> npt.NDArray[np.uint
         left, top, width, height = cv2.boundingRect(np.bitwise_or.reduce(shapes[some]))
         window = some, slice(max(0, top - 1), top + height + 1), slice(max(0, left - 1), left + width + 1)
         part = shapes[window]
-        for found, planes in zip((lines, kept), _thin_planes(np.packbits(part, axis=0)[0], spur_pixels), strict=True):
-            found[window] = np.unpackbits(planes.reshape(1, *part.shape[1:]), axis=0, count=len(part))
+        for found, planes in zip((lines, kept), _thin_planes(np.packbits(part, axis=0), spur_pixels), strict=True):
+            found[window] = np.unpackbits(planes.reshape(-1, *part.shape[1:]), axis=0, count=len(part))
     for image, rest in zip(lines, kept, strict=True):
         _restore_dots(rest, image)
     return kept
 
 
 def _thin_planes(shapes: npt.NDArray[np.uint8], spur_pixels: int) -> tuple[_Planes, _Planes]:
-    """Returns the lines of eight images (h, w), and those without spurs."""
-    planes, width, before = shapes.ravel(), shapes.shape[1], b""
+    """Returns the lines of images, eight in each of (p, h, w), and those without spurs."""
+    planes, width, before = shapes.ravel(), shapes.shape[2], b""
     while planes.tobytes() != before:
         before = planes.tobytes()
         for step in (0, 1):
