@@ -23,7 +23,9 @@ from kanjinet.synth.font_writers import FontWriter, Way, choose_font_writer, wri
 from kanjinet.synth.fonts import EM, GLYPH_SIDE, draw_glyphs, find_fonts
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.online import GenerationSpec, _generate_sheet
+from kanjinet.synth.rasterizer import fill_outlines
 from kanjinet.synth.sheets import Sample, make_sheet_records
+from kanjinet.synth.strokes import make_outlines
 from kanjinet.synth.thinning import thin
 from kanjinet.synth.writers import sample_writer
 from tests.conftest import ROOT, run_script
@@ -103,6 +105,28 @@ def test_outlines_hold_as_much_as_the_glyph(fonts):
     assert sorted(np.sign(areas)) == [-1, 1]
     box = np.ptp(outlines.points.reshape(-1, 2), axis=0)
     assert abs(areas.sum()) == pytest.approx((1 - 0.9**2) * box.prod(), rel=0.05)
+
+
+@pytest.mark.parametrize(("way", "amount"), [(Way.THICKER, 2.5), (Way.PEN, 6.0)])
+def test_a_hole_is_not_filled(fonts, way, amount):
+    glyph = cv2.circle(np.zeros((GLYPH_SIDE, GLYPH_SIDE), np.uint8), (120, 120), 8, 255, 4)
+    rng = np.random.default_rng(0)
+    font_writer = FontWriter(fonts[1], way, amount, 0, 0)
+    outlines = write_outlines(glyph[None], classes_of("口"), font_writer, sample_writer(rng), rng)
+    x, y = np.moveaxis(outlines.points, 2, 0)
+    areas = 0.5 * np.sum(x * np.roll(y, -1, axis=1) - y * np.roll(x, -1, axis=1), axis=1)
+    assert len(areas) == 2 and np.abs(areas).min() > 3 and areas.prod() < 0
+
+
+def test_a_long_outline_is_cut_into_pieces_that_hold_as_much():
+    angles = np.linspace(0, 2 * np.pi, 500, endpoint=False)
+    radius = 40 + 8 * np.sin(9 * angles)
+    star = np.stack([64 + radius * np.cos(angles), 64 + radius * np.sin(angles)], axis=1)
+    pieces = make_outlines([star[::50], star], np.array([0.5, 1.0]), np.array([0, 1]))
+    assert pieces.points.shape[1] < 40
+    images = fill_outlines(pieces.points, pieces.cells, pieces.ink, 2)
+    for image, outline, ink in zip(images, (star[::50], star), (0.5, 1.0), strict=True):
+        np.testing.assert_allclose(image, fill_outlines(outline[None], np.array([0]), np.array([ink]), 1)[0], atol=1e-3)
 
 
 def test_thin_lines_are_connected_as_the_shape_was():
