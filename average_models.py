@@ -26,6 +26,7 @@ from kanjinet.storage.model_card import Averaging, merge_sources
 from kanjinet.storage.safetensors_file import load_trained_network
 from kanjinet.training.calibration import calibrate, describe_calibration
 from kanjinet.training.held_out import load_held_out
+from kanjinet.training.rejection import describe_rejection, fit_rejection
 from kanjinet.training.validation import measure_parts
 
 
@@ -57,11 +58,13 @@ def main() -> None:
     averaged = average(first.model, second.model, args.weight)
     validation, test = load_held_out(info, second)
     calibration = calibrate(averaged, validation, test)
+    rejection = fit_rejection(averaged, validation, second.card.options, info.preprocessing)
     card = replace(
         second.card,
         sources=merge_sources(first.card.sources, second.card.sources),
         averaging=Averaging(tuple(sha256_of_file(path) for path in args.models), (1 - args.weight, args.weight)),
         calibration=calibration,
+        rejection=rejection,
         best_epoch=None,
         metrics=measure_parts(averaged, validation, test),
     )
@@ -70,6 +73,8 @@ def main() -> None:
     tested, note = card.metrics["test"], f" ({SAMPLE_NOTE})" if info.synthetic else ""
     print(f"test       top-1 {tested.top1:.2%} of {tested.samples:,} images{note}")
     print(f"calibrated {describe_calibration(calibration)}")
+    if rejection:
+        print(f"rejection  {describe_rejection(rejection)}")
     print(f"written    {show_path(args.output)}")
 
 

@@ -21,6 +21,7 @@ from kanjinet.storage.files import check_output_file, make_folder
 from kanjinet.storage.safetensors_file import load_trained_network
 from kanjinet.training.calibration import calibrate, describe_calibration
 from kanjinet.training.held_out import load_held_out
+from kanjinet.training.rejection import describe_rejection, fit_rejection
 from kanjinet.training.validation import measure_parts
 
 
@@ -47,10 +48,13 @@ def main() -> None:
     else:  # predictions, and so accuracies, are as before; the loss on its own dataset is not known
         metrics = {part: replace(each, loss=None) for part, each in checkpoint.card.metrics.items()}
     calibration = replace(found, value=earlier * found.value)
-    checkpoint.card = replace(checkpoint.card, calibration=calibration, metrics=metrics)
+    rejection = fit_rejection(checkpoint.model, held_out[0], checkpoint.card.options, info.preprocessing)
+    checkpoint.card = replace(checkpoint.card, calibration=calibration, rejection=rejection, metrics=metrics)
     make_folder(args.output.parent)
     save_checkpoint(args.output, checkpoint)
     print(f"calibrated {describe_calibration(found)}{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")
+    if rejection:
+        print(f"rejection  {describe_rejection(rejection)}")
     print(f"written    {show_path(args.output)}")
 
 

@@ -152,7 +152,10 @@ def main() -> None:
     if accuracy:
         print(f"accuracy     {accuracy}")
 
-    mapping = build_mapping(describe_file(path.name, content, spec, properties))
+    info = describe_file(path.name, content, spec, properties)
+    if card.rejection:
+        info["rejection_threshold"] = card.rejection.threshold
+    mapping = build_mapping(info)
     with replace_on_success(path) as file:
         file.write(content)
         write_json(mapping_path, mapping)

@@ -18,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from kanjinet.classes import CHARACTERS
+from kanjinet.classes import CHARACTERS, NO_CLASS, NUM_CLASSES
 from kanjinet.data.dataset import DatasetInfo, Labels, read_dataset_info, read_images, read_labels
 from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.data.image_files import list_labeled_images, read_image, to_network_input
 from kanjinet.data.splits import PARTS, Indices, split_as_trained
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.image_grid import draw_image_grid
-from kanjinet.evaluation.metrics import NO_CLASS, TOP_K, Predictions
+from kanjinet.evaluation.metrics import TOP_K, Predictions
 from kanjinet.evaluation.recognizer import Recognizer, load_recognizer
 from kanjinet.evaluation.report import ModelEvaluation, write_report
 from kanjinet.evaluation.results import DatasetSource, FolderSource, HardClass, ModelMetrics, character_of
@@ -216,6 +216,7 @@ def evaluate(recognizer: Recognizer, images: EvaluationSet, first: Predictions |
         license=recognizer.card.license,
         source=images.source,
         without_character=int(np.count_nonzero(~images.has_character)),
+        said_none=count_said_none(recognizer, predictions, images),
         not_read=images.not_read,
         accuracy=predictions.top_k_accuracy(),
         kanji=predictions.top_k_accuracy(~predictions.is_hiragana),
@@ -234,6 +235,13 @@ def evaluate(recognizer: Recognizer, images: EvaluationSet, first: Predictions |
     )
     epochs = read_history(recognizer.path, recognizer.card.options)
     return ModelEvaluation(metrics, predictions, inputs, epochs, images.name_image)
+
+
+def count_said_none(recognizer: Recognizer, predictions: Predictions, images: EvaluationSet) -> int | None:
+    """Counts the images of which the model says that they show none of the characters; None where it never does."""
+    if recognizer.card.rejection is None:
+        return None
+    return int(np.count_nonzero(recognizer.says_none(predictions.confidence) & images.has_character))
 
 
 def predict(recognizer: Recognizer, inputs: npt.NDArray[np.uint8], images: EvaluationSet) -> Predictions:
@@ -277,6 +285,8 @@ def print_metrics(metrics: ModelMetrics) -> None:
         spread = f"{by_writer[0]:.2%} to {by_writer[-1]:.2%}, median {np.median(by_writer):.2%}"
         print(f"writers    top-1 {spread}, in {len(by_writer)} data sets")
     print(f"confidence expected calibration error {metrics.calibration_error:.2%}")
+    if metrics.said_none is not None:
+        print(f"none       {metrics.said_none:,} images are said to show none of the {NUM_CLASSES:,} characters")
     if metrics.comparison:
         this, first = metrics.comparison["only_this_right"], metrics.comparison["only_first_right"]
         print(f"compared   {this:,} images that only this model reads, {first:,} that only the first one does")

@@ -33,17 +33,22 @@ STANDARD_INPUT = "-"
 BATCH = 64  # images
 BAR_FROM = 20  # images: fewer are read in a moment
 MAX_STEM = 50  # characters, of up to 4 bytes: file systems have room for 255 bytes
+NONE_OF_THESE = f"none of the {NUM_CLASSES:,}, as far as the model can tell; the nearest are:"
 NO_CHARACTER = "no character: no ink stands out from the paper"
-CSV_COLUMNS = ("image", "rank", "character", "probability", "jis_code", "stroke_count", "problem")
+CSV_COLUMNS = ("image", "rank", "character", "probability", "jis_code", "stroke_count", "problem", "is_none")
 
 
 @dataclass
 class Prediction:
-    """Represents what came of one image: its candidates, best first, or the problem that it has none for."""
+    """Represents what came of one image: its candidates, best first, or the problem that it has none for.
+
+    With `is_none`, it most likely shows none of the characters.
+    """
 
     image: str
     candidates: list[Candidate]
     problem: str | None = None
+    is_none: bool = False
 
 
 def parse_args() -> argparse.Namespace:
@@ -129,7 +134,7 @@ def predict(
                 bar.update()
             bar.clear()
             for prediction, candidates in zip(predictions, recognizer.list_candidates(inputs, top), strict=True):
-                prediction.candidates = candidates
+                prediction.candidates, prediction.is_none = candidates, candidates.is_none
                 yield prediction
 
 
@@ -149,6 +154,8 @@ def write_table(file: TextIO, predictions: Iterable[Prediction], recognizer: Rec
     print(f"model      {recognizer.path.name}{note}", file=file)
     for each in predictions:
         print(each.image if each.problem is None else f"{each.image}\n    {each.problem}", file=file)
+        if each.is_none:
+            print(f"    {NONE_OF_THESE}", file=file)
         for rank, found in enumerate(each.candidates, start=1):
             strokes = f"{found.stroke_count:2} stroke{'' if found.stroke_count == 1 else 's'}"
             line = f"{rank:4}  {found.character}  {found.probability:7.2%}  JIS {found.jis_code}  {strokes}"
@@ -163,7 +170,7 @@ def write_csv(file: TextIO, predictions: Iterable[Prediction], _recognizer: Reco
         if each.problem is not None:
             rows.writerow({"image": each.image, "problem": each.problem})
         for rank, found in enumerate(each.candidates, start=1):
-            rows.writerow({"image": each.image, "rank": rank, **asdict(found)})
+            rows.writerow({"image": each.image, "rank": rank, **asdict(found), "is_none": int(each.is_none)})
 
 
 def write_json(file: TextIO, predictions: Iterable[Prediction], recognizer: Recognizer) -> None:

@@ -45,6 +45,7 @@ from kanjinet.training.distributed import ProcessGroup, choose_training_device, 
 from kanjinet.training.history import open_tensorboard
 from kanjinet.training.initialization import initialize_network, load_initial_network
 from kanjinet.training.recipe import LONG_TRAINING_IMAGES, choose_initialization, make_config
+from kanjinet.training.rejection import describe_rejection
 from kanjinet.training.resume import STATE_NAME, Interrupted, can_resume
 from kanjinet.training.run import OUTPUT_NAMES, PREVIOUS_NAME, EpochResult, TrainingRun
 from kanjinet.training.samples import Parts, open_parts
@@ -90,20 +91,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--hiragana-repeats", type=positive_int, default=default.hiragana_repeats, help=repeats_help)
     sets_help = "generated sets of 3,036 characters besides the dataset's, new ones every epoch (default: none)"
     parser.add_argument("--fresh-sets", type=positive_int, help=sets_help)
+    parser.add_argument("--fresh-others", type=positive_int, help="sets of as many images of other things (default: none)")
     difficulty_help = f"of their simulated writers, 0 = neat ... 1 = hasty (default: {DEFAULT_DIFFICULTY})"
     parser.add_argument("--fresh-difficulty", type=fraction, help=difficulty_help)
     fonts_help = "folder of handwriting fonts that write half of their sheets (default: none)"
     parser.add_argument("--fresh-fonts", type=Path, metavar="FOLDER", help=fonts_help)
-    compile_help = (
-        "compile network and augmentation first, about a minute: for long trainings on a GPU; slower on 2 cores"
-    )
+    compile_help = "compile network and augmentation first, a minute: for long trainings on a GPU; slower on 2 cores"
     parser.add_argument("--compile", action="store_true", help=compile_help)
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run with the same options")
     args = parser.parse_args()
     if args.batch_size < 2:
         parser.error("argument --batch-size: 1: expected at least 2, batch normalization needs a batch")
     for option, value in (("--fresh-difficulty", args.fresh_difficulty), ("--fresh-fonts", args.fresh_fonts)):
-        if value is not None and not args.fresh_sets:
+        if value is not None and not (args.fresh_sets or (args.fresh_others and option == "--fresh-difficulty")):
             parser.error(f"argument {option}: {value}: give --fresh-sets too")
     return args
 
@@ -162,8 +162,7 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
 
 def train_epochs(run: TrainingRun, args: argparse.Namespace) -> None:
     """Trains until all epochs are done, patience is at its end, or the user stops the run."""
-    is_first = run.trainer.group.is_first
-    write_board = open_tensorboard(args.tensorboard) if args.tensorboard and is_first else None
+    write_board = open_tensorboard(args.tensorboard) if args.tensorboard and run.trainer.group.is_first else None
     try:
         with run.state_file.handle_signals():
             while not run.is_over(args.patience):
@@ -189,10 +188,9 @@ def collect_options(args: argparse.Namespace, info: DatasetInfo) -> TrainingOpti
     chosen = {field.name: getattr(args, field.name) for field in fields(TrainingOptions) if field.name in args}
     chosen |= {"image_size": info.image_size, "dataset_sha256": info.sha256}
     chosen["initialization"] = INIT_FROM if args.init_from else args.initialization or FITTED
-    if args.fresh_sets:
+    if args.fresh_sets or args.fresh_others:
         chosen["fresh_writers"] = GENERATOR_VERSION
-        if args.fresh_difficulty is None:
-            chosen["fresh_difficulty"] = DEFAULT_DIFFICULTY
+        chosen["fresh_difficulty"] = DEFAULT_DIFFICULTY if args.fresh_difficulty is None else args.fresh_difficulty
     options = TrainingOptions(**chosen)
     if args.initialization or args.init_from:
         return options
@@ -218,7 +216,8 @@ def print_plan(trainer: Trainer, parts: Parts, info: DatasetInfo, init_from: Pat
     config, options = trainer.model.config, trainer.options
     counts = f"{len(parts.train):,} train, {len(parts.validation):,} validation, {len(parts.test):,} test images"
     generated = parts.train.num_generated
-    new = f", {generated:,} of training's are new in every epoch" if generated else ""
+    others = f", {parts.train.num_others:,} of them of other things" if parts.train.num_others else ""
+    new = f", {generated:,} of training's are new in every epoch{others}" if generated else ""
     note = f" ({SAMPLE_NOTE})" if info.synthetic else ""
     print(f"data       {info.folder}: {counts}{new}, split {options.split}{note}")
     if parts.num_untrained and not init_from:
@@ -294,6 +293,8 @@ def finish(run: TrainingRun) -> None:
     print(f"test       {accuracies}  of {tested.samples:,} images, weights of epoch {run.record.best_epoch}{note}")
     assert card.calibration is not None
     print(f"calibrated {describe_calibration(card.calibration)}")
+    if card.rejection:
+        print(f"rejection  {describe_rejection(card.rejection)}")
     print(f"written    {path}, {', '.join(OUTPUT_NAMES[1:])}")
     print(f"next       python convert_to_onnx.py --model-path {shlex.quote(path)}")
 

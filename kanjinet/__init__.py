@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 from kanjinet.errors import KanjinetError
 
 if TYPE_CHECKING:
-    from kanjinet.evaluation.recognizer import Candidate, Recognizer
+    from kanjinet.evaluation.recognizer import Candidate, Candidates, Recognizer
     from kanjinet.evaluation.recognizer import load_recognizer as load
 
 __version__ = "1.3.0"
-__all__ = ["Candidate", "KanjinetError", "Recognizer", "__version__", "load"]
+__all__ = ["Candidate", "Candidates", "KanjinetError", "Recognizer", "__version__", "load"]
 
 # Else onnxruntime reports to its makers what it is used for; whoever wants that sets it to 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-_LAZY = {"Candidate": "Candidate", "Recognizer": "Recognizer", "load": "load_recognizer"}
+_LAZY = {"Candidate": "Candidate", "Candidates": "Candidates", "Recognizer": "Recognizer", "load": "load_recognizer"}
 
 
 def __getattr__(name: str) -> Any:

@@ -28,6 +28,7 @@ def _list_jis_codes() -> list[int]:
 
 JIS_CODES: npt.NDArray[np.uint16] = np.array(_list_jis_codes(), dtype=np.uint16)  # class -> JIS code
 NUM_CLASSES = len(JIS_CODES)  # 3,036
+NO_CLASS = -1  # of an image that shows none of the characters
 NUM_HIRAGANA = int(np.count_nonzero(JIS_CODES < 0x3000))  # 71: classes 0-70
 CHARACTERS = "".join(jis_to_character(int(code)) for code in JIS_CODES)  # class -> character
 CLASS_OF_CHARACTER = {character: index for index, character in enumerate(CHARACTERS)}

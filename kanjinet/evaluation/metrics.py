@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import NUM_CLASSES, NUM_HIRAGANA
+from kanjinet.classes import NO_CLASS, NUM_CLASSES, NUM_HIRAGANA
 from kanjinet.training.accuracy import Accuracy
 
 TOP_K = (1, 3, 5)
-NO_CLASS = -1  # the prediction for an image without a character
 
 Mask = npt.NDArray[np.bool_]
 

@@ -1,7 +1,7 @@
 """Recognition with a trained network, whichever file it comes from: .pth, .safetensors or .onnx."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -37,6 +37,14 @@ class Candidate:
     stroke_count: int
 
 
+class Candidates(list[Candidate]):
+    """Represents the candidates for an image, best first, and whether it most likely shows none of the characters."""
+
+    def __init__(self, candidates: Iterable[Candidate] = (), *, is_none: bool = False) -> None:
+        super().__init__(candidates)
+        self.is_none = is_none
+
+
 class TopClasses(NamedTuple):
     """Represents the k best classes of n images, best first: (n, k); and their probabilities (n, k), 0-1."""
 
@@ -56,12 +64,12 @@ class Recognizer:
     card: ModelCard = field(repr=False)
 
     @overload
-    def read(self, images: ImageSource, top: int = 5) -> list[Candidate]: ...
+    def read(self, images: ImageSource, top: int = 5) -> Candidates: ...
 
     @overload
-    def read(self, images: list[Any] | tuple[Any, ...], top: int = 5) -> list[list[Candidate]]: ...
+    def read(self, images: list[Any] | tuple[Any, ...], top: int = 5) -> list[Candidates]: ...
 
-    def read(self, images: Any, top: int = 5) -> list[Candidate] | list[list[Candidate]]:
+    def read(self, images: Any, top: int = 5) -> Candidates | list[Candidates]:
         """Recognizes the character in an image, or those in several.
 
         Args:
@@ -71,7 +79,9 @@ class Recognizer:
             top: candidates for each image, 1 to 3,036.
 
         Returns:
-            The candidates, best first; none for an image in which no ink stands out. For a list, a list of those.
+            The candidates, best first; none for an image in which no ink stands out. Their `is_none` says whether the
+            image most likely shows none of the 3,036 characters; it is never so with a model that has no threshold for
+            it. For a list, a list of those.
 
         Raises:
             KanjinetError: an image cannot be read, or `top` is out of range.
@@ -91,14 +101,20 @@ class Recognizer:
         """
         return to_network_input(read_image(image, name), self.image_size, self.card.preprocessing)
 
-    def list_candidates(self, inputs: list[ImageArray | None], top: int) -> list[list[Candidate]]:
+    def list_candidates(self, inputs: list[ImageArray | None], top: int) -> list[Candidates]:
         """Returns the candidates, best first, for each image that `prepare` returned."""
-        candidates: list[list[Candidate]] = [[] for _ in inputs]
+        candidates = [Candidates() for _ in inputs]
         if seen := {index: image for index, image in enumerate(inputs) if image is not None}:
             best = self.find_best(np.stack(list(seen.values())), top)
             for index, *row in zip(seen, best.classes.tolist(), best.probabilities.tolist(), strict=True):
-                candidates[index] = list(map(_describe_candidate, *row))
+                is_none = bool(self.says_none(row[1][0]))
+                candidates[index] = Candidates(map(_describe_candidate, *row), is_none=is_none)
         return candidates
+
+    def says_none(self, largest: Any) -> Any:
+        """Tells whether an image shows none of the characters, by its largest probability; of an array, of each."""
+        rejection = self.card.rejection
+        return largest < (rejection.threshold if rejection else 0.0)
 
     def find_best(self, images: npt.NDArray[np.uint8], count: int) -> TopClasses:
         """Returns the `count` best classes of each of n preprocessed images (n, S, S); of equal ones the first."""

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from kanjinet.classes import NO_CLASS
 from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.evaluation.charts import MARKS, SERIES, Chart, draw_groups, draw_history, draw_reliability
-from kanjinet.evaluation.metrics import NO_CLASS, Predictions
+from kanjinet.evaluation.metrics import Predictions
 from kanjinet.evaluation.results import FolderSource, ModelMetrics, character_of
 from kanjinet.storage.files import replace_on_success
 from kanjinet.storage.png import encode_png

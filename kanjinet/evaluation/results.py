@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kanjinet.classes import CHARACTERS, JIS_CODES
-from kanjinet.evaluation.metrics import NO_CLASS
+from kanjinet.classes import CHARACTERS, JIS_CODES, NO_CLASS
 from kanjinet.training.accuracy import Accuracy, CalibrationBin, calibration_error
 
 CONFUSIONS_LISTED = 100
@@ -60,6 +59,7 @@ class ModelMetrics:
     license: str  # that follows from them
     source: DatasetSource | FolderSource  # where the images come from
     without_character: int  # images without a character, which count as errors
+    said_none: int | None  # images that are said to show none of the characters; None: the model never says so
     not_read: Sequence[str]  # a message for each file that could not be read
     accuracy: dict[int, Accuracy]  # k -> top-k accuracy
     kanji: dict[int, Accuracy]  # the same, of kanji alone; empty where there are none
@@ -101,6 +101,7 @@ class ModelMetrics:
             **asdict(self.source),
             **_accuracy_to_dict(self.accuracy),
             "without_character": self.without_character,
+            "said_none": self.said_none,
             "not_read": list(self.not_read),
             "kanji": _accuracy_to_dict(self.kanji),
             "hiragana": _accuracy_to_dict(self.hiragana),

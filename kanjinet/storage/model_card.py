@@ -49,6 +49,7 @@ class TrainingOptions:
     seed: int = 0
     hiragana_repeats: int = 1
     fresh_sets: int | None = None  # data sets of generated samples in an epoch
+    fresh_others: int | None = None  # the same of images that show none of the characters
     fresh_difficulty: float | None = None  # of their writers, 0-1
     fresh_writers: str | None = None  # version of their generator
     fresh_fonts_sha256: str | None = None  # of the fonts that are among the writers
@@ -86,6 +87,23 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Rejection:
+    """Represents the largest probability below which an image is said to show none of the characters, and of whom.
+
+    Fractions, 0-1, are of validation images and of held-out images of other things.
+    """
+
+    threshold: float
+    rejected_characters: float
+    rejected_others: float
+    others: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold {self.threshold}")
+
+
+@dataclass(frozen=True)
 class Averaging:
     """Represents the files whose weights were averaged, and by which weights."""
 
@@ -113,6 +131,7 @@ class ModelCard:
     best_epoch: int | None = None  # whose weights they are; an average's are of no epoch
     metrics: Mapping[str, Metrics] = field(default_factory=dict)  # of the weights as stored, on PARTS_MEASURED
     calibration: Calibration | None = None
+    rejection: Rejection | None = None  # where it learned what shows none of the characters
     averaging: Averaging | None = None
     environment: Environment | None = None
 
@@ -137,6 +156,8 @@ class ModelCard:
         training |= {part: asdict(metrics) for part, metrics in self.metrics.items()}
         if self.calibration:
             training["temperature"] = asdict(self.calibration)
+        if self.rejection:
+            training["rejection"] = asdict(self.rejection)
         if self.averaging:
             training |= {name: list(value) for name, value in asdict(self.averaging).items()}
         return {
@@ -183,6 +204,7 @@ class ModelCard:
             best_epoch=training.pop("best_epoch", None),
             metrics={part: build(Metrics, training.pop(part)) for part in PARTS_MEASURED if part in training},
             calibration=build(Calibration, training.pop("temperature")) if "temperature" in training else None,
+            rejection=build(Rejection, training.pop("rejection")) if "rejection" in training else None,
             averaging=build(Averaging, averaging) if averaging else None,
             environment=build(Environment, content["environment"]) if content.get("environment") else None,
         )

@@ -100,10 +100,11 @@ def read_glyph_table() -> GlyphTable:
             glyphs.append(allograph)
             form_kinds.append(ALLOGRAPH)
         form_of_class.append(len(glyphs))
-    return _make_table(glyphs, form_kinds, form_of_class)
+    return make_table(glyphs, form_kinds, form_of_class)
 
 
-def _make_table(glyphs: list[Glyph], form_kinds: list[int], form_of_class: list[int]) -> GlyphTable:
+def make_table(glyphs: list[Glyph], form_kinds: list[int], form_of_class: list[int]) -> GlyphTable:
+    """Makes a table of glyphs; `form_kinds` and `form_of_class` are the table's."""
     strokes = [stroke for glyph in glyphs for stroke in glyph.strokes]
     points = sample_evenly([stroke.curves for stroke in strokes], POINTS_PER_STROKE) - VIEW_BOX / 2
     components = np.array(

@@ -69,13 +69,17 @@ def _write_with_font(
 def write_strokes(classes: npt.NDArray[np.int64], writer: Writer, rng: np.random.Generator) -> WrittenStrokes:
     """Writes the strokes of characters, one character a cell, without what comes from neighboring cells."""
     table = read_glyph_table()
-    strokes = SheetStrokes.of_forms(table, classes, _choose_forms(table, classes, writer, rng))
+    return write_forms(SheetStrokes.of_forms(table, classes, _choose_forms(table, classes, writer, rng)), writer, rng)
+
+
+def write_forms(strokes: SheetStrokes, writer: Writer, rng: np.random.Generator) -> WrittenStrokes:
+    """Writes the strokes of chosen forms, of any table; how, of hiragana or of kanji, is as their classes say."""
     distort_strokes(strokes, writer, rng)
     swap_strokes(strokes, writer, rng)
     joins = join_strokes(strokes, writer, rng)
     round_joins(strokes, joins, writer, rng)
     written = _add_joins(_apply_pen(strokes, writer, rng), joins, writer, rng)
-    return replace(written, points=place_characters(written.points, written.cells, classes, writer, rng))
+    return replace(written, points=place_characters(written.points, written.cells, strokes.classes, writer, rng))
 
 
 def _choose_forms(

@@ -87,6 +87,12 @@ def file_name(character: str, form: str = "") -> str:
     return f"{ord(character):05x}{'-' if form else ''}{form}.svg"
 
 
+def list_characters() -> list[str]:
+    """Lists all characters that KanjiVG has, by code."""
+    matches = map(_FILE_NAME.fullmatch, (path.name for path in find_kanjivg_folder().iterdir()))
+    return sorted({chr(int(match[1], 16)) for match in matches if match})
+
+
 def list_forms(characters: Iterable[str]) -> dict[str, list[str]]:
     """Lists the forms that KanjiVG has of each character, the main one ("") first, the others by name."""
     codes = {ord(character) for character in characters}

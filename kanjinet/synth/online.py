@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kanjinet.classes import NO_CLASS, NUM_CLASSES
 from kanjinet.data.etl_records import SHEETS_PER_SET
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.data.worker_processes import MAX_WORKERS, choose_workers, open_workers
@@ -17,10 +18,12 @@ from kanjinet.synth.font_writers import choose_font_writer
 from kanjinet.synth.fonts import Font
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.kanjivg import find_kanjivg_folder
+from kanjinet.synth.others import choose_kinds, write_others
 from kanjinet.synth.sheets import list_sheet_classes
 from kanjinet.synth.writers import sample_writer
 
 Images = npt.NDArray[np.uint8]
+_HELD_OUT_EPOCH = 1 << 24  # which no training has
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class GenerationSpec:
     image_size: int  # side, pixels
     preprocessing: str  # version
     fonts: tuple[Font, ...] = ()  # that are among the writers
+    other_sets: int = 0  # as many images that show none of the characters; they come after the sets
 
 
 class SampleGenerator:
@@ -44,9 +48,10 @@ class SampleGenerator:
     """
 
     def __init__(self, spec: GenerationSpec, pool: ProcessPoolExecutor, rank: int = 0, size: int = 1) -> None:
-        self.labels: npt.NDArray[np.int64] = np.tile(np.concatenate(list_sheet_classes()), spec.sets)
+        others = np.full(spec.other_sets * NUM_CLASSES, NO_CLASS)
+        self.labels: npt.NDArray[np.int64] = np.append(np.tile(np.concatenate(list_sheet_classes()), spec.sets), others)
         self._spec, self._pool = spec, pool
-        self._numbers = range(rank, spec.sets, size)
+        self._numbers = range(rank, spec.sets + spec.other_sets, size)
         self._sheets: dict[int, deque[Future[Images]]] = {}  # by epoch, those that are begun
 
     def generate(self, epoch: int) -> Iterator[Images]:
@@ -81,10 +86,19 @@ def open_generator(spec: GenerationSpec, rank: int = 0, size: int = 1) -> Iterat
         yield SampleGenerator(spec, pool, rank, size)
 
 
+def generate_held_out_others(spec: GenerationSpec) -> Images:
+    """Generates NUM_CLASSES images (n, S, S) that show none of the characters and are in no epoch of a training."""
+    return np.concatenate([_generate_sheet(spec, _HELD_OUT_EPOCH, spec.sets, sheet) for sheet in range(SHEETS_PER_SET)])
+
+
 def _generate_sheet(spec: GenerationSpec, epoch: int, number: int, sheet: int) -> Images:
     """Generates one sheet of an epoch, (152 or 148, S, S), in a worker process."""
     rng = np.random.default_rng(np.random.SeedSequence(spec.seed, spawn_key=(epoch, number, sheet)))
     writer = sample_writer(rng, spec.difficulty)
-    font_writer = choose_font_writer(spec.fonts, spec.seed, (epoch, number, sheet))
-    cells = write_sheet(list_sheet_classes()[sheet], writer, rng, font_writer=font_writer)
+    classes = list_sheet_classes()[sheet]
+    if number >= spec.sets:
+        cells = write_others(choose_kinds(len(classes), rng), writer, rng)
+    else:
+        font_writer = choose_font_writer(spec.fonts, spec.seed, (epoch, number, sheet))
+        cells = write_sheet(classes, writer, rng, font_writer=font_writer)
     return preprocess(cells * np.uint8(INK_SCALE), spec.image_size, spec.preprocessing, cells=True)

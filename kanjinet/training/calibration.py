@@ -28,7 +28,7 @@ def calibrate(model: LightweightKanjiNet, validation: Samples, test: Samples) ->
 
     The images are taken as they are: augmented ones, which are harder, leave a good network underconfident.
     """
-    fitted_to, tested = _thin_out(validation), _thin_out(test)
+    fitted_to, tested = thin_out(validation), thin_out(test)
     temperature = fit_temperature(predict_logits(model, fitted_to.images), fitted_to.labels)
     logits = predict_logits(model, tested.images)
     last = model.classifier[-1]
@@ -64,7 +64,7 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     return 1 / factor
 
 
-def _thin_out(samples: Samples) -> Samples:
+def thin_out(samples: Samples) -> Samples:
     """Chooses at most MAX_IMAGES, always the same ones."""
     chosen = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:MAX_IMAGES]
     chosen = chosen.to(samples.labels.device)

@@ -74,15 +74,17 @@ def initialize_network(options: TrainingOptions, samples: TrainingSamples) -> Li
     It is fitted to the samples of the first epoch, or, with `options.initialization` PUBLISHED, as its layers are made.
     """
     samples.refresh(epoch=0)
+    count = len(samples) - samples.num_others
+    known = Samples(samples.images[:count], samples.labels[:count])
     torch.manual_seed(options.seed)
     device = samples.labels.device
     model = LightweightKanjiNet(make_config(options))
     if options.initialization == FITTED and model.config.block == "separable":
-        chosen = torch.randperm(len(samples), device=device)[:_STAGE_IMAGES]
-        set_stages(model, to_float_images(samples.images[chosen].cpu()))
+        chosen = torch.randperm(len(known), device=device)[:_STAGE_IMAGES]
+        set_stages(model, to_float_images(known.images[chosen].cpu()))
     model = model.to(device).to(memory_format=choose_memory_format(device))
     if options.initialization == FITTED:
-        fit_classifier(model, samples, Augmentation())
+        fit_classifier(model, known, Augmentation())
     return model
 
 

@@ -17,6 +17,7 @@ from kanjinet.training.calibration import calibrate
 from kanjinet.training.curves import CURVES_NAME, draw_curves
 from kanjinet.training.device import choose_memory_format
 from kanjinet.training.history import HISTORY_NAME, write_history
+from kanjinet.training.rejection import fit_rejection
 from kanjinet.training.resume import STATE_NAME, RunRecord, StateFile
 from kanjinet.training.samples import Parts
 from kanjinet.training.trainer import Progress, Trainer
@@ -43,7 +44,8 @@ class TrainingRun:
     def __init__(
         self, trainer: Trainer, parts: Parts, info: DatasetInfo, folder: Path, sources: tuple[str, ...]
     ) -> None:
-        generated = [SYNTHETIC] if trainer.options.fresh_sets else []
+        options = trainer.options
+        generated = [SYNTHETIC] if options.fresh_sets or options.fresh_others else []
         self.trainer, self.record = trainer, RunRecord([], sources=merge_sources(sources, generated))
         self.folder, self._parts, self._info = folder, parts, info
         self.state_file = StateFile(folder, trainer, self.record)
@@ -129,6 +131,8 @@ class TrainingRun:
         card = checkpoint.card
         if card.calibration is None:  # else the run had ended before, and is resumed
             card = replace(card, calibration=calibrate(model, *held_out))
+            rejection = fit_rejection(model, held_out[0], card.options, card.preprocessing)
+            card = replace(card, rejection=rejection)
         checkpoint.card = replace(card, metrics=measure_parts(model, *held_out))  # the temperature changed the loss
         save_checkpoint(path, checkpoint)
         config, described = checkpoint.config, checkpoint.card.to_dict()

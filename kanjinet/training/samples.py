@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from kanjinet.classes import NUM_CLASSES, NUM_HIRAGANA
+from kanjinet.classes import NO_CLASS, NUM_CLASSES, NUM_HIRAGANA
 from kanjinet.data.dataset import DatasetInfo, read_images, read_labels
 from kanjinet.data.splits import (
     MAX_UNTRAINED_FRACTION,
@@ -48,6 +48,11 @@ class TrainingSamples(Samples):
     def num_generated(self) -> int:
         """How many samples are new in every epoch."""
         return len(self.generator.labels) if self.generator else 0
+
+    @property
+    def num_others(self) -> int:
+        """How many of them, which come last, show none of the characters: their label is NO_CLASS."""
+        return int(np.count_nonzero(self.generator.labels == NO_CLASS)) if self.generator else 0
 
     def refresh(self, epoch: int, after_set: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Replaces the generated samples by those of an epoch; where a GPU trains, the next ones are begun.
@@ -99,10 +104,8 @@ def open_parts(
         KanjinetError: a damaged dataset, too few samples, or the package `kanjivg` is missing.
     """
     with contextlib.ExitStack() as stack:
-        generator, sets, difficulty = None, options.fresh_sets, options.fresh_difficulty
-        if sets and difficulty is not None:
-            form = (info.image_size, info.preprocessing)
-            spec = GenerationSpec(sets, difficulty, options.seed, options.epochs, *form, fonts)
+        generator = None
+        if spec := make_generation_spec(options, info.preprocessing, fonts):
             generator = stack.enter_context(open_generator(spec, group.rank, group.size))
         labels = read_labels(info.folder, info.chunks)
         chosen = choose_samples(labels.classes, options.sample_limit, options.seed)
@@ -115,7 +118,7 @@ def open_parts(
         all_labels = torch.from_numpy(np.concatenate([labels.classes[order].astype(np.int64), generated]))
         parts = zip(torch.from_numpy(images).split(sizes), all_labels.split(sizes), strict=True)
         validation, test, train = ((part.to(device), classes.to(device)) for part, classes in parts)
-        untrained, sensible_limit = 0 if generator else count_untrained(labels.classes, indices), None
+        untrained, sensible_limit = 0 if options.fresh_sets else count_untrained(labels.classes, indices), None
         if untrained <= MAX_UNTRAINED_FRACTION * (len(chosen) - len(indices["train"])):
             untrained = 0
         else:
@@ -124,10 +127,21 @@ def open_parts(
         yield Parts(training, Samples(*validation), Samples(*test), untrained, sensible_limit)
 
 
+def make_generation_spec(
+    options: TrainingOptions, preprocessing: str, fonts: tuple[Font, ...] = ()
+) -> GenerationSpec | None:
+    """Makes the specification of what a training generates; None where that is nothing."""
+    sets, others, difficulty = options.fresh_sets or 0, options.fresh_others or 0, options.fresh_difficulty
+    if not sets + others or difficulty is None:
+        return None
+    form = (options.image_size, preprocessing)
+    return GenerationSpec(sets, difficulty, options.seed, options.epochs, *form, fonts, others)
+
+
 def repeat_hiragana(labels: torch.Tensor, repeats: int) -> torch.Tensor:
     """Returns the indices of all samples, and of hiragana again until each is there `repeats` times."""
     indices = torch.arange(len(labels), device=labels.device)
-    return torch.cat([indices, indices[labels < NUM_HIRAGANA].repeat(repeats - 1)])
+    return torch.cat([indices, indices[(labels >= 0) & (labels < NUM_HIRAGANA)].repeat(repeats - 1)])
 
 
 def to_float_images(images: torch.Tensor) -> torch.Tensor:

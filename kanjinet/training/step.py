@@ -1,5 +1,6 @@
 """One step of a training: forward, backward, update."""
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import cast
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kanjinet.classes import NO_CLASS, NUM_CLASSES
 from kanjinet.errors import KanjinetError
 from kanjinet.training.cuda_graph import RecordedStep
 from kanjinet.training.device import choose_memory_format
@@ -37,7 +39,10 @@ class TrainingStep:
         if self.device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
             self.dtype = torch.float16
         self.scaler = torch.amp.GradScaler(self._autocast, enabled=self.dtype == torch.float16)
-        self.sums = torch.zeros(2, device=self.device)  # of losses and of correct predictions, until set to zero again
+        self.has_others = bool((samples.labels == NO_CLASS).any())
+        # Of losses, of correct predictions and, where some show none of the characters, of images that show one; until
+        # set to zero again.
+        self.sums = torch.zeros(3 if self.has_others else 2, device=self.device)
         self.is_recorded = is_recorded and not self.scaler.is_enabled()
         self.start_recording()
 
@@ -62,14 +67,28 @@ class TrainingStep:
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self._autocast, dtype=self.dtype, enabled=self._autocast == "cuda"):
             logits = self.network(images.contiguous(memory_format=self._layout))
-            loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+            loss = self._compute_loss(logits, labels)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         self._clip_gradient()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         with torch.no_grad():
-            self.sums += torch.stack([loss * len(indices), (logits.argmax(1) == labels).sum()])
+            counts = [(logits.argmax(1) == labels).sum(), *[(labels != NO_CLASS).sum()] * self.has_others]
+            self.sums += torch.stack([loss * len(indices), *counts])
+
+    def _compute_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Computes the mean cross-entropy.
+
+        An image that shows none of the characters is to have all as equally probable ones; 0 is its least loss.
+        """
+        if not self.has_others:
+            return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        losses = F.cross_entropy(
+            logits, labels, ignore_index=NO_CLASS, reduction="none", label_smoothing=self.label_smoothing
+        )
+        flat = -F.log_softmax(logits, dim=1, dtype=torch.float32).mean(1) - math.log(NUM_CLASSES)
+        return torch.where(labels == NO_CLASS, flat, losses).mean()
 
     def _clip_gradient(self) -> None:
         parameters = list(self.network.parameters())

@@ -127,7 +127,8 @@ class Trainer:
 
     def _compute_mean(self, epoch: int, step: int, rate: float) -> TrainingMetrics:
         seen = (step + 1) * self.options.batch_size
-        loss, accuracy = (self.group.sum(self.step.sums) / seen).tolist()
+        loss, hits, *known = (self.group.sum(self.step.sums) / seen).tolist()
+        accuracy = hits / (known[0] or 1) if known else hits
         if not math.isfinite(loss):
             raise KanjinetError(
                 f"the loss is {loss} in epoch {epoch + 1}, step {step + 1}",

@@ -8,7 +8,8 @@ from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 
-from kanjinet.evaluation.metrics import NO_CLASS, Predictions
+from kanjinet.classes import NO_CLASS
+from kanjinet.evaluation.metrics import Predictions
 from kanjinet.evaluation.results import FolderSource, ModelMetrics
 from kanjinet.training.accuracy import Accuracy, bin_by_confidence, calibration_error
 

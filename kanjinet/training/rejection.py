@@ -1,0 +1,55 @@
+"""The probability below which an image is said to show none of the characters."""
+
+import torch
+from torch import nn
+
+from kanjinet.storage.model_card import Rejection, TrainingOptions
+from kanjinet.synth.online import generate_held_out_others
+from kanjinet.training.calibration import thin_out
+from kanjinet.training.samples import Samples, make_generation_spec
+from kanjinet.training.validation import predict_logits
+
+MAX_LOST = 0.01  # of the held-out images of characters: so many at most are said to show none
+REJECTED = 0.95  # of the other images: a threshold that rejects as many is high enough
+
+
+def fit_rejection(
+    model: nn.Module, validation: Samples, options: TrainingOptions, preprocessing: str
+) -> Rejection | None:
+    """Fits the threshold of a calibrated network; None where its training showed it no images of other things.
+
+    Args:
+        model: put in evaluation mode.
+        validation: held-out images of characters.
+        options: of its training, whose generator makes other images, by writers whom it has not seen.
+        preprocessing: of both.
+
+    Raises:
+        KanjinetError: the package `kanjivg` is missing or damaged.
+    """
+    spec = make_generation_spec(options, preprocessing)
+    if spec is None or not spec.other_sets:
+        return None
+    others = torch.from_numpy(generate_held_out_others(spec)).to(validation.labels.device)
+    known = _compute_confidence(model, thin_out(validation).images)
+    other = _compute_confidence(model, others)
+    threshold = round(min(_find_quantile(known, MAX_LOST), _find_quantile(other, REJECTED)), 3)
+    lost, rejected = (float((part < threshold).double().mean()) for part in (known, other))
+    return Rejection(threshold, lost, rejected, len(other))
+
+
+def describe_rejection(rejection: Rejection) -> str:
+    """Describes the result of `fit_rejection` for people."""
+    return (
+        f"an image shows none of the characters where none has {rejection.threshold:.1%}: so it is said of "
+        f"{rejection.rejected_others:.2%} of {rejection.others:,} that show none, and of "
+        f"{rejection.rejected_characters:.2%} of the validation images"
+    )
+
+
+def _compute_confidence(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    return predict_logits(model, images).softmax(1).amax(1).double().cpu()
+
+
+def _find_quantile(confidence: torch.Tensor, fraction: float) -> float:
+    return float(confidence.quantile(fraction))
