@@ -91,7 +91,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--hiragana-repeats", type=positive_int, default=default.hiragana_repeats, help=repeats_help)
     sets_help = "generated sets of 3,036 characters besides the dataset's, new ones every epoch (default: none)"
     parser.add_argument("--fresh-sets", type=positive_int, help=sets_help)
-    parser.add_argument("--fresh-others", type=positive_int, help="sets of as many images of other things (default: none)")
+    parser.add_argument("--fresh-others", type=positive_int, help="sets of images of none of them (default: none)")
     difficulty_help = f"of their simulated writers, 0 = neat ... 1 = hasty (default: {DEFAULT_DIFFICULTY})"
     parser.add_argument("--fresh-difficulty", type=fraction, help=difficulty_help)
     fonts_help = "folder of handwriting fonts that write half of their sheets (default: none)"
@@ -216,13 +216,12 @@ def print_plan(trainer: Trainer, parts: Parts, info: DatasetInfo, init_from: Pat
     config, options = trainer.model.config, trainer.options
     counts = f"{len(parts.train):,} train, {len(parts.validation):,} validation, {len(parts.test):,} test images"
     generated = parts.train.num_generated
-    others = f", {parts.train.num_others:,} of them of other things" if parts.train.num_others else ""
+    others = f", {parts.train.num_others:,} of them of none of the characters" if parts.train.num_others else ""
     new = f", {generated:,} of training's are new in every epoch{others}" if generated else ""
     note = f" ({SAMPLE_NOTE})" if info.synthetic else ""
     print(f"data       {info.folder}: {counts}{new}, split {options.split}{note}")
     if parts.num_untrained and not init_from:
-        limit = parts.sensible_limit
-        remedy = f"use --sample-limit {limit} or more" if limit else "prepare more ETL9G files"
+        remedy = f"use --sample-limit {size} or more" if (size := parts.sensible_limit) else "prepare more ETL9G files"
         print(f"note       {parts.num_untrained:,} held-out images are of characters that are not trained: {remedy}")
     print(
         f"network    version {config.version}, {count_parameters(trainer.model):,} parameters, "

@@ -6,7 +6,8 @@ Run:    python benchmarks/judge_model.py --model best_kanji_model.pth --drawings
 
 The images are of characters by simulated writers with a seed of their own: as they are, and made worse in the ways
 in which images from elsewhere are. A third of the characters are hiragana. With --views, the probabilities of several
-augmented views of each image are averaged too: test-time augmentation.
+augmented views of each image are averaged too: test-time augmentation. A second table has images of other things, by
+more such writers: how many are predicted with more than 90 %, and how many are said to show none of the characters.
 """
 
 import common  # noqa: F401  (puts the toolkit on the path)
@@ -22,13 +23,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kanjinet.classes import CHARACTERS, NUM_CLASSES, NUM_HIRAGANA
+from kanjinet.classes import CHARACTERS, NO_CLASS, NUM_CLASSES, NUM_HIRAGANA
 from kanjinet.data.drawings import Drawings, read_drawings
 from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.evaluation.metrics import Predictions
 from kanjinet.evaluation.recognizer import Recognizer, load_recognizer
 from kanjinet.synth.handwriting import write_sheet
+from kanjinet.synth.others import Kind, write_others
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY, sample_writer
 from kanjinet.training.accuracy import bin_by_confidence, calibration_error
 from kanjinet.training.allocator import keep_freed_memory
@@ -37,6 +39,8 @@ from kanjinet.training.samples import to_float_images
 
 SEED = 20_260_000  # of writers whom no sample file has
 CHARACTERS_EACH = 40
+OTHERS_EACH = 4  # of each kind
+SURE = 0.9
 ERRORS_SHOWN = 24
 OTHER_VIEW = replace(Augmentation(), widen=0, narrow=0, contrast=0, coarse=0, halo=0, noise=0, gain=0)
 
@@ -103,6 +107,16 @@ CORRUPTIONS: dict[str, Callable[[ImageArray, np.random.Generator], ImageArray]] 
 }
 
 
+def write_others_of(kind: Kind, writers: int) -> Drawings:
+    """Writes images (n, 127, 128) of one kind of other things."""
+    cells = []
+    for writer in range(writers):
+        rng = np.random.default_rng([SEED, 1, writer])
+        style = sample_writer(rng, DEFAULT_DIFFICULTY)
+        cells.append(write_others([kind] * OTHERS_EACH, style, rng) * np.uint8(INK_SCALE))
+    return Drawings(np.concatenate(cells), np.full(writers * OTHERS_EACH, NO_CLASS))
+
+
 def list_tests(args: argparse.Namespace) -> Iterator[tuple[str, Drawings]]:
     """Yields the labeled images of each test with its name."""
     written = write_characters(args.writers)
@@ -143,10 +157,23 @@ def main() -> None:
     recognizer = load_recognizer(args.model)
     print(f"{args.model}, {args.writers} writers of {CHARACTERS_EACH} characters ({SAMPLE_NOTE})")
     print(f"{'':38}{'images':>9}{'top-1':>10}{'top-5':>10}{'hiragana':>10}{'kanji':>10}{'calibration error':>20}")
+    found = {}
     for name, images in list_tests(args):
-        print_test(name, predict(recognizer, images, 0))
+        found[name] = predict(recognizer, images, 0)
+        print_test(name, found[name])
         if args.views:
             print_test(f"    {args.views} other views of each too", predict(recognizer, images, args.views))
+    print(f"{'':38}{'images':>9}{'above 90 %':>16}{'said to be none':>16}")
+    for name, predictions in found.items():
+        print_sure(name, recognizer, predictions)
+    for kind in Kind:
+        print_sure(kind.value, recognizer, predict(recognizer, write_others_of(kind, args.writers), 0))
+
+
+def print_sure(name: str, recognizer: Recognizer, predictions: Predictions) -> None:
+    """Prints how many images are predicted with more than 90 %, and are said to show none of the characters."""
+    sure, none = (predictions.confidence > SURE).mean(), recognizer.says_none(predictions.confidence).mean()
+    print(f"{name:38}{len(predictions.labels):9,}{sure:16.2%}{none:16.2%}")
 
 
 def print_test(name: str, predictions: Predictions) -> None:

@@ -93,6 +93,8 @@ def test_a_model_is_judged_on_writers_and_images_it_never_saw(workplace: Path, d
     views = re.findall(r"^ +2 other views of each too +(\d+)(?: +\d+\.\d\d%){5}$", output, re.MULTILINE)
     assert views == ["80"] * 5 + ["6"], output
     assert ">" in output
+    for kind in ("katakana", "digits", "Latin letters", "Joyo kanji outside ETL9G", "scribbles", "vertical lines"):
+        assert re.search(rf"^{kind} +8 +\d+\.\d\d% +0\.00%$", output, re.MULTILINE), output  # it has no threshold
 
 
 def test_another_view_of_an_image_is_the_same_a_little_elsewhere() -> None:

@@ -155,6 +155,7 @@ def make_metrics(predictions: Predictions, strokes: dict[int, Accuracy]) -> Mode
         license="CC BY-SA 3.0",
         source=FolderSource("drawings"),
         without_character=1,
+        said_none=None,
         not_read=["one"],
         accuracy=predictions.top_k_accuracy(),
         kanji=predictions.top_k_accuracy(~predictions.is_hiragana),

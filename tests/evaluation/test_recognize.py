@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,10 +17,11 @@ from PIL import Image
 
 import kanjinet
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, Recognizer
+from kanjinet.storage.model_card import Rejection
 from kanjinet.synth.printed import draw_character
 from tests.conftest import ROOT, read_schema, run_script
 from tests.data.test_image_files import png_of_nothing, save
-from tests.random_checkpoint import CARD
+from tests.random_checkpoint import CARD, make_checkpoint, save_checkpoint
 
 STROKES = {"田": 5, "東": 8, "あ": 3, "験": 18, "川": 3}
 JIS = {character: character.encode("euc_jp").hex() for character in STROKES}
@@ -72,7 +74,7 @@ def test_json_csv_and_images_that_the_network_saw_agree(images: Path, tmp_path: 
     assert [entry["image"] for entry in answers["images"]] == names
     rows = list(csv.DictReader(io.StringIO(run_script([*command, "--format", "csv"], images).stdout)))
     flat = [
-        {"image": entry["image"], "rank": str(rank), **found, "problem": ""}
+        {"image": entry["image"], "rank": str(rank), **found, "problem": "", "is_none": 0}
         for entry in answers["images"]
         for rank, found in enumerate(entry["candidates"], start=1)
     ]
@@ -263,3 +265,27 @@ def test_every_kind_of_model_on_the_cpu_and_no_missing_device(images: Path, read
             kanjinet.load(path, device="mps")
         with pytest.raises(kanjinet.KanjinetError, match=r"device 'tpu': .*auto, cpu, cuda, mps"):
             kanjinet.load(path, device="tpu")
+
+
+def test_what_is_none_of_the_characters_is_said_and_candidates_are_given_all_the_same(
+    images: Path, tmp_path: Path
+) -> None:
+    """A network whose threshold no image reaches, and the same with one that all reach."""
+    checkpoint = make_checkpoint()
+    for threshold in (1.0, 0.0):
+        checkpoint.card = replace(CARD, rejection=Rejection(threshold, 0.01, 0.95, 3036))
+        save_checkpoint(tmp_path / "random.pth", checkpoint)
+        command = ["recognize_kanji.py", images / "2.gif", "--model", tmp_path / "random.pth", "--top", "2"]
+        is_none = threshold == 1
+        assert ("none of the 3,036" in run_script(command, tmp_path).stdout) == is_none
+        answers = json.loads(run_script([*command, "--format", "json"], tmp_path).stdout)
+        read_schema("recognition").validate(answers)
+        (image,) = answers["images"]
+        assert image["is_none"] == is_none and len(image["candidates"]) == 2 and image["problem"] is None
+        rows = list(csv.DictReader(io.StringIO(run_script([*command, "--format", "csv"], tmp_path).stdout)))
+        assert [row["is_none"] for row in rows] == [str(int(is_none))] * 2
+        found = kanjinet.load(tmp_path / "random.pth").read(images / "2.gif")
+        assert isinstance(found, list) and len(found) == 5 and found.is_none == is_none
+    blank = kanjinet.load().read(np.full((50, 50), 255, dtype=np.uint8))
+    assert blank == [] and not blank.is_none
+    assert not kanjinet.load().read(images / "2.gif").is_none  # the model that ships has no threshold

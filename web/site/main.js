@@ -27,7 +27,7 @@ function find(kind, ...ids) {
 }
 
 const page = {
-  ...find(HTMLElement, "sheet", "progress", "candidates", "none", "status", "model", "license"),
+  ...find(HTMLElement, "sheet", "progress", "candidates", "none", "unlike", "status", "model", "license"),
   ...find(HTMLElement, "failure", "failureText", "failureDetail"),
   ...find(HTMLButtonElement, "undo", "clear", "chooseImage", "language", "retry"),
   ...find(HTMLInputElement, "imageFile"),
@@ -161,6 +161,9 @@ function showPrediction() {
   const texts = LANGUAGES[language];
   const candidates = prediction && mapping ? rank(prediction.probabilities, mapping, chosenStrokeCount()) : [];
   showCandidates(page.candidates, candidates, texts, copy);
+  const threshold = mapping?.model_info.rejection_threshold ?? 0; // models without one never say so
+  const isUnlike = prediction !== null && Math.max(...prediction.probabilities) < threshold;
+  page.unlike.hidden = !isUnlike || !candidates.length;
   page.none.hidden = candidates.length > 0;
   page.none.textContent = prediction ? texts.noneOfCount : texts.noneYet;
   page.seen.parentElement?.classList.toggle("empty", !prediction);
@@ -168,7 +171,8 @@ function showPrediction() {
   showSeen(prediction.seen);
   const [best] = candidates;
   const milliseconds = Math.max(1, Math.round(prediction.elapsedMs));
-  if (best) announce((words) => words.read(best.character, formatPercent(best.probability), milliseconds));
+  if (best && isUnlike) announce((words) => words.unlike);
+  else if (best) announce((words) => words.read(best.character, formatPercent(best.probability), milliseconds));
 }
 
 /** @returns {number | null} null for any */

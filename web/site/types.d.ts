@@ -19,7 +19,14 @@ export interface Character {
 
 /** The part of a mapping file that the page uses. */
 export interface Mapping {
-  model_info: { model_file: string; image_size: number; preprocessing: string; license: string };
+  model_info: {
+    model_file: string;
+    image_size: number;
+    preprocessing: string;
+    license: string;
+    /** of the largest probability: below it an image shows none of the characters */
+    rejection_threshold?: number;
+  };
   characters: Record<string, Character>;
 }
 
