@@ -1,5 +1,7 @@
 """The probability below which an image is said to show none of the characters."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -33,7 +35,8 @@ def fit_rejection(
     others = torch.from_numpy(generate_held_out_others(spec)).to(validation.labels.device)
     known = _compute_confidence(model, thin_out(validation).images)
     other = _compute_confidence(model, others)
-    threshold = round(min(_find_quantile(known, MAX_LOST), _find_quantile(other, REJECTED)), 3)
+    lowest = known.quantile(MAX_LOST, interpolation="lower"), other.quantile(REJECTED, interpolation="higher")
+    threshold = math.floor(float(min(lowest)) * 10_000) / 10_000
     lost, rejected = (float((part < threshold).double().mean()) for part in (known, other))
     return Rejection(threshold, lost, rejected, len(other))
 
@@ -49,7 +52,3 @@ def describe_rejection(rejection: Rejection) -> str:
 
 def _compute_confidence(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     return predict_logits(model, images).softmax(1).amax(1).double().cpu()
-
-
-def _find_quantile(confidence: torch.Tensor, fraction: float) -> float:
-    return float(confidence.quantile(fraction))

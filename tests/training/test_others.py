@@ -41,7 +41,7 @@ def make_step(labels: list[int], logits: torch.Tensor) -> TrainingStep:
 def test_an_image_of_none_of_them_is_to_have_all_as_equally_probable() -> None:
     logits = torch.randn(3, NUM_CLASSES, generator=torch.manual_seed(0))
     logits[2] = 0
-    step = make_step([5, NO_CLASS, NO_CLASS], logits)
+    step = make_step([5, NO_CLASS, NO_CLASS], logits.clone())
     step(torch.arange(3), 1.0)
     log_p = torch.log_softmax(logits.double(), 1)
     target = torch.full((NUM_CLASSES,), 0.1 / NUM_CLASSES, dtype=torch.float64)
@@ -56,7 +56,7 @@ def test_an_image_of_none_of_them_is_to_have_all_as_equally_probable() -> None:
 
 def test_without_them_loss_and_sums_are_as_ever() -> None:
     logits = torch.randn(3, NUM_CLASSES, generator=torch.manual_seed(0))
-    step = make_step([5, 6, 7], logits)
+    step = make_step([5, 6, 7], logits.clone())
     step(torch.arange(3), 1.0)
     loss = nn.functional.cross_entropy(logits, torch.tensor([5, 6, 7]), label_smoothing=0.1)
     assert step.sums.shape == (2,) and step.sums[0] == 3 * loss
@@ -96,7 +96,7 @@ def test_the_threshold_rejects_no_more_than_it_must(
     found = fit_rejection(Reader(), samples, OPTIONS, NORMALIZE)
     assert found is not None and found.others == count
     assert found.threshold == pytest.approx(threshold, abs=0.012)
-    assert found.rejected_characters <= 0.011
+    assert found.rejected_characters <= 0.01
     assert found.rejected_others >= 0.94 or threshold == known
 
 
