@@ -132,7 +132,8 @@ def main() -> None:
         model, quantization = quantize(export.model, args.quantize, args.data_dir, checkpoint)
         accuracy = measure_loss(model.SerializeToString(), network, args.data_dir, checkpoint, args.quantize)
     check_structure(model, spec, size, config.num_classes)
-    card = replace(checkpoint.card, metrics={}) if remedy else checkpoint.card  # its metrics are another network's
+    # What was measured of a network of another pooling is not said of this one.
+    card = replace(checkpoint.card, metrics={}, rejection=None) if remedy else checkpoint.card
     properties = {
         **Checkpoint(network, card).to_metadata(),
         "trained_pooling_type": config.pooling_type,

@@ -19,11 +19,12 @@ from kanjinet.evaluation.metrics import Predictions
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH
 from kanjinet.evaluation.report import ModelEvaluation, write_report
 from kanjinet.storage.checkpoint import save_checkpoint
+from kanjinet.storage.model_card import Rejection
 from kanjinet.synth.printed import draw_character
 from kanjinet.training.accuracy import Accuracy
 from tests.conftest import read_schema, run_script
 from tests.evaluation.test_metrics import make_metrics
-from tests.random_checkpoint import make_checkpoint
+from tests.random_checkpoint import CARD, make_checkpoint
 
 # folder -> characters that its images really show, as the model that ships reads all of them rightly in print
 SHOWN = {
@@ -244,3 +245,20 @@ def test_marks_stand_where_the_axes_say() -> None:
     )
     assert left[0] < right[0]
     assert right[1] < left[1]
+
+
+def test_images_that_are_said_to_show_none_of_the_characters_are_counted(images: Path, tmp_path: Path) -> None:
+    """All that have ink, by a network whose threshold none reaches; the model that ships has no threshold."""
+    checkpoint = make_checkpoint()
+    checkpoint.card = replace(CARD, rejection=Rejection(1.0, 0.01, 0.95, 3036))
+    save_checkpoint(tmp_path / "random.pth", checkpoint)
+    models = ["--model", tmp_path / "random.pth", PRETRAINED_PATH]
+    done = run_script(
+        ["evaluate_model.py", "--images", images, "--output-dir", tmp_path, *models], tmp_path, check=False
+    )
+    assert done.stdout.count("8 images are said to show none of the 3,036 characters") == 1
+    result = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+    read_schema("evaluation").validate(result)
+    assert (result["said_none"], result["others"][0]["said_none"]) == (8, None)
+    words = " ".join(text_of(read_page(tmp_path / "report.html")).split())
+    assert words.count("8 images (88.89 %) are said by random.pth to show none of the 3,036 characters") == 1

@@ -6,7 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import pytest
 
 import generate_enhanced_mapping
 from kanjinet.export import spec
-from kanjinet.storage.checkpoint import load_checkpoint
+from kanjinet.storage.checkpoint import load_checkpoint, save_checkpoint
+from kanjinet.storage.model_card import Rejection
 from kanjinet.storage.safetensors_file import serialize_checkpoint
 from tests.conftest import read_schema
 from tests.export.test_onnx_export import run_main
@@ -70,6 +71,7 @@ def test_characters_are_those_of_the_codec(mapping: dict[str, Any]) -> None:
     for index, expected in known.items():
         entry = mapping["characters"][index]
         assert (entry["character"], entry["jis_code"]) == expected
+    assert "rejection_threshold" not in mapping["model_info"]
     characters = {each["character"] for each in mapping["characters"].values()}
     assert not characters & set("鬱ぁゐゑっ")
 
@@ -140,6 +142,9 @@ def test_mappings_checkpoint_and_files_say_the_same(
 ) -> None:
     monkeypatch.setitem(spec.MIN_AGREEMENT, "fp16", 0.5)  # random weights are more sensitive
     checkpoint_path = write_checkpoint(tmp_path / "m.pth", "1.0", 32)
+    checkpoint = load_checkpoint(checkpoint_path)
+    checkpoint.card = replace(checkpoint.card, rejection=Rejection(0.25, 0.01, 0.95, 3036))
+    save_checkpoint(checkpoint_path, checkpoint)
     for name, *options in (
         ("plain", "--target-backend", "strict"),
         ("small", "--target-backend", "ort-tract", "--quantize", "fp16"),
@@ -161,6 +166,7 @@ def test_mappings_checkpoint_and_files_say_the_same(
         for key in ("class_table_sha256", "preprocessing", "preprocessing_contract", "model_version", "license"):
             assert info[key] == inside[key] == header[key], key
         assert checkpoint.card.preprocessing == info["preprocessing"]
+        assert info["rejection_threshold"] == 0.25 == json.loads(inside["training"])["rejection"]["threshold"]
         assert {"test": asdict(checkpoint.card.metrics["test"])}.items() <= info["accuracy"].items()
         assert info["accuracy"] == json.loads(inside["accuracy"]) == json.loads(header["accuracy"])
         assert checkpoint.card.synthetic == info["synthetic"] == json.loads(inside["synthetic"])

@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from kanjinet.contract import CONTRACTS
 from kanjinet.errors import KanjinetError
 from kanjinet.model import ModelConfig
-from kanjinet.storage.model_card import REAL, SYNTHETIC, Averaging, Calibration, ModelCard, merge_sources
+from kanjinet.storage.model_card import REAL, SYNTHETIC, Averaging, Calibration, ModelCard, Rejection, merge_sources
 from tests.random_checkpoint import CARD
 
 FULL = replace(
@@ -20,6 +20,7 @@ FULL = replace(
     sources=(REAL, SYNTHETIC, "font 毛筆 (MIT)"),
     best_epoch=2,
     calibration=Calibration(0.5, 8, 0.2, 0.01),
+    rejection=Rejection(0.25, 0.01, 0.95, 3036),
     averaging=Averaging(("ab" * 32, "cd" * 32), (0.25, 0.75)),
 )
 
@@ -95,6 +96,7 @@ def test_fonts_are_named_with_their_licenses_and_are_no_real_handwriting() -> No
         {"training": {**CARD.to_dict()["training"], "learning_rate": 10**400}},
         {"training": {**CARD.to_dict()["training"], "best_epoch": "2"}},
         {"training": {**CARD.to_dict()["training"], "temperature": 1}},
+        {"training": {**FULL.to_dict()["training"], "rejection": {**asdict(FULL)["rejection"], "threshold": 1.5}}},
         {"training": {**CARD.to_dict()["training"], "test": {"top1": float("nan")}}},
         {"training": {**CARD.to_dict()["training"], "unheard_of": 1}},
     ],

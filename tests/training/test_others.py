@@ -1,6 +1,8 @@
 """Training with images of none of the characters: loss, metrics, the threshold, and what says so then."""
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,14 @@ from torch import nn
 
 from kanjinet.classes import NO_CLASS, NUM_CLASSES
 from kanjinet.contract import NORMALIZE
+from kanjinet.errors import KanjinetError
 from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.training import rejection
 from kanjinet.training.rejection import fit_rejection
+from kanjinet.training.resume import check_options
 from kanjinet.training.samples import Samples, repeat_hiragana
 from kanjinet.training.step import TrainingStep
+from tests.training.test_training import load, train
 
 OPTIONS = TrainingOptions(fresh_others=1, fresh_difficulty=0.5)
 
@@ -116,3 +121,24 @@ def test_other_images_of_the_threshold_are_in_no_epoch() -> None:
     assert held_out.shape == (NUM_CLASSES, 64, 64)
     first = _generate_sheet(spec, 0, 0, 0)
     assert not np.array_equal(first, held_out[: len(first)])
+
+
+@pytest.mark.slow
+def test_a_training_with_them_stores_the_threshold(workplace: Path, tmp_path: Path) -> None:
+    options = ("--epochs", "1", "--sample-limit", "300", "--batch-size", "96", "--fresh-others", "1")
+    output = train(workplace, tmp_path, *options).stdout
+    assert "3,036 of training's are new in every epoch, 3,036 of them of none of the characters" in output
+    training = load(tmp_path / "best_kanji_model.pth")["training"]
+    assert (training["fresh_others"], training["fresh_sets"], training["fresh_difficulty"]) == (1, None, 0.5)
+    assert training["rejection"]["others"] == NUM_CLASSES
+    assert f"{training['rejection']['threshold']:.1%}" in output
+    (epoch,) = json.loads((tmp_path / "training_progress.json").read_text(encoding="utf-8"))["epochs"]
+    assert 0 <= epoch["train_accuracy"] <= 1 and epoch["train_loss"] < math.log(NUM_CLASSES)
+    assert "resumed    after epoch 1" in train(workplace, tmp_path, *options, "--resume").stdout
+
+
+def test_a_run_without_them_is_not_resumed_with_them() -> None:
+    older = {"fresh_sets": 1, "fresh_difficulty": 0.5}  # a state from before there were any
+    with pytest.raises(KanjinetError, match="no --fresh-others, now 2"):
+        check_options(Path("s.pth"), older, {**older, "fresh_others": 2})
+    check_options(Path("s.pth"), older, {**older, "fresh_others": None})

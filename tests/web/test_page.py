@@ -116,6 +116,24 @@ def test_first_prediction_comes_within_300_ms(browser: Browser, port: int) -> No
     assert np.median(waited) < 300
 
 
+def test_what_is_none_of_the_characters_is_said_gently(browser: Browser, page_files: dict[str, bytes]) -> None:
+    """With a threshold that nothing reaches; the model that ships has none, and the page says nothing of the kind."""
+    mapping = json.loads(page_files["mapping.json"])
+    for threshold, is_said in ((1, True), (None, False)):
+        mapping["model_info"]["rejection_threshold"] = threshold
+        files = {**page_files, "mapping.json": json.dumps(mapping).encode()}
+        with serve_page(files) as port, visit(browser, port) as visited:
+            draw_with_mouse(visited.page, write("田"))
+            assert visited.first_candidate() == "田" and len(visited.candidates()) == 10
+            said = visited.page.locator("#unlike")
+            assert said.is_visible() == is_said
+            assert ("none of the characters" in visited.page.inner_text("#status")) == is_said
+            visited.page.click("#language")
+            assert ("知らない文字" in said.inner_text()) == is_said
+            visited.page.keyboard.press("Escape")
+            expect(said).to_be_hidden()
+
+
 def test_any_export_can_be_used(browser: Browser, page_files: dict[str, bytes], tmp_path: Path) -> None:
     """A strict file of 32 pixels, with random weights: the page's probabilities are onnxruntime's."""
     save_checkpoint(tmp_path / "random.pth", make_checkpoint(image_size=32))
