@@ -59,8 +59,8 @@ _FORMS_OF_CHARACTERS = frozenset(
     "匆耒夭几毋戍聿"
 )
 _FRACTIONS = {
-    **{Kind.KATAKANA: 0.2, Kind.DIGITS: 0.1, Kind.LATIN: 0.17, Kind.SIGNS: 0.05, Kind.JOYO: 0.09, Kind.KANJI: 0.17},
-    **{Kind.SCRIBBLES: 0.12, Kind.CLICKS: 0.03, Kind.VERTICAL: 0.04, Kind.SLOPING: 0.03},
+    **{Kind.KATAKANA: 0.17, Kind.DIGITS: 0.08, Kind.LATIN: 0.14, Kind.SIGNS: 0.05, Kind.JOYO: 0.1, Kind.KANJI: 0.25},
+    **{Kind.SCRIBBLES: 0.11, Kind.CLICKS: 0.03, Kind.VERTICAL: 0.04, Kind.SLOPING: 0.03},
 }
 _KINDS = tuple(Kind)
 # How others are written: those of a few strokes as freely as hiragana, kanji as kanji.
