@@ -13,6 +13,7 @@ from kanjinet.synth.kanjivg import list_characters
 from kanjinet.synth.online import GenerationSpec, SampleGenerator, _generate_sheet
 from kanjinet.synth.others import Kind, choose_kinds, list_others, write_others
 from kanjinet.synth.writers import sample_writer
+from tests.conftest import ROOT
 
 # The kanji that the Joyo list took up in 2010: all others of it are of JIS level 1, as ETL9G's are.
 JOYO_OF_2010 = (
@@ -42,6 +43,8 @@ def test_joyo_kanji_are_those_that_etl9g_lacks() -> None:
     assert len(JOYO_OF_2010) == 196
     lacking = set(JOYO_OF_2010) - set(CHARACTERS)
     assert set(list_others()[Kind.JOYO]) == lacking - set(FORMS_OF_ETL9GS)
+    card = (ROOT / "pretrained" / "README.md").read_text(encoding="utf-8")
+    assert f"without {len(lacking)} of the 2,136" in card and all(f" {kanji}" in card for kanji in lacking)
 
 
 @pytest.mark.parametrize("kind", Kind)
