@@ -12,6 +12,9 @@ from kanjinet.training.samples import Samples, make_generation_spec
 from kanjinet.training.validation import predict_logits
 
 MAX_LOST = 0.01  # of the held-out images of characters: so many at most are said to show none
+# A character that is more probable than all others together is read. Validation images by simulated writers, nearly all
+# of which lie above 0.9, would allow more than strangers' handwriting does.
+MAX_THRESHOLD = 0.5
 REJECTED = 0.95  # of the other images: a threshold that rejects as many is high enough
 
 
@@ -36,7 +39,7 @@ def fit_rejection(
     known = _compute_confidence(model, thin_out(validation).images)
     other = _compute_confidence(model, others)
     lowest = known.quantile(MAX_LOST, interpolation="lower"), other.quantile(REJECTED, interpolation="higher")
-    threshold = math.floor(float(min(lowest)) * 10_000) / 10_000
+    threshold = min(MAX_THRESHOLD, math.floor(float(min(lowest)) * 10_000) / 10_000)
     lost, rejected = (float((part < threshold).double().mean()) for part in (known, other))
     return Rejection(threshold, lost, rejected, len(other))
 

@@ -77,6 +77,7 @@ def test_hiragana_alone_are_repeated() -> None:
     [
         (0.9, 0.2, 0.2),  # no higher than is needed
         (0.3, 0.8, 0.3),  # no higher than characters allow
+        (0.9, 0.8, 0.5),  # what is likelier than all others together is read
     ],
 )
 def test_the_threshold_rejects_no_more_than_it_must(
@@ -102,7 +103,7 @@ def test_the_threshold_rejects_no_more_than_it_must(
     assert found is not None and found.others == count
     assert found.threshold == pytest.approx(threshold, abs=0.012)
     assert found.rejected_characters <= 0.01
-    assert found.rejected_others >= 0.94 or threshold == known
+    assert found.rejected_others >= 0.94 or threshold in (known, 0.5)
 
 
 def test_a_training_without_them_has_no_threshold() -> None:
