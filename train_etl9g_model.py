@@ -76,13 +76,11 @@ def parse_args() -> argparse.Namespace:
     init_from_help = "trained network to initialize with, .pth or .safetensors (default: none)"
     initial.add_argument("--init-from", type=Path, help=init_from_help)
     parser.add_argument("--pooling-type", choices=POOLING_TYPES, default=default.pooling_type, help="global pooling")
-    parser.add_argument(
-        "--split",
-        choices=SPLITS,
-        default=default.split,
-        help="random: 70/15/15 by class; writers: the same by data set, so unseen writers; etl9: test on the first and "
-        "last 20 of the 200 data sets",
+    split_help = (
+        "random: 70/15/15 by class; writers: the same by data set, so unseen writers; etl9: test on the first and last "
+        "20 of the 200 data sets"
     )
+    parser.add_argument("--split", choices=SPLITS, default=default.split, help=split_help)
     parser.add_argument("--seed", type=seed_number, default=default.seed, help="of subset, split, weights and training")
     parser.add_argument("--patience", type=positive_int, default=10, help="epochs without improvement before it stops")
     parser.add_argument("--device", choices=DEVICES, default="auto", help=f"what to train on; {DEVICE_HELP}")
