@@ -101,8 +101,8 @@ def parse_args() -> argparse.Namespace:
     if args.batch_size < 2:
         parser.error("argument --batch-size: 1: expected at least 2, batch normalization needs a batch")
     for option, value in (("--fresh-difficulty", args.fresh_difficulty), ("--fresh-fonts", args.fresh_fonts)):
-        if value is not None and not (args.fresh_sets or (args.fresh_others and option == "--fresh-difficulty")):
-            parser.error(f"argument {option}: {value}: give --fresh-sets too")
+        if value is not None and not (args.fresh_sets or args.fresh_others):
+            parser.error(f"argument {option}: {value}: give --fresh-sets or --fresh-others too")
     return args
 
 

@@ -30,7 +30,8 @@ from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.evaluation.metrics import Predictions
 from kanjinet.evaluation.recognizer import Recognizer, load_recognizer
 from kanjinet.synth.handwriting import write_sheet
-from kanjinet.synth.others import Kind, write_others
+from kanjinet.synth.other_characters import Kind
+from kanjinet.synth.others import write_others
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY, sample_writer
 from kanjinet.training.accuracy import bin_by_confidence, calibration_error
 from kanjinet.training.allocator import keep_freed_memory

@@ -67,14 +67,14 @@ def choose_font_writer(fonts: Sequence[Font], seed: int, key: tuple[int, ...]) -
 
 
 def draw_known_glyphs(
-    font: Font, classes: npt.NDArray[np.int64]
+    font: Font, numbers: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint8]]:
     """Draws those of some characters (n,) that a font has: tells which they are (n,), and returns their glyphs.
 
     A blank glyph counts as missing.
     """
-    has_glyph = font.file_of_class[classes] >= 0
-    glyphs = draw_glyphs(font, classes[has_glyph])
+    has_glyph = font.file_of_character[numbers] >= 0
+    glyphs = draw_glyphs(font, numbers[has_glyph])
     has_ink = glyphs.any(axis=(1, 2))
     has_glyph[has_glyph] = has_ink
     return has_glyph, glyphs[has_ink]
@@ -130,14 +130,17 @@ def _shrink(glyph: _Image) -> _Image:
 
 @functools.lru_cache(maxsize=64)
 def measure_font(font: Font) -> npt.NDArray[np.float64]:
-    """Measures a font's hiragana and kanji against KanjiVG's: (2, 3) units of a pixel, middle x and y in pixels."""
-    table, sizes = read_glyph_table(), np.ones((2, 3))
+    """Measures a font's hiragana and kanji against KanjiVG's: (2, 3) units of a pixel, middle x and y in pixels.
+
+    Of those that it lacks, the measures are the others'.
+    """
+    table, sizes = read_glyph_table(), np.full((2, 3), np.nan)
     for row, (first, beyond) in enumerate(((0, NUM_HIRAGANA), (NUM_HIRAGANA, NUM_CLASSES))):
-        known = first + np.flatnonzero(font.file_of_class[first:beyond] >= 0)
+        known = first + np.flatnonzero(font.file_of_character[first:beyond] >= 0)
         if not len(known):
             continue
         # To open a file takes longer than to draw its characters.
-        chosen = known[np.argsort(font.file_of_class[known], kind="stable")][:_NUM_MEASURED]
+        chosen = known[np.argsort(font.file_of_character[known], kind="stable")][:_NUM_MEASURED]
         forms = table.form_of_class[chosen]
         ranges = zip(table.stroke_of_form[forms], table.stroke_of_form[forms + 1], strict=True)
         boxes = np.array([_find_box(table.points[start:end].reshape(-1, 2)) for start, end in ranges])
@@ -147,7 +150,7 @@ def measure_font(font: Font) -> npt.NDArray[np.float64]:
         own_boxes = np.array([[[x, y], [x + width, y + height]] for x, y, width, height in parts])
         units = np.median(np.ptp(boxes, axis=1).max(axis=1)) / np.median(np.ptp(own_boxes, axis=1).max(axis=1))
         sizes[row] = units, *(own_boxes.mean(axis=(0, 1)) - boxes.mean(axis=(0, 1)) / units)
-    return sizes
+    return np.where(np.isnan(sizes), sizes[::-1], sizes)
 
 
 def _find_box(points: npt.NDArray[Any]) -> npt.NDArray[Any]:

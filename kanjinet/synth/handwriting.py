@@ -53,17 +53,39 @@ def _write_with_font(
     classes: npt.NDArray[np.int64], font_writer: FontWriter, writer: Writer, rng: np.random.Generator
 ) -> WrittenStrokes:
     """Writes characters with a font, those that it lacks with strokes; returns the outlines of all."""
-    has_glyph, glyphs = draw_known_glyphs(font_writer.font, classes)
-    parts = []
-    if has_glyph.any():
-        known = classes[has_glyph]
-        part = write_outlines(glyphs, known, font_writer, writer, rng)
-        part = replace(part, points=place_characters(part.points, part.cells, known, writer, rng))
-        parts.append(replace(part, cells=np.flatnonzero(has_glyph)[part.cells]))
+    has_glyph, parts = write_glyphs(classes, classes, font_writer, writer, rng)
     if not has_glyph.all():
         part = trace_strokes(write_strokes(classes[~has_glyph], writer, rng))
         parts.append(replace(part, cells=np.flatnonzero(~has_glyph)[part.cells]))
     return concatenate_outlines(parts)
+
+
+def write_glyphs(
+    numbers: npt.NDArray[np.int64],
+    classes: npt.NDArray[np.int64],
+    font_writer: FontWriter,
+    writer: Writer,
+    rng: np.random.Generator,
+) -> tuple[npt.NDArray[np.bool_], list[WrittenStrokes]]:
+    """Writes those characters that a font has.
+
+    Args:
+        numbers: (n,) of the characters, in fonts.CHARACTERS_OF_FONTS.
+        classes: (n,) those that they are written like, as large and as freely.
+        font_writer: the font, and how its glyphs are used.
+        writer: the style.
+        rng: what varies from character to character.
+
+    Returns:
+        Which they are (n,), and their outlines, the cells being places in `numbers`; none where the font has none.
+    """
+    has_glyph, glyphs = draw_known_glyphs(font_writer.font, numbers)
+    if not has_glyph.any():
+        return has_glyph, []
+    known = classes[has_glyph]
+    part = write_outlines(glyphs, known, font_writer, writer, rng)
+    part = replace(part, points=place_characters(part.points, part.cells, known, writer, rng))
+    return has_glyph, [replace(part, cells=np.flatnonzero(has_glyph)[part.cells])]
 
 
 def write_strokes(classes: npt.NDArray[np.int64], writer: Writer, rng: np.random.Generator) -> WrittenStrokes:

@@ -96,9 +96,9 @@ def _generate_sheet(spec: GenerationSpec, epoch: int, number: int, sheet: int) -
     rng = np.random.default_rng(np.random.SeedSequence(spec.seed, spawn_key=(epoch, number, sheet)))
     writer = sample_writer(rng, spec.difficulty)
     classes = list_sheet_classes()[sheet]
+    font_writer = choose_font_writer(spec.fonts, spec.seed, (epoch, number, sheet))
     if number >= spec.sets:
-        cells = write_others(choose_kinds(len(classes), rng), writer, rng)
+        cells = write_others(choose_kinds(len(classes), rng), writer, rng, font_writer)
     else:
-        font_writer = choose_font_writer(spec.fonts, spec.seed, (epoch, number, sheet))
         cells = write_sheet(classes, writer, rng, font_writer=font_writer)
     return preprocess(cells * np.uint8(INK_SCALE), spec.image_size, spec.preprocessing, cells=True)

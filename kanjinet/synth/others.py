@@ -1,63 +1,26 @@
 """Images of none of the 3,036 characters, by the same simulated writers: other characters, scribbles, clicks."""
 
 import functools
-import unicodedata
 from collections.abc import Callable, Iterable
-from enum import Enum
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from kanjinet.classes import CLASS_OF_CHARACTER, NUM_CLASSES
 from kanjinet.data.etl_records import CELL_HEIGHT, CELL_WIDTH
+from kanjinet.synth.font_writers import FontWriter
 from kanjinet.synth.glyph_table import POINTS_PER_STROKE, GlyphTable, make_table
-from kanjinet.synth.handwriting import write_forms
-from kanjinet.synth.kanjivg import file_name, find_kanjivg_folder, list_characters, read_svg
-from kanjinet.synth.rasterizer import rasterize
-from kanjinet.synth.strokes import ALONG, SheetStrokes, WrittenStrokes, concatenate_strokes
+from kanjinet.synth.handwriting import write_forms, write_glyphs
+from kanjinet.synth.kanjivg import file_name, find_kanjivg_folder, read_svg
+from kanjinet.synth.other_characters import NUM_FREQUENT_OTHERS, Kind, list_others
+from kanjinet.synth.rasterizer import rasterize_outlines, trace_strokes
+from kanjinet.synth.strokes import ALONG, SheetStrokes, WrittenStrokes, concatenate_outlines
 from kanjinet.synth.writers import Writer
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-
-class Kind(Enum):
-    """What an image shows that shows none of the 3,036 characters."""
-
-    KATAKANA = "katakana"
-    DIGITS = "digits"
-    LATIN = "Latin letters"
-    SIGNS = "ゐ, ゑ and signs"
-    JOYO = "Joyo kanji outside ETL9G"
-    KANJI = "other kanji"
-    SCRIBBLES = "scribbles"
-    CLICKS = "clicks"
-    VERTICAL = "vertical lines"
-    SLOPING = "sloping lines"
-
-
-# Without what looks like one of the 3,036 when it alone is written, such as カ, ニ and ロ, or 丁 without its hook.
-# Small kana are left out: an image is cropped to its ink.
-_TEXT = {
-    Kind.KATAKANA: "アイウキクケコサシスツテナネマミムメモヤユラルワヲンヰヱヴギグゲゴザジズダヂヅデドバブボパプポ",
-    Kind.DIGITS: "0123456789",
-    Kind.LATIN: "ABCDEFGHIJKMNOPQRSUVWXYabcdefghijkmnopqrsuvwxy",
-    Kind.SIGNS: "ゐゑゔ々〆ゝゞ。゜!?:",
-    Kind.JOYO: "彙鬱楷諧毀嗅惧憬錮傲刹恣摯羞箋踪緻嘲貪丼訃璧哺喩瘍拉辣慄曖",  # without 剝 塡 頰 𠮟 籠: forms of ETL9G's
-}
-# Forms of the 3,036 characters that have a code of their own, older ones above all, and kanji that only print tells
-# from one of them.
-_FORMS_OF_CHARACTERS = frozenset(
-    "儘剝堯壺攪檜槇檮濤灌礦礪竈籠藪蘂蠅蠣諫賤遙邇靱頸鰺鶯俱頰噓吞萊讚繡閖簞蟬仝聨懷鷗恊舖繫焰釡襃騷醬艷圈冐狹單竒摑釀濳"
-    "專凉愽雜擣繪壞關來兔萓纒穗謠剩搆讀乘亊曵顏亞惡壓圍醫爲壹稻飮隱營榮衞驛圓鹽應歐毆櫻奧穩假價畫會擴殼覺學嶽樂勸卷歡罐"
-    "觀陷歸氣龜僞戲犧舊據擧峽挾曉區驅勳徑惠攜溪經繼莖螢輕鷄藝缺儉劍檢權獻縣險顯驗嚴效廣恆黃鑛號國黑濟碎齋劑册參慘棧蠶贊"
-    "殘絲齒兒辭濕實寫釋壽收從澁獸縱肅處敍奬將燒稱證壤孃條淨疊讓囑觸寢愼眞盡圖粹醉隨髓數樞聲齊靜攝竊戰淺潛纖踐錢禪雙壯搜"
-    "插爭窗總聰莊裝臟藏屬續墮體對帶滯臺擇澤擔膽團彈斷癡遲晝蟲鑄廳聽敕鎭遞鐵轉點傳黨盜當鬪獨屆貳惱腦霸廢拜賣麥發髮拔蠻祕"
-    "濱拂佛竝變邊邉辨辯瓣寶豐沒飜萬滿默餠彌譯藥與豫餘譽搖樣亂覽兩獵壘禮勵靈齡戀爐勞樓灣凜巖晄祿穰萠塡瀆禱蔣蘆顚冰廐廏皋"
-    "箏綫脉菴葢蕋蝨讎谿貍躰軆軣逹鄰鐡鑒閇鬥麁鼡𠮟牀穽筺鉤鴈嶌弍弌壻娚婬尅巓懽朞梹棊橸歿毓洒涅烟煕熈燻犂珎畄畆畧疉癈皃皷"
-    "盖眤碪磆稟稾竚糀糺緜羇翆耻肬膓臈艸莵菷蓆蘓衂褌觧讌譛豎賍躱迯逎遯鄙釁釼鈬鎔鐇閙陏隲雋鞐餝鬱鰛鰮鵞黴已抉掎閠閻閹棯剌"
-    "匆耒夭几毋戍聿"
-)
 _FRACTIONS = {
     **{Kind.KATAKANA: 0.17, Kind.DIGITS: 0.08, Kind.LATIN: 0.14, Kind.SIGNS: 0.05, Kind.JOYO: 0.1, Kind.KANJI: 0.25},
     **{Kind.SCRIBBLES: 0.11, Kind.CLICKS: 0.03, Kind.VERTICAL: 0.04, Kind.SLOPING: 0.03},
@@ -65,18 +28,6 @@ _FRACTIONS = {
 _KINDS = tuple(Kind)
 # How others are written: those of a few strokes as freely as hiragana, kanji as kanji.
 _AS_HIRAGANA, _AS_KANJI = CLASS_OF_CHARACTER["あ"], NUM_CLASSES - 1
-
-
-@functools.lru_cache(maxsize=1)
-def list_others() -> dict[Kind, str]:
-    """Lists the characters of each kind that has some.
-
-    Raises:
-        KanjinetError: the package `kanjivg` is missing.
-    """
-    kanji = (each for each in list_characters() if unicodedata.name(each, "").startswith("CJK UNIFIED"))
-    known = {*CLASS_OF_CHARACTER, *_FORMS_OF_CHARACTERS, *_TEXT[Kind.JOYO]}
-    return {**_TEXT, Kind.KANJI: "".join(each for each in kanji if each not in known)}
 
 
 @functools.lru_cache(maxsize=1)
@@ -90,25 +41,36 @@ def read_other_glyphs() -> tuple[GlyphTable, dict[Kind, range]]:
     return make_table(glyphs, [0] * len(glyphs), list(range(len(glyphs) + 1))), places
 
 
-def write_others(kinds: Iterable[Kind], writer: Writer, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+def write_others(
+    kinds: Iterable[Kind], writer: Writer, rng: np.random.Generator, font_writer: FontWriter | None = None
+) -> npt.NDArray[np.uint8]:
     """Writes one image of each kind: (n, 127, 128) uint8 ink levels, 0-15.
 
+    Args:
+        kinds: n of them.
+        writer: the style.
+        rng: what varies from image to image.
+        font_writer: whose glyphs stand in place of strokes, where the font has the character.
+
     Raises:
-        KanjinetError: the package `kanjivg` is missing or damaged.
+        KanjinetError: the package `kanjivg` is missing or damaged, or a font is.
     """
     table, places = read_other_glyphs()
-    members, forms, cells, parts = tuple(kinds), [], [], []
-    for cell, kind in enumerate(members):
-        if kind in places:
-            forms.append(rng.choice(places[kind]))
-            cells.append(cell)
-        else:
-            parts.append(_write_lines(_DRAW[kind](rng), cell, writer, rng))
-    if cells:
-        as_class = [_AS_KANJI if members[cell] in (Kind.JOYO, Kind.KANJI) else _AS_HIRAGANA for cell in cells]
-        strokes = write_forms(SheetStrokes.of_forms(table, np.array(as_class), np.array(forms)), writer, rng)
-        parts.append(WrittenStrokes(strokes.points, strokes.half_widths, strokes.ink, np.array(cells)[strokes.cells]))
-    return rasterize(concatenate_strokes(parts), len(members), writer.ink, rng)
+    members = tuple(kinds)
+    forms = np.array([rng.choice(places[kind]) if kind in places else -1 for kind in members])
+    as_class = np.array([_AS_KANJI if kind in (Kind.JOYO, Kind.KANJI) else _AS_HIRAGANA for kind in members])
+    by_strokes, outlines = forms >= 0, []
+    if font_writer:
+        cells = np.flatnonzero(by_strokes & (forms < NUM_FREQUENT_OTHERS))
+        has_glyph, outlines = write_glyphs(NUM_CLASSES + forms[cells], as_class[cells], font_writer, writer, rng)
+        outlines = [replace(part, cells=cells[part.cells]) for part in outlines]
+        by_strokes[cells[has_glyph]] = False
+    strokes = [_write_lines(_DRAW[members[cell]](rng), cell, writer, rng) for cell in np.flatnonzero(forms < 0)]
+    if (cells := np.flatnonzero(by_strokes)).size:
+        part = write_forms(SheetStrokes.of_forms(table, as_class[cells], forms[cells]), writer, rng)
+        strokes.append(replace(part, cells=cells[part.cells]))
+    together = concatenate_outlines([*outlines, *map(trace_strokes, strokes)])
+    return rasterize_outlines(together, len(members), writer.ink, rng)
 
 
 def choose_kinds(count: int, rng: np.random.Generator) -> list[Kind]:

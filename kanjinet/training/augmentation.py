@@ -19,6 +19,8 @@ _MAX_PIXELS_TAKEN = 2  # from each side of a stroke
 _MIN_COARSE_SIDE, _MAX_COARSE_SIDE = 0.2, 0.6  # of an image's side: the smaller image that is enlarged to it
 _ONE_BIT_FRACTION = 0.3  # of the coarse images
 _NOISE_STEP = 61  # pixels; no divisor of an image's side, so that no two images have the same rows
+_SPECK_CHANCES = (1.0, 0.5, 0.25)  # that an image which gets specks gets a first, a second, a third
+_MIN_SPECK, _MAX_SPECK = 0.008, 0.024  # radius, of an image's side: less than half as long as the dots of ば
 _EDGE = 0.4  # of an image's darkest ink: where the edge of a stroke is taken to be
 
 
@@ -39,6 +41,7 @@ class Augmentation:
     halo: float = 0.15  # fraction of a blurred copy that is added round the strokes
     noise: float = 0.05  # standard deviation of additive noise, of full ink
     gain: float = 0.2  # change of the ink's strength
+    specks: float = 0.15  # fraction of the images that get a few specks
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Augments (B, 1, S, S) images with values 0-1 by the global random generator of their device."""
@@ -74,6 +77,9 @@ class Augmentation:
             strength = torch.rand(batch, 1, 1, 1, device=device) ** 2 * self.halo
             augmented = augmented + strength * blur(augmented)
         augmented = augmented * (1 + uniform(self.gain, 1, 1, 1))
+        if first := round(batch * self.specks):
+            specked = torch.maximum(augmented[-first:], make_specks(augmented[-first:]))
+            augmented = torch.cat([augmented[:-first], specked])
         if self.noise:
             augmented = augmented + make_noise(augmented) * torch.rand(batch, 1, 1, 1, device=device) * self.noise
         return augmented.clamp_(0, 1)
@@ -176,6 +182,18 @@ def make_noise(images: torch.Tensor) -> torch.Tensor:
     batch, pixels = len(images), images[0].numel()
     strip = torch.randn(pixels + (batch - 1) * _NOISE_STEP, device=images.device)
     return strip.unfold(0, pixels, _NOISE_STEP).view_as(images)
+
+
+def make_specks(images: torch.Tensor) -> torch.Tensor:
+    """Makes an image of one to three round specks, no darker than the ink, for each of (B, 1, S, S) images."""
+    batch, side, device = len(images), images.shape[-1], images.device
+    chances = torch.tensor(_SPECK_CHANCES, device=device)
+    ink = (torch.rand(batch, len(chances), 1, 1, device=device) < chances[:, None, None]).to(images)
+    ink = ink * (1 - 0.5 * torch.rand_like(ink)) * images.amax((2, 3), keepdim=True)
+    radius = (_MIN_SPECK + (_MAX_SPECK - _MIN_SPECK) * torch.rand_like(ink)) * side
+    across, down = (torch.arange(side, device=device) + 0.5 - side * torch.rand_like(ink) for _ in range(2))
+    distance = torch.hypot(across, down.mT)  # (B, 3, S, S)
+    return (ink * (radius + 0.5 - distance).clamp(0, 1)).amax(1, keepdim=True)
 
 
 def make_coarse(images: torch.Tensor) -> torch.Tensor:

@@ -56,9 +56,9 @@ def classes_of(text):
 
 def test_a_font_is_all_files_of_its_name_with_the_license_it_states(folder, fonts, tmp_path):
     assert [font.source for font in fonts] == [OTHER, HAND]
-    known = [set(np.flatnonzero(font.file_of_class >= 0)) for font in fonts]
+    known = [set(np.flatnonzero(font.file_of_character >= 0)) for font in fonts]
     assert known == [set(classes_of("一口")), set(classes_of("あ一口"))]  # 海 is written in another way in China
-    assert [font.file_of_class[CLASS_OF_CHARACTER["口"]] for font in fonts] == [0, 1]
+    assert [font.file_of_character[CLASS_OF_CHARACTER["口"]] for font in fonts] == [0, 1]
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     make_font(tmp_path / "Other.otf", "一口左", MIT, "Bold")
     make_font(tmp_path / "毛筆.ttf", "一", {})
@@ -158,7 +158,7 @@ def test_what_a_font_lacks_is_written_with_strokes_and_its_blank_glyphs_too(font
     cells = write(fonts, Way.RAW, 0, "口永はあ")
     assert (cells.max(axis=(1, 2)) >= 4).all()
     make_font(tmp_path / "Blank.ttf", "永", OFL)
-    blank = replace(find_fonts(tmp_path)[0], file_of_class=fonts[1].file_of_class)
+    blank = replace(find_fonts(tmp_path)[0], file_of_character=fonts[1].file_of_character)
     font_writer = FontWriter(replace(blank, files=blank.files * 2), Way.RAW, 0, 0, 0)  # .notdef, which is blank
     rng = np.random.default_rng(0)
     assert write_sheet(classes_of("口"), sample_writer(rng), rng, font_writer=font_writer).max() >= 4

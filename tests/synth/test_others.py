@@ -2,18 +2,24 @@
 
 import unicodedata
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from kanjinet.classes import CHARACTERS, NO_CLASS, NUM_CLASSES
 from kanjinet.contract import NORMALIZE
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
+from kanjinet.synth.font_writers import FontWriter, Way
+from kanjinet.synth.fonts import find_fonts
 from kanjinet.synth.kanjivg import list_characters
 from kanjinet.synth.online import GenerationSpec, SampleGenerator, _generate_sheet
-from kanjinet.synth.others import Kind, choose_kinds, list_others, write_others
+from kanjinet.synth.other_characters import FREQUENT_OTHERS, Kind, list_others
+from kanjinet.synth.others import choose_kinds, write_others
 from kanjinet.synth.writers import sample_writer
 from tests.conftest import ROOT
+from tests.font_files import OFL, make_font
 
 # The kanji that the Joyo list took up in 2010: all others of it are of JIS level 1, as ETL9G's are.
 JOYO_OF_2010 = (
@@ -65,6 +71,21 @@ def test_lines_lean_as_their_kind_says() -> None:
         for cell in write_others([kind] * 40, writer, rng):
             rows, columns = np.nonzero(cell > 3)
             assert low < np.ptp(rows) / np.ptp(columns) < high
+
+
+def test_a_font_writes_those_that_it_has(tmp_path: Path) -> None:
+    """Its digits are frames here; it has no katakana, nor any hiragana to take its size from."""
+    make_font(tmp_path / "Digits.ttf", "一" + FREQUENT_OTHERS[Kind.DIGITS], OFL)
+    font_writer = FontWriter(find_fonts(tmp_path)[0], Way.RAW, 0, pressure=0, unsteadiness=0)
+    writer = sample_writer(np.random.default_rng(0), 0)
+    kinds = [Kind.DIGITS, Kind.KATAKANA, Kind.SCRIBBLES, Kind.DIGITS]
+    by_font = write_others(kinds, writer, np.random.default_rng(4), font_writer)
+    for cell in by_font[[0, 3]]:
+        rows, columns = np.nonzero(cell > 3)
+        assert cv2.connectedComponents((cell < 4).astype(np.uint8), connectivity=4)[0] == 3  # paper, paper inside
+        assert np.ptp(rows) / np.ptp(columns) == pytest.approx(1 / writer.aspect, rel=0.2)
+        assert 30 < np.ptp(rows) < 80 and abs(rows.mean() - 63) < 15 and abs(columns.mean() - 63) < 15
+    assert by_font[1:3].any(axis=(1, 2)).all()
 
 
 def test_every_kind_is_trained_with() -> None:

@@ -1,7 +1,9 @@
 """Variation of training images: what it does to strokes, and its arithmetic against PyTorch's own layers."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -52,9 +54,25 @@ def test_noise_is_normal_and_different_in_each_image() -> None:
 def test_a_share_of_the_images_is_coarse() -> None:
     images = torch.rand(40, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     calm = Augmentation(rotation_deg=0, shear=0, scale=0, shift=0, elastic=0, widen=0, narrow=0, contrast=0)
-    varied = replace(calm, coarse=0.25, halo=0, noise=0, gain=0)(images)
+    varied = replace(calm, coarse=0.25, halo=0, noise=0, gain=0, specks=0)(images)
     changed = (varied - images).abs().amax((1, 2, 3)) > 0.01
     assert changed.sum() == 10
+
+
+def test_some_images_get_one_to_three_specks_smaller_than_the_dots_of_characters() -> None:
+    torch.manual_seed(0)
+    still = {field.name: 0 for field in fields(Augmentation) if field.name != "elastic_points"}
+    images = torch.zeros(400, 1, 64, 64)
+    images[:, :, 0, 0] = 0.6  # the ink, which specks are no darker than
+    specked = (Augmentation(**{**still, "specks": 0.25})(images) - images)[:, 0].numpy()
+    assert (specked.max(axis=(1, 2)) > 0).sum() == 100
+    areas = [
+        cv2.connectedComponentsWithStats((image > 0).astype(np.uint8))[2][1:, cv2.CC_STAT_AREA]
+        for image in specked[specked.max(axis=(1, 2)) > 0]
+    ]
+    assert {len(each) for each in areas} == {1, 2, 3}
+    assert np.median([area for each in areas for area in each]) < 10
+    assert specked.max() <= 0.6
 
 
 def test_variation_moves_ink_but_keeps_its_range_and_most_of_it() -> None:
