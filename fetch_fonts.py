@@ -1,7 +1,8 @@
-"""Fetch open handwriting fonts with npm, for --fonts of make_sample_etl9g.py and --fresh-fonts of train_etl9g_model.py.
+"""Fetch open handwriting fonts, for --fonts of make_sample_etl9g.py and --fresh-fonts of train_etl9g_model.py.
 
-Reads:  npm's packages @fontsource/..., each of a font under the SIL Open Font License
-Writes: fonts/, a folder for each font with its WOFF2 files and its license
+Reads:  npm's packages @fontsource/..., and where there is apt-get Debian's fonts-yozvox-yozfont-...; each has fonts
+        under the SIL Open Font License
+Writes: fonts/, a folder for each package with its WOFF2 or TTF files and its license
 Run:    python fetch_fonts.py --output-dir fonts
 
 Fonts that are there already are kept. Any other TTF, OTF or WOFF2 files can be put beside them.
@@ -36,6 +37,11 @@ VERSIONS = {
     "zhi-mang-xing": "5.3.0",
     "long-cang": "5.3.0",
 }
+# One hand with five sets of hiragana. Of its 122 fonts these are upright and of regular weight, with today's kanji.
+YOZFONT = "yozfont"
+KANA = ("standard-kana", "new-kana", "edu", "cute", "antique")
+YOZFONT_PACKAGES = [f"fonts-yozvox-yozfont-{kana}" for kana in KANA]
+YOZFONT_FILES = "YOzR?_.ttf"
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,16 +54,22 @@ def main() -> None:
     args = parse_args()
     check_output_folder(args.output_dir, "--output-dir")
     folder = make_folder(args.output_dir)
+    has_apt = bool(shutil.which("apt-get") and shutil.which("dpkg-deb"))
+    names = [*VERSIONS, YOZFONT] if has_apt or (folder / YOZFONT).is_dir() else [*VERSIONS]
     with lock_folder(folder, "fetch_fonts.py"):
-        missing = [name for name in VERSIONS if not (folder / name).is_dir()]
-        if missing:
-            with tempfile.TemporaryDirectory(prefix=".npm_", dir=folder) as workplace:
-                install(missing, Path(workplace))
-                for name in missing:
-                    keep_font(Path(workplace), name, folder)
-    size_mb = sum(path.stat().st_size for name in VERSIONS for path in (folder / name).iterdir()) / 1e6
-    kept = f", {len(VERSIONS) - len(missing)} of them there already" if len(missing) < len(VERSIONS) else ""
-    print(f"fonts      {show_path(folder)}: {len(VERSIONS)} fonts, {size_mb:.0f} MB{kept}")
+        missing = [name for name in names if not (folder / name).is_dir()]
+        with tempfile.TemporaryDirectory(prefix=".fetch_", dir=folder) as workplace:
+            if packages := [name for name in missing if name != YOZFONT]:
+                install(packages, Path(workplace))
+                for name in packages:
+                    keep_font(Path(workplace) / "node_modules" / "@fontsource" / name, "files/*.woff2", folder / name)
+            if YOZFONT in missing:
+                keep_font(unpack_yozfont(Path(workplace)), f"usr/share/fonts/**/{YOZFONT_FILES}", folder / YOZFONT)
+    size_mb = sum(path.stat().st_size for name in names for path in (folder / name).iterdir()) / 1e6
+    kept = f", {len(names) - len(missing)} of them there already" if len(missing) < len(names) else ""
+    if YOZFONT not in names:
+        print("note       YOzFont is left out: it comes in Debian's packages, and there is no apt-get here")
+    print(f"fonts      {show_path(folder)}: {len(names)} packages, {size_mb:.0f} MB{kept}")
     print(f"next       python make_sample_etl9g.py --fonts {shlex.quote(show_path(folder))}")
 
 
@@ -67,8 +79,21 @@ def install(names: list[str], workplace: Path) -> None:
         raise KanjinetError("npm: not found, and it is what fetches the fonts", NODE_REMEDY)
     (workplace / "package.json").write_text('{"private": true}', encoding="ascii")  # else npm looks in folders above
     packages = [f"@fontsource/{name}@{VERSIONS[name]}" for name in names]
+    run([npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", *packages], workplace)
+
+
+def unpack_yozfont(workplace: Path) -> Path:
+    """Downloads and unpacks Debian's packages; returns the folder that holds what they hold."""
+    run(["apt-get", "download", *YOZFONT_PACKAGES], workplace)
+    for path in sorted(workplace.glob("*.deb")):
+        run(["dpkg-deb", "--extract", path.name, YOZFONT], workplace)
+    return workplace / YOZFONT
+
+
+def run(command: list[str], workplace: Path) -> None:
+    """Runs a command that needs the network; if it fails, says what it said."""
     result = subprocess.run(
-        [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", *packages],
+        command,
         cwd=workplace,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -79,20 +104,21 @@ def install(names: list[str], workplace: Path) -> None:
     )
     if result.returncode != 0:
         reason = " / ".join(result.stdout.strip().split("\n")[:3])
-        problem = f"npm install: failed with exit status {result.returncode} ({reason})"
-        raise KanjinetError(problem, "check the network and npm's registry, and run the same command again")
+        name = Path(command[0]).stem
+        problem = f"{name} {command[1]}: failed with exit status {result.returncode} ({reason})"
+        lists = "its list of packages (apt-get update)" if name == "apt-get" else "npm's registry"
+        raise KanjinetError(problem, f"check the network and {lists}, and run the same command again")
 
 
-def keep_font(workplace: Path, name: str, folder: Path) -> None:
-    """Moves a font's WOFF2 files and its license to a folder of its own, which is whole or not there."""
-    package = workplace / "node_modules" / "@fontsource" / name
-    files = [*package.glob("files/*.woff2"), *package.glob("LICENSE*")]
-    if len(files) < 2:
-        raise KanjinetError(f"@fontsource/{name} {VERSIONS[name]}: no WOFF2 files in it", "report it to this toolkit")
-    chosen = make_folder(workplace / name)
-    for path in files:
+def keep_font(package: Path, pattern: str, folder: Path) -> None:
+    """Moves a package's font files and its license to a folder of their own, which is whole or not there."""
+    fonts = sorted(package.glob(pattern))
+    if not fonts:
+        raise KanjinetError(f"{folder.name}: its packages hold no {pattern}", "report it to this toolkit")
+    chosen = make_folder(package.parent / f".{folder.name}")
+    for path in (*fonts, *package.glob("LICENSE*"), *sorted(package.glob("usr/share/doc/*/copyright"))[:1]):
         shutil.move(path, chosen / path.name)
-    chosen.rename(folder / name)
+    chosen.rename(folder)
 
 
 if __name__ == "__main__":

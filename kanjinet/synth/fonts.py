@@ -24,7 +24,8 @@ FONT_SUFFIXES = (".ttf", ".otf", ".woff2")
 EM = 192  # pixels of a font's em in a drawn glyph
 GLYPH_SIDE = 240  # pixels; some glyphs are larger than their em
 _BASELINE = (GLYPH_SIDE - EM) // 2 + round(0.88 * EM)  # the usual place of it in fonts for Japanese
-_MAX_FONT_BYTES = 1 << 26
+_MAX_FONT_BYTES, _MAX_LICENSE_BYTES = 1 << 26, 1 << 20
+_LICENSE_FILE = re.compile(r"(licen[cs]e|copying|copyright|ofl)\b", re.IGNORECASE)
 _OPEN_FILES = 2000  # in a process, about 50 kB each; a font from the web comes in more than a hundred files
 _KEPT_GLYPHS = 40_000  # in a process, those of a dozen fonts; about a kilobyte each
 _REMEDY = "name a folder of TTF, OTF or WOFF2 files; fetch_fonts.py brings some"
@@ -100,15 +101,20 @@ def _read_font_file(path: Path) -> tuple[str, str, set[str]]:
         raise KanjinetError(f"{path}: not a font, or a damaged one ({first_line(error)})", _REMEDY) from error
     family, style = names[_TYPOGRAPHIC_FAMILY] or names[_FAMILY], names[_TYPOGRAPHIC_STYLE] or names[_STYLE]
     name = _shorten(f"{family} {'' if style == 'Regular' else style}") or _shorten(path.stem)
-    return name, _name_license(names), _NUMBERS.keys() & set(map(chr, codes))
+    return name, _name_license(names, path.parent), _NUMBERS.keys() & set(map(chr, codes))
 
 
-def _name_license(names: dict[int, str]) -> str:
-    """Returns a license's name, by what a font's names say of it."""
-    text = " ".join(names[number] for number in (_LICENSE, _LICENSE_URL, _COPYRIGHT))
-    known = (name for pattern, name in _LICENSES.items() if re.search(pattern, text, re.IGNORECASE))
+def _name_license(names: dict[int, str], folder: Path) -> str:
+    """Returns a license's name, by what a font's names say of it or, where they say nothing, the files beside it."""
+    own = " ".join(names[number] for number in (_LICENSE, _LICENSE_URL, _COPYRIGHT))
+    files = (path for path in sorted(folder.iterdir()) if _LICENSE_FILE.match(path.name) and path.is_file())
+    beside = [read_bounded(path, _MAX_LICENSE_BYTES, _REMEDY).decode(errors="replace") for path in files]
+    for text in [own] if re.search("licen[cs]e|reserved", own, re.IGNORECASE) else [own, *beside]:
+        for pattern, name in _LICENSES.items():
+            if re.search(pattern, text, re.IGNORECASE):
+                return name
     stated = _shorten(names[_LICENSE] or names[_LICENSE_URL])
-    return next(known, stated if re.search(r"\w", stated) else "license not stated")
+    return stated if re.search(r"\w", stated) else "license not stated"
 
 
 def _shorten(text: str) -> str:

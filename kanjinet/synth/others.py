@@ -59,13 +59,16 @@ def write_others(
     members = tuple(kinds)
     forms = np.array([rng.choice(places[kind]) if kind in places else -1 for kind in members])
     as_class = np.array([_AS_KANJI if kind in (Kind.JOYO, Kind.KANJI) else _AS_HIRAGANA for kind in members])
-    by_strokes, outlines = forms >= 0, []
+    by_strokes = forms >= 0
+    outlines: list[WrittenStrokes] = []
     if font_writer:
         cells = np.flatnonzero(by_strokes & (forms < NUM_FREQUENT_OTHERS))
         has_glyph, outlines = write_glyphs(NUM_CLASSES + forms[cells], as_class[cells], font_writer, writer, rng)
         outlines = [replace(part, cells=cells[part.cells]) for part in outlines]
         by_strokes[cells[has_glyph]] = False
-    strokes = [_write_lines(_DRAW[members[cell]](rng), cell, writer, rng) for cell in np.flatnonzero(forms < 0)]
+    strokes = [
+        _write_lines(_DRAW[members[cell]](rng), cell, writer, rng) for cell in np.flatnonzero(forms < 0).tolist()
+    ]
     if (cells := np.flatnonzero(by_strokes)).size:
         part = write_forms(SheetStrokes.of_forms(table, as_class[cells], forms[cells]), writer, rng)
         strokes.append(replace(part, cells=cells[part.cells]))

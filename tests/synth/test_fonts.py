@@ -13,7 +13,7 @@ import pytest
 from measure_cells import measure_stroke_width
 
 import fetch_fonts
-from kanjinet.classes import CLASS_OF_CHARACTER
+from kanjinet.classes import CLASS_OF_CHARACTER, NUM_CLASSES
 from kanjinet.data.dataset import read_dataset_info
 from kanjinet.data.etl_files import find_etl_files
 from kanjinet.data.etl_records import list_fonts
@@ -56,7 +56,7 @@ def classes_of(text):
 
 def test_a_font_is_all_files_of_its_name_with_the_license_it_states(folder, fonts, tmp_path):
     assert [font.source for font in fonts] == [OTHER, HAND]
-    known = [set(np.flatnonzero(font.file_of_character >= 0)) for font in fonts]
+    known = [set(np.flatnonzero(font.file_of_character[:NUM_CLASSES] >= 0)) for font in fonts]
     assert known == [set(classes_of("一口")), set(classes_of("あ一口"))]  # 海 is written in another way in China
     assert [font.file_of_character[CLASS_OF_CHARACTER["口"]] for font in fonts] == [0, 1]
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
@@ -230,7 +230,7 @@ def test_what_is_no_folder_of_fonts_is_refused_in_one_line(folder, tmp_path):
 
 
 NPM = """#!/bin/sh
-[ -n "$FAILS" ] && { echo npm error network; exit 1; }
+[ "$FAILS" = npm ] && { echo npm error network; exit 1; }
 shift 4
 for package; do
     name=${package%@*}
@@ -238,29 +238,66 @@ for package; do
     touch "node_modules/$name/files/a.woff2" "node_modules/$name/files/a.woff" "node_modules/$name/LICENSE"
 done
 """
+APT_GET = """#!/bin/sh
+[ "$FAILS" = apt-get ] && { echo E: Unable to locate package; exit 100; }
+shift
+for package; do touch "$package.deb"; done
+"""
+DPKG_DEB = """#!/bin/sh
+mkdir -p "$3/usr/share/fonts/truetype/y" "$3/usr/share/doc/y"
+cd "$3/usr/share"
+touch fonts/truetype/y/YOzRS_.ttf fonts/truetype/y/YOzBS_.ttf doc/y/copyright
+"""
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a shell script stands for npm")
+@pytest.mark.skipif(os.name == "nt", reason="shell scripts stand for npm and apt-get")
 def test_fonts_are_fetched_once_and_a_failure_leaves_nothing(tmp_path):
-    def fetch(**environment):
-        command = [sys.executable, str(ROOT / "fetch_fonts.py"), "--output-dir", "fonts"]
+    def fetch(folder="fonts", **environment):
+        command = [sys.executable, str(ROOT / "fetch_fonts.py"), "--output-dir", folder]
         environment = {**os.environ, "PATH": f"{tmp_path}:/usr/bin:/bin", **environment}
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
 
     status, text = fetch(PATH="/nowhere")
     assert (status, text.startswith("error: npm: not found")) == (1, True), text
-    (tmp_path / "npm").write_text(NPM)
-    (tmp_path / "npm").chmod(0o755)
-    status, text = fetch(FAILS="1")
+    for name, script in (("npm", NPM), ("apt-get", APT_GET), ("dpkg-deb", DPKG_DEB)):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    status, text = fetch(FAILS="npm")
     assert status == 1 and "(npm error network): check the network" in text
     assert list((tmp_path / "fonts").iterdir()) == []
-    status, text = fetch()
-    assert status == 0, text
+    status, text = fetch(FAILS="apt-get")
+    assert status == 1 and "apt-get download: failed with exit status 100 (E: Unable" in text
     assert {path.name for path in (tmp_path / "fonts").iterdir()} == set(fetch_fonts.VERSIONS)
-    assert {path.name for path in (tmp_path / "fonts").glob("*/*")} == {"a.woff2", "LICENSE"}
+    status, text = fetch()
+    assert status == 0 and "13 packages" in text and "12 of them there already" in text, text
+    assert {path.name for path in (tmp_path / "fonts").iterdir()} == {*fetch_fonts.VERSIONS, fetch_fonts.YOZFONT}
+    files = {path.relative_to(tmp_path / "fonts").as_posix() for path in (tmp_path / "fonts").glob("*/*")}
+    assert {"yomogi/a.woff2", "yomogi/LICENSE", "yozfont/YOzRS_.ttf", "yozfont/copyright"} <= files
+    assert len(files) == 2 * len(fetch_fonts.VERSIONS) + 2
     (tmp_path / "fonts" / "yomogi" / "mark").touch()
     shutil.rmtree(tmp_path / "fonts" / "long-cang")
     status, text = fetch()
-    assert status == 0 and "11 of them there already" in text
+    assert status == 0 and "12 of them there already" in text
     assert (tmp_path / "fonts" / "yomogi" / "mark").exists()
+
+    (tmp_path / "bin").mkdir()
+    for name in ("npm", "sh", "mkdir", "touch"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name, path=f"{tmp_path}:/usr/bin:/bin"))
+    status, text = fetch("others", PATH=str(tmp_path / "bin"))
+    assert status == 0 and "YOzFont is left out" in text and "12 packages" in text, text
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ({}, "SIL Open Font License 1.1"),
+        ({"licenseDescription": "Cr:TTE09"}, "SIL Open Font License 1.1"),
+        ({"licenseDescription": "All rights reserved"}, "All rights reserved"),
+        (MIT, "MIT"),
+    ],
+)
+def test_a_license_beside_a_font_counts_where_the_font_states_none(tmp_path, names, expected):
+    make_font(tmp_path / "Hand.ttf", "一", names)
+    (tmp_path / "copyright").write_text("Files: *.ttf\nLicense: OFL-1.1\n")
+    assert find_fonts(tmp_path)[0].license == expected
