@@ -14,7 +14,7 @@ from kanjinet.errors import KanjinetError
 from kanjinet.training.cuda_graph import RecordedStep
 from kanjinet.training.device import choose_memory_format
 from kanjinet.training.recipe import LABEL_SMOOTHING, MAX_GRADIENT_NORM
-from kanjinet.training.samples import Samples, to_float_images
+from kanjinet.training.samples import TrainingSamples, to_float_images
 
 
 class TrainingStep:
@@ -24,7 +24,7 @@ class TrainingStep:
         self,
         network: nn.Module,
         optimizer: torch.optim.Optimizer,
-        samples: Samples,
+        samples: TrainingSamples,
         augment: Callable[[torch.Tensor], torch.Tensor],
         *,
         is_recorded: bool,
@@ -39,7 +39,7 @@ class TrainingStep:
         if self.device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
             self.dtype = torch.float16
         self.scaler = torch.amp.GradScaler(self._autocast, enabled=self.dtype == torch.float16)
-        self.has_others = bool((samples.labels == NO_CLASS).any())
+        self.has_others = samples.num_others > 0
         # Of losses, of correct predictions and, where some show none of the characters, of images that show one; until
         # set to zero again.
         self.sums = torch.zeros(3 if self.has_others else 2, device=self.device)

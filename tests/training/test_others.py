@@ -3,7 +3,8 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from kanjinet.classes import NO_CLASS, NUM_CLASSES
 from kanjinet.contract import NORMALIZE
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.model_card import TrainingOptions
+from kanjinet.synth.online import SampleGenerator
 from kanjinet.training import rejection
 from kanjinet.training.rejection import fit_rejection
 from kanjinet.training.resume import check_options
-from kanjinet.training.samples import Samples, repeat_hiragana
+from kanjinet.training.samples import Samples, TrainingSamples, repeat_hiragana
 from kanjinet.training.step import TrainingStep
 from tests.training.test_training import load, train
 
@@ -37,7 +39,8 @@ class Table(nn.Module):
 
 def make_step(labels: list[int], logits: torch.Tensor) -> TrainingStep:
     images = torch.arange(len(labels), dtype=torch.uint8)[:, None, None].expand(-1, 2, 2).clone()
-    samples = Samples(images, torch.tensor(labels))
+    generator = cast(SampleGenerator, SimpleNamespace(labels=np.array(labels)))
+    samples = TrainingSamples(images, torch.tensor(labels), generator)
     network = Table(logits)
     optimizer = torch.optim.SGD([{"params": network.parameters(), "lr_scale": 1.0}], lr=0.0)
     return TrainingStep(network, optimizer, samples, lambda inputs: inputs, is_recorded=False)
