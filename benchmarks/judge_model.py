@@ -99,12 +99,24 @@ def make_thin(cell: ImageArray, _rng: np.random.Generator) -> ImageArray:
     return np.asarray(cv2.erode(stretch(cell), np.ones((3, 3))), dtype=np.uint8)
 
 
+def make_specked(cell: ImageArray, rng: np.random.Generator) -> ImageArray:
+    """Adds three specks in or beside a character."""
+    specked = np.rint(stretch(cell)).astype(np.uint8)
+    left, top, width, height = cv2.boundingRect(specked)
+    for _ in range(3):
+        across, down = rng.uniform(-0.1, 1.1, 2)
+        middle = (round(left + across * width), round(top + down * height))
+        cv2.circle(specked, middle, int(rng.integers(1, 3)), 255, cv2.FILLED)
+    return specked
+
+
 CORRUPTIONS: dict[str, Callable[[ImageArray, np.random.Generator], ImageArray]] = {
     "as they are": lambda cell, _rng: cell,
     "one bit, 64 pixels": make_one_bit,
     "JPEG of 32 pixels": make_small_jpeg,
     "faint on dirty paper": make_dirty,
     "thin strokes": make_thin,
+    "three specks": make_specked,
 }
 
 
