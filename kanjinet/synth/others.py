@@ -22,8 +22,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _FRACTIONS = {
-    **{Kind.KATAKANA: 0.17, Kind.DIGITS: 0.08, Kind.LATIN: 0.14, Kind.SIGNS: 0.05, Kind.JOYO: 0.1, Kind.KANJI: 0.25},
-    **{Kind.SCRIBBLES: 0.11, Kind.CLICKS: 0.03, Kind.VERTICAL: 0.04, Kind.SLOPING: 0.03},
+    **{Kind.KATAKANA: 0.23, Kind.DIGITS: 0.12, Kind.LATIN: 0.14, Kind.SIGNS: 0.06, Kind.JOYO: 0.1, Kind.KANJI: 0.22},
+    **{Kind.SCRIBBLES: 0.07, Kind.CLICKS: 0.02, Kind.VERTICAL: 0.02, Kind.SLOPING: 0.02},
 }
 _KINDS = tuple(Kind)
 # How others are written: those of a few strokes as freely as hiragana, kanji as kanji.
