@@ -144,8 +144,12 @@ class ModelCard:
     def license(self) -> str:
         """What whoever publishes the weights must keep to."""
         origins = [LICENSE_OF_SOURCE[source] for source in self.sources if not is_font(source)]
-        if fonts := [source.removeprefix("font ") for source in self.sources if is_font(source)]:
-            origins.append(f"synthetic characters made from the font{'s' * (len(fonts) > 1)} {', '.join(fonts)}")
+        fonts: dict[str, list[str]] = {}
+        for found in filter(None, map(_FONT.fullmatch, self.sources)):
+            fonts.setdefault(found[2], []).append(found[1])
+        for license, names in fonts.items():
+            many = "s" * (len(names) > 1)
+            origins.append(f"synthetic characters made from the font{many} {', '.join(names)} ({license})")
         return f"MIT (toolkit); trained on {', and on '.join(origins)}"
 
     def to_dict(self) -> dict[str, Any]:

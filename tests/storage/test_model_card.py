@@ -73,10 +73,11 @@ def test_sources_are_a_union_in_one_order() -> None:
 
 
 def test_fonts_are_named_with_their_licenses_and_are_no_real_handwriting() -> None:
-    fonts = ("font A (Apache 2.0)", "font B (MIT)")
+    fonts = ("font A (Apache 2.0)", "font B (MIT)", "font C (MIT)")
     card = replace(CARD, sources=(SYNTHETIC, *fonts))
     assert card.synthetic and not replace(card, sources=(REAL, *fonts)).synthetic
-    assert card.license.endswith("and on synthetic characters made from the fonts A (Apache 2.0), B (MIT)")
+    made = "and on synthetic characters made from the font"
+    assert card.license.endswith(f"{made} A (Apache 2.0), {made}s B, C (MIT)")
 
 
 @pytest.mark.parametrize(
