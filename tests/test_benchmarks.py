@@ -87,11 +87,19 @@ def test_measuring_names_a_folder_without_files(tmp_path: Path) -> None:
 def test_a_model_is_judged_on_writers_and_images_it_never_saw(workplace: Path, drawings: Path) -> None:
     command = ["benchmarks/judge_model.py", "--model", "best_kanji_model.pth", "--writers", "2"]
     output = run_script([*command, "--drawings", drawings, "--views", "2"], workplace).stdout
-    for name in ("as they are", "one bit, 64 pixels", "JPEG of 32 pixels", "faint on dirty paper", "thin strokes"):
+    names = (
+        "as they are",
+        "one bit, 64 pixels",
+        "JPEG of 32 pixels",
+        "faint on dirty paper",
+        "thin strokes",
+        "three specks",
+    )
+    for name in names:
         assert re.search(rf"sample writers, {name} +80( +\d+\.\d\d%){{5}}$", output, re.MULTILINE), output
     assert re.search(r"^real drawings +6( +\d+\.\d\d%){5}$", output, re.MULTILINE), output
     views = re.findall(r"^ +2 other views of each too +(\d+)(?: +\d+\.\d\d%){5}$", output, re.MULTILINE)
-    assert views == ["80"] * 5 + ["6"], output
+    assert views == ["80"] * len(names) + ["6"], output
     assert ">" in output
     for kind in ("katakana", "digits", "Latin letters", "Joyo kanji outside ETL9G", "scribbles", "vertical lines"):
         assert re.search(rf"^{kind} +8 +\d+\.\d\d% +0\.00%$", output, re.MULTILINE), output  # it has no threshold

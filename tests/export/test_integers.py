@@ -52,7 +52,10 @@ def test_onnxruntime_computes_what_exact_integers_do(pretrained: bytes, images: 
     exact = run_in_integers(pretrained, images)
     for optimized in (False, True):
         found = run_onnxruntime(pretrained, images, optimized=optimized)
-        assert np.abs(found - exact).max() < 1.0  # a code at a rounding tie may differ by one step
+        differences = np.abs(found - exact).max(axis=1)
+        assert (
+            np.median(differences) < 1e-3 and differences.max() < 2.0
+        )  # a code at a rounding tie may differ by one step
         assert (found.argmax(axis=1) == exact.argmax(axis=1)).all()
 
 
