@@ -13,14 +13,13 @@ from kanjinet.cli import make_parser, run_script, show_path
 import argparse
 import shlex
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import check_output_folder, make_folder
 from kanjinet.storage.locks import lock_folder
-from kanjinet.web.bundle import NODE_REMEDY, find_npm
+from kanjinet.web.bundle import NODE_REMEDY, find_npm, run_command
 
 # Exact, so that the same seed gives the same sample. The last three are Chinese, the two before them have kana alone.
 VERSIONS = {
@@ -92,20 +91,10 @@ def unpack_yozfont(workplace: Path) -> Path:
 
 def run(command: list[str], workplace: Path) -> None:
     """Runs a command that needs the network; if it fails, says what it said."""
-    result = subprocess.run(
-        command,
-        cwd=workplace,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    if result.returncode != 0:
-        reason = " / ".join(result.stdout.strip().split("\n")[:3])
+    status, reason = run_command(command, workplace)
+    if status != 0:
         name = Path(command[0]).stem
-        problem = f"{name} {command[1]}: failed with exit status {result.returncode} ({reason})"
+        problem = f"{name} {command[1]}: failed with exit status {status} ({reason})"
         lists = "its list of packages (apt-get update)" if name == "apt-get" else "npm's registry"
         raise KanjinetError(problem, f"check the network and {lists}, and run the same command again")
 

@@ -167,7 +167,7 @@ def _broaden(shape: _Image, font_writer: FontWriter, pixels: float) -> _Image:
 
 
 def _redraw(shape: _Image, lines: _Image, font_writer: FontWriter, pixels: float, rng: np.random.Generator) -> _Image:
-    """Draws a shape's skeleton anew with another pen, twice as large; a pixel of a cell is `pixels` of the shape."""
+    """Draws a shape's skeleton with another pen, twice as large; a pixel of a cell is `pixels` of the shape."""
     places = np.nonzero(lines)
     own = cv2.distanceTransform(shape, cv2.DIST_L2, 3)[places]
     if font_writer.way is Way.THINNER:

@@ -87,7 +87,7 @@ def _write_lines(lines: list[Floats], cell: int, writer: Writer, rng: np.random.
     strokes = np.concatenate([_divide_line(line) for line in lines]) + [CELL_WIDTH / 2, CELL_HEIGHT / 2]
     is_dot = np.ptp(strokes, axis=(0, 1)).max() < writer.pen_width
     width = writer.pen_width * np.exp(0.1 * rng.standard_normal((len(strokes), 1)))
-    width *= rng.uniform(1, 8) if is_dot else 1  # as large as one is in a picture of the dot alone
+    width *= rng.uniform(1, 8) if is_dot else 1  # as large as one is in an image of the dot alone
     pressed = 1 - 0.5 * writer.pressure * rng.random((len(strokes), 1)) * ALONG
     return WrittenStrokes(strokes, 0.5 * width * pressed, np.ones(len(strokes)), np.full(len(strokes), cell))
 

@@ -74,22 +74,27 @@ def install_packages(web_dir: Path) -> None:
     if (npm := find_npm()) is None:
         raise KanjinetError(f"npm: not found, and {web_dir / RUNTIME} needs it", NODE_REMEDY)
     with lock_folder(web_dir, "serve_web.py"):
-        result = subprocess.run(
-            [npm, "ci", "--no-audit", "--no-fund"],
-            cwd=web_dir,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
-    if result.returncode != 0 or not are_packages_installed(web_dir):
-        reason = " / ".join(result.stdout.split("\n")[:3]).strip()
+        status, reason = run_command([npm, "ci", "--no-audit", "--no-fund"], web_dir)
+    if status != 0 or not are_packages_installed(web_dir):
         raise KanjinetError(
-            f"npm ci in {web_dir}: failed with exit status {result.returncode} ({reason})",
+            f"npm ci in {web_dir}: failed with exit status {status} ({reason})",
             "check the network and npm's registry, and run the same command again",
         )
+
+
+def run_command(command: list[str], folder: Path) -> tuple[int, str]:
+    """Runs a command in a folder; returns its exit status and the first three lines of what it says, as one."""
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    return result.returncode, " / ".join(result.stdout.strip().split("\n")[:3])
 
 
 def find_npm() -> str | None:

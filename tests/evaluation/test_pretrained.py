@@ -57,8 +57,9 @@ def test_the_files_know_where_they_come_from() -> None:
         recognizer = load_recognizer(path)
         assert recognizer.card.synthetic
         assert recognizer.card.preprocessing == NORMALIZE
-        losses = [recognizer.card.metrics[part].loss for part in ("validation", "test")]
-        assert max(losses) < 2 * min(losses)  # both with the temperature that the weights have: without, five times
+        measured = [recognizer.card.metrics[part] for part in ("validation", "test")]
+        losses = [each.loss / (1 - each.top1) for each in measured]  # by error, as their writers differ
+        assert np.isclose(*losses, rtol=0.1)  # both with the temperature that the weights have
     mapping = json.loads(INT8.with_name(f"{INT8.stem}_mapping.json").read_text(encoding="utf-8"))
     assert mapping["model_info"]["model_file"] == INT8.name
     assert all(name in mapping["model_info"]["license"] for name in ("KanjiVG", "Yuji Boku", "YOzS"))

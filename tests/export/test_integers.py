@@ -53,9 +53,8 @@ def test_onnxruntime_computes_what_exact_integers_do(pretrained: bytes, images: 
     for optimized in (False, True):
         found = run_onnxruntime(pretrained, images, optimized=optimized)
         differences = np.abs(found - exact).max(axis=1)
-        assert (
-            np.median(differences) < 1e-3 and differences.max() < 2.0
-        )  # a code at a rounding tie may differ by one step
+        assert (differences < 1e-3).sum() >= len(images) - 3  # a code at a rounding tie may differ by one step
+        assert differences.max() < 2.0
         assert (found.argmax(axis=1) == exact.argmax(axis=1)).all()
 
 
