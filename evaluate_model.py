@@ -21,11 +21,12 @@ from tqdm import tqdm
 from kanjinet.classes import CHARACTERS, NO_CLASS, NUM_CLASSES
 from kanjinet.data.dataset import DatasetInfo, Labels, read_dataset_info, read_images, read_labels
 from kanjinet.data.etl_records import SAMPLE_NOTE
-from kanjinet.data.image_files import list_labeled_images, read_image, to_network_input
+from kanjinet.data.image_files import list_labeled_images, read_gray
 from kanjinet.data.splits import PARTS, Indices, split_as_trained
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.image_grid import draw_image_grid
 from kanjinet.evaluation.metrics import TOP_K, Predictions
+from kanjinet.evaluation.page import prepare_one
 from kanjinet.evaluation.recognizer import Recognizer, load_recognizer
 from kanjinet.evaluation.report import ModelEvaluation, write_report
 from kanjinet.evaluation.results import DatasetSource, FolderSource, HardClass, ModelMetrics, character_of
@@ -173,7 +174,7 @@ def read_folder(folder: Path, recognizers: Sequence[Recognizer]) -> EvaluationSe
     for index, path in enumerate(tqdm(found.paths, desc="images", unit="image", leave=False, disable=None)):
         start = time.perf_counter()
         try:
-            ink = read_image(path, str(path))
+            gray = read_gray(path, str(path))
         except KanjinetError as error:
             tqdm.write(f"error: {error}", file=sys.stderr)
             not_read.append(str(error).encode("utf-8", "backslashreplace").decode("utf-8"))
@@ -181,7 +182,7 @@ def read_folder(folder: Path, recognizers: Sequence[Recognizer]) -> EvaluationSe
         opening_s = time.perf_counter() - start
         for form in forms:
             start = time.perf_counter()
-            image = to_network_input(ink, *form)
+            image = prepare_one(gray, *form)
             reading_s[form] += opening_s + time.perf_counter() - start
             inputs[form].append(np.zeros((form[0], form[0]), np.uint8) if image is None else image)
         has_character.append(image is not None)

@@ -1,7 +1,8 @@
-"""Recognize single handwritten characters: which of the 3,036 each image may show, and how probably.
+"""Recognize handwritten characters: which of the 3,036 each image shows, one or a page of them, and how probably.
 
 Reads:  image files of any kind and size, folders of them, or standard input (-); dark on light or light on dark
-Writes: a table, JSON or CSV, on standard output or into --output; with --explain, the images that the network saw
+Writes: a table, JSON or CSV, on standard output or into --output; with --explain, the images that the network saw and
+        the boxes of several characters, drawn on the image
 Run:    python recognize_kanji.py drawing.png photographs --top 3
 """
 
@@ -16,39 +17,40 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from kanjinet.classes import NUM_CLASSES
 from kanjinet.data.etl_records import SAMPLE_NOTE
-from kanjinet.data.image_files import MAX_FILE_BYTES, ImageArray, describe_skipped, list_images
+from kanjinet.data.image_files import MAX_FILE_BYTES, ImageArray, describe_skipped, list_images, read_gray
 from kanjinet.errors import KanjinetError
-from kanjinet.evaluation.recognizer import Candidate, Recognizer, load_recognizer
+from kanjinet.evaluation.image_grid import draw_boxes
+from kanjinet.evaluation.page import Found
+from kanjinet.evaluation.recognizer import Candidates, Page, Recognizer, load_recognizer
 from kanjinet.storage.files import check_output_file, check_output_folder, make_folder, replace_on_success
 from kanjinet.storage.onnx_file import DEVICE_HELP, DEVICES
 from kanjinet.storage.png import write_png
 
 STANDARD_INPUT = "-"
-BATCH = 64  # images
 BAR_FROM = 20  # images: fewer are read in a moment
 MAX_STEM = 50  # characters, of up to 4 bytes: file systems have room for 255 bytes
 NONE_OF_THESE = f"none of the {NUM_CLASSES:,}, as far as the model can tell; the nearest are:"
 NO_CHARACTER = "no character: no ink stands out from the paper"
-CSV_COLUMNS = ("image", "rank", "character", "probability", "jis_code", "stroke_count", "problem", "is_none")
+CSV_BOX = ("left", "top", "right", "bottom")
+CSV_COLUMNS = (
+    *("image", "rank", "character", "probability", "jis_code", "stroke_count", "problem", "is_none"),
+    *("place", *CSV_BOX, "unsure"),
+)
 
 
 @dataclass
 class Prediction:
-    """Represents what came of one image: its candidates, best first, or the problem that it has none for.
-
-    With `is_none`, it most likely shows none of the characters.
-    """
+    """Represents what came of one image: its characters in reading order, or the problem that it has none for."""
 
     image: str
-    candidates: list[Candidate]
-    problem: str | None = None
-    is_none: bool = False
+    problem: str | None
+    page: Page
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,10 +59,10 @@ def parse_args() -> argparse.Namespace:
     model_help = "a .pth, .safetensors or .onnx file (default: the pretrained model)"
     parser.add_argument("--model", type=Path, help=model_help)
     parser.add_argument("--device", choices=DEVICES, default="auto", help=f"what the model runs on; {DEVICE_HELP}")
-    parser.add_argument("--top", type=positive_int, default=5, help="candidates for each image, at most 3,036")
+    parser.add_argument("--top", type=positive_int, default=5, help="candidates for each character, at most 3,036")
     parser.add_argument("--format", choices=tuple(WRITERS), default="table", help="form of the predictions")
     parser.add_argument("--output", type=Path, help="file for the predictions, in UTF-8 (default: standard output)")
-    parser.add_argument("--explain", type=Path, help="folder for the images as the network saw them")
+    parser.add_argument("--explain", type=Path, help="folder for what the network saw, and where")
     return parser.parse_args()
 
 
@@ -114,38 +116,43 @@ def predict(
     recognizer: Recognizer, sources: list[str], top: int, explain_dir: Path | None, failures: list[str]
 ) -> Iterator[Prediction]:
     """Yields all sources' predictions in order; those that cannot be read are named on stderr and in `failures`."""
-    with tqdm(total=len(sources), unit="image", leave=False, disable=True if len(sources) < BAR_FROM else None) as bar:
-        for first in range(0, len(sources), BATCH):
-            predictions: list[Prediction] = []
-            inputs: list[ImageArray | None] = []
-            for number, name in enumerate(sources[first : first + BATCH], start=first + 1):
-                image, problem = None, NO_CHARACTER
-                try:
-                    image = prepare(recognizer, name)
-                except KanjinetError as error:
-                    problem = str(error).removeprefix(f"{name}: ")
-                    failures.append(name)
-                    bar.clear()
-                    print(f"error: {error}", file=sys.stderr)
-                if explain_dir and image is not None:
-                    write_png(explain_dir / f"{number:04d}_{Path(name).stem[:MAX_STEM]}.png", image)
-                predictions.append(Prediction(name, [], problem if image is None else None))
-                inputs.append(image)
-                bar.update()
-            bar.clear()
-            for prediction, candidates in zip(predictions, recognizer.list_candidates(inputs, top), strict=True):
-                prediction.candidates, prediction.is_none = candidates, candidates.is_none
-                yield prediction
+    hides_bar = True if len(sources) < BAR_FROM else None  # None: where the output is no terminal
+    for number, name in enumerate(tqdm(sources, unit="image", leave=False, disable=hides_bar), start=1):
+        found, problem = Found([], []), NO_CHARACTER
+        try:
+            gray = read_source(name)
+            found = recognizer.find_characters(gray)
+            if explain_dir:
+                explain(explain_dir / f"{number:04d}_{Path(name).stem[:MAX_STEM]}", gray, found)
+        except KanjinetError as error:
+            problem = str(error).removeprefix(f"{name}: ")
+            failures.append(name)
+            tqdm.write(f"error: {error}", file=sys.stderr)
+        yield Prediction(name, None if found.boxes else problem, recognizer.read_found(found, top))
 
 
-def prepare(recognizer: Recognizer, name: str) -> ImageArray | None:
-    """Returns what the network sees of a source; None for an image without a character."""
+def read_source(name: str) -> ImageArray:
+    """Reads a source that the command line names."""
     if Path(name).is_dir():
         problem = f"{name}: no image files in this folder"
         raise KanjinetError(problem, describe_skipped([Path(name)]) or "name the images, or their folder")
     if name == STANDARD_INPUT:  # one byte too many is refused
-        return recognizer.prepare(sys.stdin.buffer.read(MAX_FILE_BYTES + 1), "standard input")
-    return recognizer.prepare(name)
+        return read_gray(sys.stdin.buffer.read(MAX_FILE_BYTES + 1), "standard input")
+    return read_gray(name)
+
+
+def explain(path: Path, gray: ImageArray, found: Found) -> None:
+    """Writes what the network saw: of one character into PATH.png, of several into PATH_001.png and so on.
+
+    PATH.png then is the image itself with their boxes, numbered in reading order.
+    """
+    if len(found.inputs) == 1:
+        write_png(path.with_name(f"{path.name}.png"), found.inputs[0])
+        return
+    for place, seen in enumerate(found.inputs, start=1):
+        write_png(path.with_name(f"{path.name}_{place:03d}.png"), seen)
+    if found.inputs:
+        write_png(path.with_name(f"{path.name}.png"), draw_boxes(gray, found.boxes))
 
 
 def write_table(file: TextIO, predictions: Iterable[Prediction], recognizer: Recognizer) -> None:
@@ -154,12 +161,21 @@ def write_table(file: TextIO, predictions: Iterable[Prediction], recognizer: Rec
     print(f"model      {recognizer.path.name}{note}", file=file)
     for each in predictions:
         print(each.image if each.problem is None else f"{each.image}\n    {each.problem}", file=file)
-        if each.is_none:
-            print(f"    {NONE_OF_THESE}", file=file)
-        for rank, found in enumerate(each.candidates, start=1):
-            strokes = f"{found.stroke_count:2} stroke{'' if found.stroke_count == 1 else 's'}"
-            line = f"{rank:4}  {found.character}  {found.probability:7.2%}  JIS {found.jis_code}  {strokes}"
-            print(line, file=file, flush=True)
+        if each.page.unsure:
+            print(f"    unsure: {each.page.unsure}", file=file)
+        characters = each.page.characters
+        for place, character in enumerate(characters, start=1):
+            if len(characters) > 1:
+                left, top, right, bottom = character.box
+                print(f"  {place}  at {left}, {top} to {right}, {bottom}", file=file)
+            if character.candidates.is_none:
+                print(f"    {NONE_OF_THESE}", file=file)
+            for rank, found in enumerate(character.candidates, start=1):
+                strokes = f"{found.stroke_count:2} stroke{'' if found.stroke_count == 1 else 's'}"
+                line = f"{rank:4}  {found.character}  {found.probability:7.2%}  JIS {found.jis_code}  {strokes}"
+                print(line, file=file, flush=True)
+        if len(characters) > 1:
+            print(f"    {''.join(character.candidates[0].character for character in characters)}", file=file)
 
 
 def write_csv(file: TextIO, predictions: Iterable[Prediction], _recognizer: Recognizer) -> None:
@@ -169,18 +185,32 @@ def write_csv(file: TextIO, predictions: Iterable[Prediction], _recognizer: Reco
     for each in predictions:
         if each.problem is not None:
             rows.writerow({"image": each.image, "problem": each.problem})
-        for rank, found in enumerate(each.candidates, start=1):
-            rows.writerow({"image": each.image, "rank": rank, **asdict(found), "is_none": int(each.is_none)})
+        for place, character in enumerate(each.page.characters, start=1):
+            shared = {"image": each.image, "is_none": int(character.candidates.is_none), "unsure": each.page.unsure}
+            shared |= {"place": place, **dict(zip(CSV_BOX, character.box, strict=True))}
+            for rank, found in enumerate(character.candidates, start=1):
+                rows.writerow({**shared, "rank": rank, **asdict(found)})
 
 
 def write_json(file: TextIO, predictions: Iterable[Prediction], recognizer: Recognizer) -> None:
     """Writes one object; `problem` is null for an image with candidates."""
+    images = []
+    for each in predictions:
+        characters = [{"box": found.box, **describe(found.candidates)} for found in each.page.characters]
+        first = describe(each.page.characters[0].candidates if characters else Candidates())
+        images.append({"image": each.image, **first, "problem": each.problem, "characters": characters})
+        images[-1]["unsure"] = each.page.unsure
     content = {
         "model": recognizer.path.name,
         "trained_on_synthetic_sample": recognizer.card.synthetic,
-        "images": [asdict(each) for each in predictions],
+        "images": images,
     }
     print(json.dumps(content, ensure_ascii=False, indent=2), file=file)
+
+
+def describe(candidates: Candidates) -> dict[str, Any]:
+    """Returns what JSON says of a character."""
+    return {"candidates": list(map(asdict, candidates)), "is_none": candidates.is_none}
 
 
 WRITERS = {"table": write_table, "json": write_json, "csv": write_csv}

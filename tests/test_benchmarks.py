@@ -28,6 +28,15 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_photographs_and_pages_are_composed_and_judged(drawings: Path, tmp_path: Path) -> None:
+    command = ["benchmarks/judge_photographs.py", "--drawings", drawings, "--photographs", "1", "--pages", "1"]
+    output = run_script([*command, "--page-pixels", "800", "--keep", "kept"], tmp_path).stdout
+    assert len(re.findall(r"^(plain|ruled|pencil|squared|manuscript|dark).* +1 +\d+\.0% ", output, re.MULTILINE)) == 10
+    pages = re.findall(r"^(squares|manuscript|ruled|plain across|plain down) .*/ 1 +\d+\.\d+$", output, re.MULTILINE)
+    assert len(pages) == 5
+    assert len(list((tmp_path / "kept").iterdir())) == 15
+
+
 def test_preparation_is_compared_with_a_plain_loop_and_the_floor(workplace: Path) -> None:
     output = run_script(["benchmarks/bench_prepare.py", "--repeats", "1", "--temporary-dir", "."], workplace).stdout
     for name in ("plain loop over records", "prepare_etl9g_dataset.py", "floor: read and deflate"):

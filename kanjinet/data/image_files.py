@@ -92,6 +92,11 @@ class LabeledImages:
 
 
 def read_image(source: ImageSource, name: str | None = None) -> ImageArray:
+    """Reads an image as `read_gray` does; returns (height, width) uint8, bright ink on dark paper."""
+    return make_ink_bright(read_gray(source, name))
+
+
+def read_gray(source: ImageSource, name: str | None = None) -> ImageArray:
     """Reads an image of any format that Pillow reads, or one that is in memory already.
 
     Args:
@@ -100,7 +105,7 @@ def read_image(source: ImageSource, name: str | None = None) -> ImageArray:
         name: what to call it in messages; by default its path.
 
     Returns:
-        (height, width) uint8, bright ink on dark paper.
+        (height, width) uint8, gray.
 
     Raises:
         KanjinetError: not there, not an image, a damaged one, or one beyond MAX_PIXELS, MAX_SIDE,
@@ -113,7 +118,7 @@ def read_image(source: ImageSource, name: str | None = None) -> ImageArray:
                 raise KanjinetError(f"{source}: a folder", "name the image files in it")
             check_regular(Path(source), remedy)
             with open(source, "rb") as opened:
-                return read_image(opened, name or str(source))
+                return read_gray(opened, name or str(source))
         except OSError as error:
             raise explain_os_error(error) from error
         except ValueError as error:  # a null character
@@ -128,7 +133,7 @@ def read_image(source: ImageSource, name: str | None = None) -> ImageArray:
             if isinstance(source, np.ndarray):
                 source = _wrap_array(source, name)
             if isinstance(source, Image.Image):
-                return _to_ink(source, name)
+                return _read_pixels(source, name)
             file = io.BytesIO(source) if isinstance(source, bytes) else source
             return _read_file(file, name)
         except Image.DecompressionBombError as error:
@@ -170,11 +175,11 @@ def _read_file(file: IO[bytes], name: str) -> ImageArray:
     with Image.open(file) as image:
         if image.format in ("JPEG", "MPO") and _count_scans(file) > MAX_SCANS:
             raise KanjinetError(f"{name}: more than {MAX_SCANS} scans are refused", "save it again")
-        return _to_ink(image, name)
+        return _read_pixels(image, name)
 
 
-def _to_ink(image: Image.Image, name: str) -> ImageArray:
-    """Takes steps 1 to 4 of the rule."""
+def _read_pixels(image: Image.Image, name: str) -> ImageArray:
+    """Takes steps 1 to 3 of the rule."""
     _check_size(image, name)
     if image.format == "EPS":  # a program, which Pillow would have Ghostscript run
         raise KanjinetError(f"{name}: EPS is not read", _REMEDY)
@@ -184,7 +189,7 @@ def _to_ink(image: Image.Image, name: str) -> ImageArray:
     gray = _to_gray(image, 255)
     if image.has_transparency_data and int(gray.max()) - int(gray.min()) < MIN_INK:  # white ink on no paper
         gray = _to_gray(image, 0)
-    return make_ink_bright(gray)
+    return gray
 
 
 def _check_size(image: Image.Image, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Grids of labeled images; need no font, because printed characters come from KanjiVG."""
+"""Grids of labeled images, which need no font, because printed characters come from KanjiVG; boxes on a page."""
 
 from collections.abc import Sequence
 
@@ -46,6 +46,17 @@ def draw_image_grid(
     height, width = grid.shape[1:3]
     grid = grid.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(rows * height, columns * width, 3)
     return np.pad(grid, ((0, GAP), (0, GAP), (0, 0)), constant_values=255)
+
+
+def draw_boxes(gray: ImageArray, boxes: Sequence[tuple[int, int, int, int]]) -> ImageArray:
+    """Draws boxes (left, top, right, bottom), numbered from 1 on, into a gray image: (height, width, 3) uint8."""
+    drawn = np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), np.uint8)
+    unit = max(1, round(max(gray.shape) / 1000))  # pixels of a line
+    for place, (left, top, right, bottom) in enumerate(boxes, start=1):
+        cv2.rectangle(drawn, (left - unit, top - unit), (right, bottom), WRONG, unit)
+        above = (left, max(12 * unit, top - 3 * unit))
+        cv2.putText(drawn, str(place), above, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * unit, PRINT, unit, cv2.LINE_AA)
+    return drawn
 
 
 def _make_tile(image: ImageArray, below: dict[int, tuple[str, Color]], frame: Color | None = None) -> ImageArray:

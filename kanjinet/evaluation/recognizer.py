@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, JIS_CODES, NUM_CLASSES
 from kanjinet.contract import IMAGE_SIZES
-from kanjinet.data.image_files import ImageArray, ImageSource, read_image, to_network_input
+from kanjinet.data.image_files import ImageArray, ImageSource, read_gray
 from kanjinet.data.preprocessing import to_model_input
 from kanjinet.errors import KanjinetError, first_line
+from kanjinet.evaluation.page import Found, find_characters, prepare_one
 from kanjinet.storage.files import CHECKPOINT, ONNX, SAFETENSORS, check_kind, read_json
 from kanjinet.storage.model_card import ModelCard
 from kanjinet.storage.onnx_file import DEVICES, open_session, read_self_contained
@@ -43,6 +44,22 @@ class Candidates(list[Candidate]):
     def __init__(self, candidates: Iterable[Candidate] = (), *, is_none: bool = False) -> None:
         super().__init__(candidates)
         self.is_none = is_none
+
+
+@dataclass(frozen=True)
+class Character:
+    """Represents a character of an image."""
+
+    box: tuple[int, int, int, int]  # left, top, right, bottom: pixels, the last two one past the end
+    candidates: Candidates  # best first
+
+
+@dataclass(frozen=True)
+class Page:
+    """Represents the characters of an image, in reading order."""
+
+    characters: list[Character]
+    unsure: str | None = None  # what cannot be told, in words
 
 
 class TopClasses(NamedTuple):
@@ -86,12 +103,37 @@ class Recognizer:
         Raises:
             KanjinetError: an image cannot be read, or `top` is out of range.
         """
-        if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= NUM_CLASSES:
-            raise KanjinetError(f"top {top!r}: not a number of candidates", f"give 1 to {NUM_CLASSES:,}")
+        _check_top(top)
         if not isinstance(images, list | tuple):
             return self.list_candidates([self.prepare(images)], top)[0]
         names = [None if isinstance(image, str | Path) else f"images[{index}]" for index, image in enumerate(images)]
         return self.list_candidates(list(map(self.prepare, images, names)), top)
+
+    def read_page(self, image: ImageSource, top: int = 5) -> Page:
+        """Finds and recognizes all characters in a photograph, a page or a drawing.
+
+        Args:
+            image: as `read` takes it.
+            top: candidates for each character, 1 to 3,036.
+
+        Raises:
+            KanjinetError: the image cannot be read, or `top` is out of range.
+        """
+        _check_top(top)
+        return self.read_found(self.find_characters(image), top)
+
+    def read_found(self, found: Found, top: int) -> Page:
+        """Recognizes the characters that `find_characters` returned."""
+        candidates = self.list_candidates(list(found.inputs), top)
+        return Page([Character(*each) for each in zip(found.boxes, candidates, strict=True)], found.unsure)
+
+    def find_characters(self, image: ImageSource, name: str | None = None) -> Found:
+        """Finds the characters of an image; raises what `prepare` raises."""
+
+        def judge(inputs: list[ImageArray]) -> npt.NDArray[np.float64]:
+            return self.find_best(np.stack(inputs), 1).probabilities[:, 0]
+
+        return find_characters(read_gray(image, name), self.image_size, self.card.preprocessing, judge)
 
     def prepare(self, image: ImageSource, name: str | None = None) -> ImageArray | None:
         """Returns what the network sees of an image, (S, S) uint8; None where no ink stands out.
@@ -99,7 +141,7 @@ class Recognizer:
         Raises:
             KanjinetError: it cannot be read; `name` is what the message calls it, by default its path.
         """
-        return to_network_input(read_image(image, name), self.image_size, self.card.preprocessing)
+        return prepare_one(read_gray(image, name), self.image_size, self.card.preprocessing)
 
     def list_candidates(self, inputs: list[ImageArray | None], top: int) -> list[Candidates]:
         """Returns the candidates, best first, for each image that `prepare` returned."""
@@ -135,6 +177,11 @@ class Recognizer:
         """Returns logits (n, 3036) of preprocessed images (n, S, S)."""
         firsts = range(0, len(images), self.max_batch)
         return np.concatenate([self.run(to_model_input(images[first : first + self.max_batch])) for first in firsts])
+
+
+def _check_top(top: Any) -> None:
+    if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= NUM_CLASSES:
+        raise KanjinetError(f"top {top!r}: not a number of candidates", f"give 1 to {NUM_CLASSES:,}")
 
 
 def _describe_candidate(index: int, probability: float) -> Candidate:

@@ -1,0 +1,132 @@
+"""Photographs and pages as a user has them read, composed of printed characters on paper that is lit and ruled."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import kanjinet
+from kanjinet.data.photographs import even_light
+from kanjinet.data.rules import remove_ruling
+from kanjinet.errors import KanjinetError
+from kanjinet.evaluation.recognizer import Recognizer
+from kanjinet.storage.png import write_png
+from kanjinet.synth.printed import draw_character
+from tests.conftest import read_schema, run_script
+
+Gray = npt.NDArray[np.uint8]
+APART = "八川小い二"  # whose parts lie apart
+LIKE_LINES = "一田国工口三"  # whose strokes are like rules, squares and frames
+
+
+@pytest.fixture(scope="module")
+def reader() -> Recognizer:
+    return kanjinet.load()
+
+
+def write(rows: list[str], pitch: int = 150) -> Gray:
+    """Characters on white paper, a row each word."""
+    paper = np.full((pitch * len(rows) + 60, pitch * max(map(len, rows)) + 60), 255, np.uint8)
+    for y, row in enumerate(rows):
+        for x, character in enumerate(row):
+            top, left = 30 + y * pitch + (pitch - 128) // 2, 30 + x * pitch + (pitch - 128) // 2
+            paper[top : top + 128, left : left + 128] -= np.minimum(draw_character(character), 215)
+    return paper
+
+
+def light(paper: Gray, to: float) -> Gray:
+    """The paper in light that slopes to a fraction."""
+    return (paper * np.linspace(1, to, paper.shape[1])).astype(np.uint8)
+
+
+def rule(paper: Gray, pitch: int, squares: bool) -> Gray:
+    """Thin gray lines under the ink, slightly turned."""
+    ruled = paper.copy()
+    for at in range(-200, max(paper.shape) + 200, pitch):
+        cv2.line(ruled, (0, at), (paper.shape[1], at + paper.shape[1] // 50), 170, 2)
+        if squares:
+            cv2.line(ruled, (at, 0), (at - paper.shape[0] // 50, paper.shape[0]), 170, 2)
+    return np.minimum(ruled, paper)
+
+
+def spell(reader: Recognizer, picture: Gray) -> str:
+    return "".join(each.candidates[0].character for each in reader.read_page(picture, 1).characters)
+
+
+def test_plain_drawings_are_read_as_before_bit_for_bit(reader: Recognizer) -> None:
+    for character in APART + LIKE_LINES + "東験":
+        picture = write([character])
+        assert even_light(picture)[1]
+        [found] = reader.read_page(picture, 3).characters
+        assert found.candidates == reader.read(picture, 3)
+        assert found.candidates[0].character == character or character == "口"
+
+
+@pytest.mark.parametrize("picture", ["sloping", "ruled", "squared", "desk"])
+def test_a_character_on_paper_as_a_telephone_sees_it(reader: Recognizer, picture: str) -> None:
+    for character in "東あ国工川":
+        paper = np.pad(write([character]), 100, constant_values=255)
+        if picture == "sloping":
+            paper = light(paper, 0.45)
+        elif picture == "desk":
+            paper = np.pad(light(paper, 0.8), 60, constant_values=50)
+        else:
+            paper = rule(paper, 60 if picture == "ruled" else 40, picture == "squared")
+        assert spell(reader, paper) == character
+        assert reader.read(paper, 1)[0].character == character
+
+
+def test_strokes_that_are_like_lines_stay() -> None:
+    for character in LIKE_LINES:
+        for ink in (255 - write([character]), draw_character(character)):
+            assert remove_ruling(ink)[0] is ink
+
+
+def test_words_and_pages_in_reading_order(reader: Recognizer) -> None:
+    assert spell(reader, write(["東験"])) == "東験"
+    assert spell(reader, write(["小川験", "八東い", "永気語"])) == "小川験八東い永気語"
+    assert spell(reader, write([*"験い東二"])) == "験い東二"
+    rows = ["東験い永", "小川二語", "八あ工気"]
+    squares = write(rows)
+    for at in range(30, max(squares.shape), 150):
+        cv2.line(squares, (30, at), (squares.shape[1] - 30, at), 170, 2)
+        cv2.line(squares, (at, 30), (at, squares.shape[0] - 30), 170, 2)
+    assert spell(reader, light(np.minimum(squares, write(rows)), 0.6)) == "".join(rows)
+
+
+def test_nothing_on_ruled_paper_and_bad_top(reader: Recognizer) -> None:
+    assert reader.read_page(np.full((200, 200), 200, np.uint8)).characters == []
+    with pytest.raises(KanjinetError, match="top 0"):
+        reader.read_page(np.zeros((9, 9), np.uint8), 0)
+
+
+def test_command_gives_boxes_with_candidates_and_draws_them(tmp_path: Path) -> None:
+    write_png(tmp_path / "word.png", write(["東験"]))
+    run_script(
+        ["recognize_kanji.py", "word.png", "--format", "json", "--output", "a.json", "--explain", "seen"], tmp_path
+    )
+    answer = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    read_schema("recognition").validate(answer)
+    [image] = answer["images"]
+    first, second = image["characters"]
+    assert (first["candidates"][0]["character"], second["candidates"][0]["character"]) == ("東", "験")
+    assert image["candidates"] == first["candidates"]
+    assert 30 <= first["box"][0] < first["box"][2] <= 180 <= second["box"][0] < second["box"][2] <= 330
+    assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == [
+        "0001_word.png",
+        "0001_word_001.png",
+        "0001_word_002.png",
+    ]
+    drawn = cv2.imread(str(tmp_path / "seen" / "0001_word.png"))
+    assert drawn is not None
+    assert (drawn[first["box"][1] : first["box"][3], first["box"][0] - 1] == (40, 40, 220)).all()
+    rows = csv.DictReader(
+        io.StringIO(run_script(["recognize_kanji.py", "word.png", "--format", "csv"], tmp_path).stdout)
+    )
+    assert [(row["character"], row["place"]) for row in rows if row["rank"] == "1"] == [("東", "1"), ("験", "2")]
+    assert run_script(["recognize_kanji.py", "word.png"], tmp_path).stdout.splitlines()[-1].strip() == "東験"
