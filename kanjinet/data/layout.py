@@ -89,11 +89,10 @@ def group_by_squares(pieces: Pieces, ruling: Ruling) -> list[list[int]] | None:
     if min(len(ruling.across), len(ruling.down)) < 2 or not len(pieces.boxes):
         return None
     ruling = Ruling(join_lines(ruling.across), join_lines(ruling.down))
+    width = max(line.end for line in ruling.across) - min(line.start for line in ruling.across)
+    inset = width / len(ruling.down) / 8  # pixels: lines may go a little beyond those that they end at
     columns = [  # each line across passes from one to the other
-        [
-            count_before(ruling.down, line.at(at), at)
-            for at in (line.start * 0.9 + line.end * 0.1, line.start * 0.1 + line.end * 0.9)
-        ]
+        [count_before(ruling.down, line.at(at), at) for at in (line.start + inset, line.end - inset)]
         for line in ruling.across
     ]
 

@@ -143,13 +143,7 @@ def divide_by_light(gray: Gray, factor: int, sheet: Mask | None) -> Gray:
 
 def resize_blocks(blocks: npt.NDArray[np.float32], factor: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     """Interpolates between the middles of blocks, for each pixel of an image; the last ones go on to its edges."""
-    rows, columns = (
-        np.clip(
-            (np.arange(length, dtype=np.float32) + np.float32(0.5)) / factor - np.float32(0.5),
-            0,
-            blocks.shape[axis] - 1,
-        )
-        for axis, length in enumerate(shape)
-    )
-    grid = np.meshgrid(columns, rows)
-    return np.asarray(cv2.remap(blocks, grid[0], grid[1], cv2.INTER_LINEAR), np.float32)
+    height, width = (length * factor for length in blocks.shape)
+    large = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_LINEAR)[: shape[0], : shape[1]]
+    missing = [(0, length - have) for length, have in zip(shape, large.shape, strict=True)]
+    return np.asarray(np.pad(large, missing, mode="edge"), np.float32)
