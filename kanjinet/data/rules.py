@@ -16,10 +16,8 @@ RUN_FRACTION = 1 / 32  # of the longer side: a level run of ink that may be of a
 MIN_RUN = 16  # pixels: the same, at least
 MAX_BEND = (0.6, 1 / 200)  # pixels, and of its length: a printed line's distance from a parabola (root mean square)
 MAX_CURVE = 0.05  # of its length: how far such a parabola is from straight
-JOINED_PIXELS, JOINED_SLOPE = (
-    2.0,
-    1 / 80,
-)  # how far lines may miss each other that go on, and the same on a pixel of gap
+JOINED_PIXELS, JOINED_SLOPE = 2.0, 1 / 80  # how far lines that go on may miss each other, and more on a pixel of gap
+MAX_TRACKS = 2000  # level runs of ink: a page of any paper has fewer
 MAX_FITTED = 200  # pixels of a line that tell how it goes on
 MAX_WIDTH = 1 / 200  # of the longer side, and 4 pixels more
 MIN_COVERED = 0.85  # of its length: where a line has ink
@@ -28,10 +26,7 @@ MIN_MET = 0.05  # of the image's side: lines that are printed if they end at pri
 EDGE = 0.03  # of the image's side: what ends this near to its edge reaches it
 MIN_PARALLEL = 3  # lines from edge to edge that are printed whatever their ink
 MIN_LONG = 8  # long lines, the same
-FAINT, ALIKE = (
-    0.55,
-    0.8,
-)  # ink on a length of a line over a stroke's: printed below the first, a stroke above the second
+FAINT, ALIKE = 0.55, 0.8  # of a stroke's ink on its length: printed below the first, a stroke above the second
 MIN_INK = 24  # of 255: less is paper where lines are looked for
 UNSURE = "the lines around may be a printed frame or strokes"
 
@@ -115,7 +110,7 @@ def find_lines(ink: Gray, threshold: int) -> list[Line]:
     """Finds straight, thin, nearly horizontal lines."""
     height, width = ink.shape
     run = max(MIN_RUN, int(max(ink.shape) * RUN_FRACTION)) | 1
-    tall = 5 + int(MAX_WIDTH * max(ink.shape))  # pixels: more are no line
+    tall = (5 + int(MAX_WIDTH * max(ink.shape))) | 1  # pixels: more are no line
     if width <= run or height < 3:
         return []
     mask = (ink >= threshold).astype(np.uint8)
@@ -127,7 +122,7 @@ def find_lines(ink: Gray, threshold: int) -> list[Line]:
     level = np.zeros((height + 2 * margin, width), np.uint8)
     level[np.arange(height)[:, None] + margin - shifts, np.arange(width)] = mask & ~np.asarray(thick, np.uint8)
     level = np.pad(cv2.dilate(level, np.ones((3, 1), np.uint8)), run)
-    for step, length in ((cv2.MORPH_CLOSE, tall | 1), (cv2.MORPH_OPEN, run)):
+    for step, length in ((cv2.MORPH_CLOSE, tall), (cv2.MORPH_OPEN, run)):
         level = np.asarray(cv2.morphologyEx(level, step, np.ones((1, length), np.uint8)), np.uint8)
     level = level[run:-run, run:-run]
     _, pieces, stats, _ = cv2.connectedComponentsWithStats(level, connectivity=8)
@@ -136,6 +131,8 @@ def find_lines(ink: Gray, threshold: int) -> list[Line]:
         if piece:
             band = pieces[top : top + rows, left : left + length] == piece
             tracks.append(follow_middles(band, left, top - margin + shifts[left : left + length]))
+    if len(tracks) > MAX_TRACKS:
+        return []
     lines = [fit_line(track, ink, threshold) for track in join_tracks(tracks, ink >= threshold)]
     return [line for line in lines if line and line.end - line.start >= MIN_MET * width and line.width <= tall]
 
@@ -251,9 +248,9 @@ def erase(ink: Gray, lines: list[list[Line]], peak: int) -> Gray:
 
 def measure_strokes(ink: Gray, threshold: int) -> float:
     """Returns how much ink strokes have on a pixel of their length; 0 for hardly any."""
-    mask = np.asarray(
-        cv2.morphologyEx((ink >= max(MIN_INK, threshold)).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-    )
+    is_ink = ink >= max(MIN_INK, threshold)
+    squares = is_ink[1:, 1:] & is_ink[1:, :-1] & is_ink[:-1, 1:] & is_ink[:-1, :-1]  # of two pixels a side
+    mask = cv2.dilate(np.pad(squares, ((0, 1), (0, 1))).astype(np.uint8), np.ones((2, 2), np.uint8), anchor=(1, 1))
     edges = int((mask[1:] != mask[:-1]).sum()) + int((mask[:, 1:] != mask[:, :-1]).sum())
     length = edges / 2.55  # two edges a stroke, crossed by rows and columns 4 / pi times a pixel of it
     if length < 0.08 * max(ink.shape):

@@ -21,6 +21,8 @@ EACH = 1.5  # what each character costs, in units of the negative logarithm of i
 LENGTHS = (0.5, 1.1)  # of the size of the line's characters: shorter and longer ones cost more
 NARROW, LONG = 4.0, 6.0  # how much, on each size
 MIN_PROBABILITY = 1e-3
+MAX_PIECES = 4000  # of ink: a page of 600 characters has 3,000
+TOO_MANY = "more pieces of ink than a page of characters has"
 
 Gray = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]  # left, top, right, bottom: pixels of the picture, the last two one past the end
@@ -85,14 +87,14 @@ def find_characters(gray: Gray, size: int, version: str, judge: Judge) -> Found:
     def prepare(group: list[int]) -> Gray:
         return picture.prepare(size, version, group)
 
-    groups = group_by_squares(picture.pieces, picture.ruling)
-    if groups is None:
-        groups = choose_groups(picture.pieces, picture.ruling, prepare, judge)
-    boxes = [picture.pieces.unite(group) for group in groups]
-    scaled = [
-        (left * k, top * k, right * k, bottom * k) for k in (picture.scale,) for left, top, right, bottom in boxes
-    ]
-    return Found(scaled, [prepare(group) for group in groups], picture.ruling.unsure)
+    pieces, ruling, k = picture.pieces, picture.ruling, picture.scale
+    if len(pieces.boxes) > MAX_PIECES:
+        groups, unsure = [list(range(len(pieces.boxes)))], TOO_MANY
+    else:
+        groups = group_by_squares(pieces, ruling) or choose_groups(pieces, ruling, prepare, judge)
+        unsure = ruling.unsure
+    boxes = [(left * k, top * k, right * k, bottom * k) for left, top, right, bottom in map(pieces.unite, groups)]
+    return Found(boxes, [prepare(group) for group in groups], unsure)
 
 
 def choose_groups(pieces: Pieces, ruling: Ruling, prepare: Prepare, judge: Judge) -> list[list[int]]:
@@ -135,13 +137,14 @@ def weigh(line: TextLine, first: int, last: int, probability: float) -> float:
 
 def list_spans(line: TextLine) -> list[tuple[int, int]]:
     """Lists which neighbors in a line may be a character: the first, and one past the last."""
-    count = len(line.groups)
-    return [
-        (first, last)
-        for first in range(count)
-        for last in range(first + 1, count + 1)
-        if last == first + 1 or max(line.ends[first:last]) - line.starts[first] <= MAX_ALONG * line.size
-    ]
+    spans = []
+    for first, start in enumerate(line.starts):
+        spans.append((first, first + 1))
+        for last in range(first + 2, len(line.groups) + 1):
+            if max(line.ends[first:last]) - start > MAX_ALONG * line.size:
+                break
+            spans.append((first, last))
+    return spans
 
 
 def is_settled(line: TextLine, first: int, last: int) -> bool:

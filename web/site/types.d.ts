@@ -7,6 +7,9 @@ export interface Ink {
   pixels: Uint8Array;
 }
 
+/** Left, top, right, bottom: pixels, the last two one past the end. */
+export type Box = [number, number, number, number];
+
 /** A stroke's points: x, y, x, y, ... as fractions of the paper's side, y down. */
 export type Stroke = number[];
 
