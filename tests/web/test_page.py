@@ -232,7 +232,7 @@ def test_ink_becomes_bright_by_the_rule_in_words(visited: Visit) -> None:
         if index % 3:
             image[1:-1, 1:-1] = 255 * (index % 3 - 1)
     script = """async (images) => {
-      const { toGray, makeInkBright } = await import("/image.js");
+      const { toGray, makeInkBright } = await import("/gray.js");
       return images.map(([width, height, bytes]) =>
         Array.from(makeInkBright(toGray(Uint8ClampedArray.from(bytes)), width, height)));
     }"""

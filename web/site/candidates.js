@@ -1,5 +1,7 @@
 // The ten most probable characters.
 
+import { maxOf } from "./preprocess.js";
+
 /** @import { Character, Mapping } from "./types.js" */
 /** @import { Texts } from "./languages.js" */
 
@@ -18,6 +20,15 @@ export function rank(probabilities, mapping, strokeCount) {
     .filter((candidate) => strokeCount === null || candidate.stroke_count === strokeCount)
     .sort((one, other) => other.probability - one.probability)
     .slice(0, SHOWN);
+}
+
+/**
+ * @param {{ probabilities: Float32Array }} reading
+ * @param {Mapping} mapping
+ * @returns {string} the most probable character
+ */
+export function firstOf({ probabilities }, mapping) {
+  return mapping.characters[probabilities.indexOf(maxOf(probabilities))].character;
 }
 
 /**

@@ -2,7 +2,7 @@
 
 /** @import { Ink, Stroke } from "./types.js" */
 
-/** @typedef {{ canvas: HTMLCanvasElement, ink: Ink }} LaidImage */
+/** @typedef {{ canvas: HTMLCanvasElement, gray: Ink }} LaidImage */
 
 const PEN_WIDTH = 0.03; // of the paper's side
 const MIN_STEP = 0.004; // of the paper's side: closer points are left out

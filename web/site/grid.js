@@ -23,23 +23,33 @@ export function transpose({ width, height, pixels }) {
  * @param {Values} values row by row
  * @param {number} width
  * @param {number} reach pixels to either side
- * @param {(one: number, other: number) => number} pick Math.max or Math.min
+ * @param {"max" | "min"} which
  * @returns {Values}
  */
-export function pickAround(values, width, reach, pick) {
+export function pickAround(values, width, reach, which) {
   const height = values.length / width;
+  const isMax = which === "max";
   const across = /** @type {Values} */ (values.slice());
   const both = /** @type {Values} */ (values.slice());
-  for (let at = 0; at < values.length; at++) {
-    const x = at % width;
-    const last = Math.min(width - 1, x + reach);
-    for (let near = Math.max(0, x - reach); near <= last; near++) across[at] = pick(across[at], values[at - x + near]);
+  for (let y = 0, at = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, at++) {
+      const last = at - x + Math.min(width - 1, x + reach);
+      let best = values[at];
+      for (let near = at - Math.min(x, reach); near <= last; near++) {
+        if (isMax ? values[near] > best : values[near] < best) best = values[near];
+      }
+      across[at] = best;
+    }
   }
-  for (let at = 0; at < values.length; at++) {
-    const [x, y] = [at % width, Math.floor(at / width)];
-    both[at] = across[at];
-    const last = Math.min(height - 1, y + reach);
-    for (let near = Math.max(0, y - reach); near <= last; near++) both[at] = pick(both[at], across[near * width + x]);
+  for (let y = 0, at = 0; y < height; y++) {
+    const [above, below] = [Math.min(y, reach), Math.min(height - 1 - y, reach)];
+    for (let x = 0; x < width; x++, at++) {
+      let best = across[at];
+      for (let near = at - above * width; near <= at + below * width; near += width) {
+        if (isMax ? across[near] > best : across[near] < best) best = across[near];
+      }
+      both[at] = best;
+    }
   }
   return both;
 }

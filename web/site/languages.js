@@ -2,16 +2,19 @@
 
 import { useStorage } from "./storage.js";
 
-/** @import { Failure } from "./types.js" */
+/** @import { Doubt, Failure } from "./types.js" */
 
 /** @typedef {typeof ENGLISH} Texts */
 /** @typedef {"en" | "ja"} Language */
+
+const SHOWN = 30; // characters of a page in the status line
 
 const ENGLISH = {
   title: "Kanji reader",
   lead: "Draw one character: it is read on this device and goes nowhere.",
   otherLanguage: "日本語",
   paper: "Paper to draw on",
+  boxes: "Characters in the image",
   start: "Draw a hiragana or kanji here",
   startImage: "or drop or paste an image",
   drop: "Drop the image here",
@@ -44,6 +47,16 @@ const ENGLISH = {
   copied: (character) => `Copied ${character}`,
   /** @type {(character: string, percent: string, milliseconds: number) => string} */
   read: (character, percent, milliseconds) => `${character}, ${percent}, read in ${milliseconds} ms`,
+  /** @type {(firsts: string[], milliseconds: number) => string} */
+  readSeveral: (firsts, milliseconds) =>
+    `${shorten(firsts)}: ${firsts.length} characters, read in ${milliseconds} ms. Choose one in the image for its candidates.`,
+  /** @type {(place: number, first: string) => string} */
+  box: (place, first) => `Character ${place}: ${first}`,
+  /** @type {Record<Doubt, string>} */
+  unsure: {
+    frame: "Unsure: the lines around may be a printed frame or strokes.",
+    pieces: "Unsure: there are more pieces of ink than a page of characters has.",
+  },
   /** @type {(model: string, size: number, characters: number) => string} */
   model: (model, size, characters) => `${model} · ${size} × ${size} pixels · ${characters.toLocaleString("en")} characters`,
   /** @type {Record<Failure, string>} */
@@ -65,6 +78,7 @@ const JAPANESE = {
   lead: "文字をひとつ書いてください。認識はこの端末の中だけで行われます。",
   otherLanguage: "English",
   paper: "文字を書く紙",
+  boxes: "画像の中の文字",
   start: "ここにひらがなか漢字を書く",
   startImage: "画像のドロップや貼り付けもできます",
   drop: "ここに画像をドロップ",
@@ -93,6 +107,13 @@ const JAPANESE = {
   strokes: (count) => `${count}画`,
   copied: (character) => `「${character}」をコピーしました`,
   read: (character, percent, milliseconds) => `${character}、${percent}、${milliseconds}ミリ秒で認識`,
+  readSeveral: (firsts, milliseconds) =>
+    `${shorten(firsts)}：${firsts.length}文字、${milliseconds}ミリ秒で認識。画像の中の文字を選ぶと候補が出ます。`,
+  box: (place, first) => `${place}字目：${first}`,
+  unsure: {
+    frame: "まわりの線が、印刷された枠か文字の画か、見分けられません。",
+    pieces: "文字のページにしては、線や点が多すぎます。",
+  },
   model: (model, size, characters) => `${model} · ${size}×${size} ピクセル · ${characters.toLocaleString("ja")} 文字`,
   failures: {
     webassembly: "このブラウザーでは WebAssembly が使えないか、古すぎます。許可するか、新しいブラウザーを使ってください。",
@@ -108,6 +129,11 @@ const JAPANESE = {
 
 /** @type {Record<Language, Texts>} */
 export const LANGUAGES = { en: ENGLISH, ja: JAPANESE };
+
+/** @param {string[]} characters */
+function shorten(characters) {
+  return characters.slice(0, SHOWN).join("") + (characters.length > SHOWN ? "…" : "");
+}
 
 const REMEMBERED = "language"; // key in the browser's storage
 

@@ -1,15 +1,14 @@
 // The characters of a page, in reading order: pieces of ink, put together by squares and lines. The same, step by step,
 // as kanjinet/data/layout.py.
 
-import { clamp, findConnected, median, roundToEven } from "./grid.js";
-import { maxOf } from "./preprocess.js";
-import { MAX_SLOPE, listSlopes, placeAcross } from "./rules.js";
+import { findConnected, median, roundToEven } from "./grid.js";
+import { MIN_INK } from "./gray.js";
+import { BOX_DIVISOR, maxOf } from "./preprocess.js";
+import { listSlopes, placeAcross } from "./rules.js";
 
 /** @import { Box, Ink } from "./types.js" */
 /** @import { Line, Ruling } from "./rules.js" */
 
-const MIN_INK = 16; // of 255: what stands out from the paper by less is no ink
-const BOX_DIVISOR = 4; // pixels with at least a quarter of the darkest one's ink are of a piece
 const MIN_PIECE = 1 / 16; // of the size of characters: smaller pieces of ink are specks
 const SIZE_QUANTILE = 0.85; // of the sizes of pieces: about that of characters
 const MIN_SIZES = 0.35; // of the largest: pieces that tell the size

@@ -1,9 +1,12 @@
 // The page: sends what is drawn to the recognizer and shows its predictions.
 
-import { formatPercent, rank, showCandidates } from "./candidates.js";
+import { showBoxes } from "./boxes.js";
+import { firstOf, formatPercent, rank, showCandidates } from "./candidates.js";
 import { Drawing } from "./drawing.js";
+import { hasInk } from "./gray.js";
 import { LANGUAGES, chooseLanguage, rememberLanguage } from "./languages.js";
-import { decodeDataUrl, hasInk, readImage } from "./image.js";
+import { decodeDataUrl, readImage } from "./image.js";
+import { maxOf } from "./preprocess.js";
 import { Recognizer } from "./recognizer.js";
 import { useStorage } from "./storage.js";
 
@@ -27,7 +30,7 @@ function find(kind, ...ids) {
 }
 
 const page = {
-  ...find(HTMLElement, "sheet", "progress", "candidates", "none", "unlike", "status", "model", "license"),
+  ...find(HTMLElement, "sheet", "boxes", "progress", "candidates", "none", "unlike", "status", "model", "license"),
   ...find(HTMLElement, "failure", "failureText", "failureDetail"),
   ...find(HTMLButtonElement, "undo", "clear", "chooseImage", "language", "retry"),
   ...find(HTMLInputElement, "imageFile"),
@@ -43,6 +46,8 @@ let language = chooseLanguage();
 let mapping = null;
 /** @type {Prediction | null} for what is on the paper */
 let prediction = null;
+/** @type {number | null} which of several characters was tapped */
+let tapped = null;
 /** @type {{ failure: Failure, detail: string } | null} */
 let failed = null;
 /** The status line's text. @type {(texts: Texts) => string} */
@@ -54,6 +59,7 @@ if (!recognizer) fail("webassembly", "");
 setTimeout(warnOfSlowness, LONG_MS);
 
 page.undo.addEventListener("click", () => drawing.undo());
+page.paper.addEventListener("pointerdown", () => page.boxes.replaceChildren()); // a stroke takes the image's place
 page.clear.addEventListener("click", clear);
 page.chooseImage.addEventListener("click", () => page.imageFile.click());
 page.retry.addEventListener("click", () => window.location.reload());
@@ -121,6 +127,7 @@ function ready(found) {
 /** @param {Prediction} found */
 function predicted(found) {
   prediction = found;
+  tapped = null;
   page.candidates.ariaBusy = "false";
   showPrediction();
 }
@@ -131,7 +138,8 @@ function readDrawing() {
   page.undo.disabled = page.clear.disabled = isEmpty;
   page.sheet.classList.toggle("empty", isEmpty);
   page.candidates.ariaBusy = String(!isEmpty && !failed);
-  recognizer?.read(isEmpty ? null : { ink: image?.ink, strokes });
+  page.boxes.replaceChildren();
+  recognizer?.read(isEmpty ? null : { gray: image?.gray, strokes });
   if (!isEmpty) return;
   if (prediction) announce((texts) => texts.cleared);
   prediction = null;
@@ -156,23 +164,37 @@ async function restoreDrawing() {
   for (const item of items) drawing.add(typeof item === "string" ? await readImage(decodeDataUrl(item)) : item);
 }
 
-/** Shows the candidates that pass the filter, and the image that the network saw. */
+/** Shows the boxes of several characters, and of one the candidates that pass the filter and what the network saw. */
 function showPrediction() {
   const texts = LANGUAGES[language];
-  const candidates = prediction && mapping ? rank(prediction.probabilities, mapping, chosenStrokeCount()) : [];
+  const characters = prediction?.characters ?? [];
+  const firsts = mapping ? characters.map((each) => firstOf(each, /** @type {Mapping} */ (mapping))) : [];
+  if (drawing.image) showBoxes(page.boxes, characters, drawing.image.gray, { tapped, firsts, texts, choose: tap });
+  const shown = characters[tapped ?? 0];
+  const candidates = shown && mapping ? rank(shown.probabilities, mapping, chosenStrokeCount()) : [];
   showCandidates(page.candidates, candidates, texts, copy);
   const threshold = mapping?.model_info.rejection_threshold ?? 0; // models without one never say so
-  const isUnlike = prediction !== null && Math.max(...prediction.probabilities) < threshold;
+  const isUnlike = shown !== undefined && maxOf(shown.probabilities) < threshold;
   page.unlike.hidden = !isUnlike || !candidates.length;
   page.none.hidden = candidates.length > 0;
-  page.none.textContent = prediction ? texts.noneOfCount : texts.noneYet;
-  page.seen.parentElement?.classList.toggle("empty", !prediction);
+  page.none.textContent = shown ? texts.noneOfCount : texts.noneYet;
+  page.seen.parentElement?.classList.toggle("empty", !shown);
   if (!prediction) return;
-  showSeen(prediction.seen);
+  if (!shown) return announce((words) => words.blankImage);
+  showSeen(shown.seen);
+  const { unsure, elapsedMs } = prediction;
   const [best] = candidates;
-  const milliseconds = Math.max(1, Math.round(prediction.elapsedMs));
-  if (best && isUnlike) announce((words) => words.unlike);
+  const milliseconds = Math.max(1, Math.round(elapsedMs));
+  if (unsure) announce((words) => words.unsure[unsure]);
+  else if (characters.length > 1 && tapped === null) announce((words) => words.readSeveral(firsts, milliseconds));
+  else if (best && isUnlike) announce((words) => words.unlike);
   else if (best) announce((words) => words.read(best.character, formatPercent(best.probability), milliseconds));
+}
+
+/** @param {number} index of several characters */
+function tap(index) {
+  tapped = index;
+  showPrediction();
 }
 
 /** @returns {number | null} null for any */
@@ -218,7 +240,7 @@ async function layImage(files) {
   if (!file) return;
   try {
     const image = await readImage(file);
-    if (hasInk(image.ink)) drawing.add(image);
+    if (hasInk(image.gray)) drawing.add(image);
     else announce((texts) => texts.blankImage);
   } catch (error) {
     if (!(error instanceof DOMException)) throw error;

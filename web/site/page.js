@@ -1,16 +1,15 @@
 // Which pieces of a picture's ink are a character: the same, step by step, as kanjinet/evaluation/page.py.
 
-import { makeInkBright } from "./image.js";
+import { MIN_INK, makeInkBright } from "./gray.js";
 import { MAX_ALONG, cutOut, findPieces, findTextLines, groupBySquares, measureLonger, unite } from "./layout.js";
 import { evenLight } from "./photographs.js";
 import { maxOf, preprocess } from "./preprocess.js";
 import { removeRuling } from "./rules.js";
 
-/** @import { Box, Ink } from "./types.js" */
+/** @import { Ink, Prediction, Reading } from "./types.js" */
 /** @import { Pieces, TextLine } from "./layout.js" */
 /** @import { Ruling } from "./rules.js" */
 
-const MIN_INK = 16; // of 255: an image with less holds no ink
 const MAX_ASPECT = 3; // of a single character's box, or 1 / that, where its parts lie apart
 const MAX_SIZES = 3.2; // of its largest piece's: the same
 const SURE = 0.8; // of all ink together: then it is one character
@@ -29,7 +28,6 @@ const MAX_PIECES = 4000; // of ink: a page of 600 characters has 3,000
  * @property {Ruling} ruling
  * @property {boolean} isPlain it shows nothing but ink on evenly lit paper
  */
-/** What the network reads in one group of pieces. @typedef {{ seen: Uint8Array, probabilities: Float32Array }} Reading */
 /** @typedef {(group: number[]) => Promise<number>} Judge the probability of a group's best class */
 
 /**
@@ -38,11 +36,11 @@ const MAX_PIECES = 4000; // of ink: a page of 600 characters has 3,000
  * @param {Ink} gray
  * @param {number} size side of what the network sees
  * @param {(seen: Uint8Array) => Promise<Float32Array>} read returns the probability of each class
- * @returns {Promise<{ characters: ({ box: Box } & Reading)[], isUnsure: boolean }>} in reading order
+ * @returns {Promise<Pick<Prediction, "characters" | "unsure">>} in reading order
  */
 export async function readPage(gray, size, read) {
   const picture = takeInk(gray);
-  if (!picture) return { characters: [], isUnsure: false };
+  if (!picture) return { characters: [], unsure: null };
   const { pieces, ruling } = picture;
   /** @type {Map<string, Reading>} */
   const known = new Map();
@@ -63,16 +61,16 @@ export async function readPage(gray, size, read) {
     : (groupBySquares(pieces, ruling) ?? (await chooseGroups(pieces, ruling, judge)));
   const characters = [];
   for (const group of groups) {
-    characters.push({ box: unite(group.map((index) => pieces.boxes[index])), ...(await readGroup(group)) });
+    characters.push({ ...(await readGroup(group)), box: unite(group.map((index) => pieces.boxes[index])) });
   }
-  return { characters, isUnsure: isTooMany || ruling.isUnsure };
+  return { characters, unsure: isTooMany ? "pieces" : ruling.isUnsure ? "frame" : null };
 }
 
 /**
  * @param {Ink} gray
  * @returns {Picture | null} null where no ink stands out
  */
-export function takeInk(gray) {
+function takeInk(gray) {
   const even = evenLight(gray);
   if (maxOf(even.ink.pixels) < MIN_INK) return null;
   const { ink, ruling } = removeRuling(even.ink);
@@ -86,7 +84,7 @@ export function takeInk(gray) {
  * @param {number[]} group
  * @returns {Uint8Array} what the network sees of some pieces: all those of a plain picture as they are
  */
-export function prepare({ gray, pieces, isPlain }, size, group) {
+function prepare({ gray, pieces, isPlain }, size, group) {
   if (!isPlain || group.length < pieces.boxes.length) return preprocess(cutOut(pieces, group), size);
   return preprocess({ ...gray, pixels: makeInkBright(gray.pixels, gray.width, gray.height) }, size);
 }

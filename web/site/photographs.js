@@ -1,8 +1,8 @@
 // What a telephone sees beside the ink of a page, taken away: the same, step by step, as kanjinet/data/photographs.py.
 
 import { blur, clamp, findConnected, median, pickAround, roundToEven } from "./grid.js";
-import { makeInkBright } from "./image.js";
-import { lowerMedian, maxOf } from "./preprocess.js";
+import { makeInkBright } from "./gray.js";
+import { DIRT_DIVISOR, lowerMedian, maxOf } from "./preprocess.js";
 
 /** @import { Ink } from "./types.js" */
 
@@ -14,7 +14,6 @@ const MIN_PAPER_SOLIDITY = 0.8; // of the sheet's outline that is light
 const MAX_DESK_BRIGHTNESS = 0.55; // of the paper's
 const MIN_EDGE_SHARPNESS = 0.6; // of the step from paper to desk that lies within three blocks
 const PAPER_MARGIN = 2; // blocks at the sheet's edge that are left out
-const DIRT_DIVISOR = 8; // of the darkest ink: light that varies by less is even
 
 /**
  * Evens out the light of a gray image and leaves out the desk around its paper.
@@ -74,7 +73,7 @@ function findPaper({ width, height, pixels }) {
   const { labels, pieces } = findConnected(light, width, false);
   if (!pieces.length) return null;
   const largest = pieces.reduce((best, piece, at) => (piece.area > pieces[best].area ? at : best), 0);
-  const isLight = labels.map((label) => Number(label === largest + 1));
+  const isLight = Uint8Array.from(labels, (label) => Number(label === largest + 1));
   const sheet = fillBetween(isLight, width, height);
   const covered = sum(sheet);
   const fraction = covered / pixels.length;
@@ -87,8 +86,8 @@ function findPaper({ width, height, pixels }) {
     return sheet[at] && !inner[at] && x > 0 && y > 0 && x < width - 1 && y < height - 1;
   });
   if (!edge.length || desk > MAX_DESK_BRIGHTNESS * brightness) return null;
-  const brightest = pickAround(pixels, width, 1, Math.max);
-  const darkest = pickAround(pixels, width, 1, Math.min);
+  const brightest = pickAround(pixels, width, 1, "max");
+  const darkest = pickAround(pixels, width, 1, "min");
   const step = median(edge.map((at) => brightest[at] - darkest[at]));
   return step < MIN_EDGE_SHARPNESS * (brightness - desk) ? null : erode(sheet, width, height, PAPER_MARGIN);
 }
@@ -141,7 +140,7 @@ function fillBetween(mask, width, height) {
  * @returns {Uint8Array}
  */
 function erode(mask, width, height, reach) {
-  const inner = pickAround(mask, width, reach, Math.min);
+  const inner = pickAround(mask, width, reach, "min");
   return inner.map((isSet, at) => {
     const [x, y] = [at % width, Math.floor(at / width)];
     const isInside = x >= reach && y >= reach && x < width - reach && y < height - reach;
@@ -177,7 +176,7 @@ function estimateLight({ width, height, pixels }) {
       wide[at(width - 1 + step, y)] = Math.min(2 * last - wide[at(width - 1 - step, y)], last);
     }
   }
-  const closed = pickAround(pickAround(wide, wideWidth, reach, Math.max), wideWidth, reach, Math.min);
+  const closed = pickAround(pickAround(wide, wideWidth, reach, "max"), wideWidth, reach, "min");
   const inner = Float64Array.from(pixels, (_, index) => closed[at(index % width, Math.floor(index / width))]);
   return blur(inner, width, SMOOTH_REACH);
 }

@@ -7,8 +7,8 @@
 export const PREPROCESSING = "even-lines-2";
 
 const FILL = 52 / 64; // of the output's side: the longer side of the character
-const DIRT_DIVISOR = 8; // pixels with less than an eighth of the darkest one's ink count as dirt
-const BOX_DIVISOR = 4; // pixels with at least a quarter of the darkest one's ink span the character's box
+export const DIRT_DIVISOR = 8; // pixels with less than an eighth of the darkest one's ink count as dirt
+export const BOX_DIVISOR = 4; // pixels with at least a quarter of the darkest one's ink span the character's box
 const REACH = 4 / 52; // of the box's longer side: how far to either side the lines' density is averaged
 const TIE = 1e-6; // ties go up whatever the rounding errors
 
@@ -51,7 +51,7 @@ export function lowerMedian(values) {
  */
 export function maxOf(values) {
   let max = 0;
-  for (const value of values) max = Math.max(max, value);
+  for (const value of values) if (value > max) max = value;
   return max;
 }
 

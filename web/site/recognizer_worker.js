@@ -2,10 +2,11 @@
 
 import "./memory.js"; // before the runtime, which reserves memory as it loads
 import * as ort from "./onnxruntime.js";
+import { readPage } from "./page.js";
 import { PREPROCESSING, preprocess } from "./preprocess.js";
 import { rasterize } from "./rasterize.js";
 
-/** @import { Failure, Mapping, Message, ReadRequest } from "./types.js" */
+/** @import { Failure, Mapping, Message, ReadRequest, Stroke } from "./types.js" */
 
 const worker = /** @type {DedicatedWorkerGlobalScope} */ (/** @type {unknown} */ (self));
 const FOLDER = new URL("./", import.meta.url).href;
@@ -24,11 +25,19 @@ worker.addEventListener("message", async (event) => {
   const network = await loading;
   if (!network) return;
   const start = performance.now();
-  const seen = preprocess(request.ink ?? rasterize(request.strokes), network.size);
-  const probabilities = await network.read(seen);
-  const prediction = { probabilities, seen, elapsedMs: performance.now() - start };
-  send({ kind: "prediction", id: request.id, prediction });
+  const { gray, strokes } = request;
+  const found = gray ? await readPage(gray, network.size, network.read) : await readStrokes(strokes, network);
+  send({ kind: "prediction", id: request.id, prediction: { ...found, elapsedMs: performance.now() - start } });
 });
+
+/**
+ * @param {Stroke[]} strokes of one character
+ * @param {Awaited<ReturnType<typeof load>>} network
+ */
+async function readStrokes(strokes, network) {
+  const seen = preprocess(rasterize(strokes), network.size);
+  return { characters: [{ seen, probabilities: await network.read(seen) }], unsure: null };
+}
 
 /** @param {Message} message */
 function send(message) {

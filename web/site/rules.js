@@ -8,7 +8,7 @@ import { maxOf } from "./preprocess.js";
 /** @import { Ink } from "./types.js" */
 
 const STRIPS = 32; // in which a line is taken as level, to find its slope
-export const MAX_SLOPE = 32; // 256ths: lines are looked for up to 7 degrees from level and upright
+const MAX_SLOPE = 32; // 256ths: lines are looked for up to 7 degrees from level and upright
 const RUN_FRACTION = 1 / 32; // of the longer side: a level run of ink that may be of a line
 const MIN_RUN = 16; // pixels: the same, at least
 const MAX_BEND = [0.6, 1 / 200]; // pixels, and of its length: a printed line's distance from a parabola

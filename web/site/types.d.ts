@@ -1,6 +1,6 @@
 // Types that the page's modules share.
 
-/** A gray image, row by row, ink bright on dark paper. */
+/** A gray image, row by row; where it is no photograph, ink bright on dark paper. */
 export interface Ink {
   width: number;
   height: number;
@@ -50,8 +50,8 @@ export type Failure =
   | "model"
   | "preprocessing";
 
-/** What the network reads: an image's ink, or else strokes. */
-export type Input = { ink?: Ink; strokes: Stroke[] };
+/** What the network reads: an image, or else strokes. */
+export type Input = { gray?: Ink; strokes: Stroke[] };
 
 /** To the worker. */
 export type ReadRequest = { id: number } & Input;
@@ -63,11 +63,21 @@ export type Message =
   | { kind: "failed"; failure: Failure; detail: string }
   | { kind: "prediction"; id: number; prediction: Prediction };
 
-/** What the network predicts for an input. */
-export interface Prediction {
+/** What cannot be told in an image: whether lines are a frame or strokes; what so many pieces of ink are. */
+export type Doubt = "frame" | "pieces";
+
+/** What the network predicts for a character. */
+export interface Reading {
   /** of each class, 0-1; they sum to 1 */
   probabilities: Float32Array;
   /** the image that the network saw, row by row */
   seen: Uint8Array;
+}
+
+/** What is predicted for an input. */
+export interface Prediction {
+  /** in reading order; none where no ink stands out, and strokes have no box */
+  characters: (Reading & { box?: Box })[];
+  unsure: Doubt | null;
   elapsedMs: number;
 }
