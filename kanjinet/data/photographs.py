@@ -16,6 +16,7 @@ LIGHT_REACH = 11  # blocks: ink is narrower than twice that
 SMOOTH_REACH = 2  # blocks over which the light is averaged to either side
 MIN_PAPER, MAX_PAPER = 0.15, 0.97  # of the picture that a sheet on a desk covers
 MIN_PAPER_SOLIDITY = 0.8  # of the sheet's outline that is light
+MIN_CONVEXITY = 0.94  # of the sheet's convex hull that it fills; light ink on dark paper does not
 MAX_DESK_BRIGHTNESS = 0.55  # of the paper's
 MIN_EDGE_SHARPNESS = 0.6  # of the step from paper to desk that lies within three blocks
 PAPER_MARGIN = 2  # blocks at the sheet's edge that are left out
@@ -57,7 +58,7 @@ def reduce(image: Gray, factor: int) -> Gray:
 def find_paper(coarse: Gray) -> Mask | None:
     """Finds a light sheet on a dark desk in a coarse image; None where there is none.
 
-    It is the largest light piece, without dents, with a sharp edge to what is much darker.
+    It is the largest light piece, nearly convex, with a sharp edge to what is much darker.
     """
     _, light = cv2.threshold(coarse, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     _, pieces, stats, _ = cv2.connectedComponentsWithStats(np.asarray(light, np.uint8), connectivity=4)
@@ -66,6 +67,8 @@ def find_paper(coarse: Gray) -> Mask | None:
     is_light = pieces == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
     sheet = fill_between(is_light)
     if not MIN_PAPER <= sheet.mean() <= MAX_PAPER or is_light.sum() < MIN_PAPER_SOLIDITY * sheet.sum():
+        return None
+    if sheet.sum() < MIN_CONVEXITY * measure_hull(sheet):
         return None
     brightness, desk = float(coarse[is_light].mean()), float(coarse[~sheet].mean())
     edge = sheet & ~erode(sheet, 1)
@@ -86,6 +89,14 @@ def fill_between(mask: Mask) -> Mask:
         before = np.logical_or.accumulate(mask, axis)
         filled &= before & np.flip(np.logical_or.accumulate(np.flip(mask, axis), axis), axis)
     return filled
+
+
+def measure_hull(mask: Mask) -> float:
+    """Returns the area of the convex hull of a mask's pixels."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    left, right = mask[rows].argmax(axis=1), mask.shape[1] - mask[rows, ::-1].argmax(axis=1)
+    corners = [np.stack([columns, rows + below], axis=1) for columns in (left, right) for below in (0, 1)]
+    return cv2.contourArea(cv2.convexHull(np.concatenate(corners).astype(np.int32)))
 
 
 def erode(mask: Mask, reach: int) -> Mask:

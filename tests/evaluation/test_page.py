@@ -7,10 +7,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 import kanjinet
+from kanjinet.contract import NORMALIZE
+from kanjinet.data.image_files import make_ink_bright, to_network_input
 from kanjinet.data.photographs import even_light
 from kanjinet.data.rules import remove_ruling
 from kanjinet.errors import KanjinetError
@@ -18,8 +19,8 @@ from kanjinet.evaluation.recognizer import Recognizer
 from kanjinet.storage.png import write_png
 from kanjinet.synth.printed import draw_character
 from tests.conftest import read_schema, run_script
+from tests.papers import Gray, light, rule, square, warp, write
 
-Gray = npt.NDArray[np.uint8]
 APART = "八川小い二"  # whose parts lie apart
 LIKE_LINES = "一田国工口三"  # whose strokes are like rules, squares and frames
 
@@ -29,42 +30,21 @@ def reader() -> Recognizer:
     return kanjinet.load()
 
 
-def write(rows: list[str], pitch: int = 150) -> Gray:
-    """Characters on white paper, a row each word."""
-    paper = np.full((pitch * len(rows) + 60, pitch * max(map(len, rows)) + 60), 255, np.uint8)
-    for y, row in enumerate(rows):
-        for x, character in enumerate(row):
-            top, left = 30 + y * pitch + (pitch - 128) // 2, 30 + x * pitch + (pitch - 128) // 2
-            paper[top : top + 128, left : left + 128] -= np.minimum(draw_character(character), 215)
-    return paper
-
-
-def light(paper: Gray, to: float) -> Gray:
-    """The paper in light that slopes to a fraction."""
-    return (paper * np.linspace(1, to, paper.shape[1])).astype(np.uint8)
-
-
-def rule(paper: Gray, pitch: int, squares: bool) -> Gray:
-    """Thin gray lines under the ink, slightly turned."""
-    ruled = paper.copy()
-    for at in range(-200, max(paper.shape) + 200, pitch):
-        cv2.line(ruled, (0, at), (paper.shape[1], at + paper.shape[1] // 50), 170, 2)
-        if squares:
-            cv2.line(ruled, (at, 0), (at - paper.shape[0] // 50, paper.shape[0]), 170, 2)
-    return np.minimum(ruled, paper)
-
-
 def spell(reader: Recognizer, picture: Gray) -> str:
     return "".join(each.candidates[0].character for each in reader.read_page(picture, 1).characters)
 
 
 def test_plain_drawings_are_read_as_before_bit_for_bit(reader: Recognizer) -> None:
-    for character in APART + LIKE_LINES + "東験":
-        picture = write([character])
-        assert even_light(picture)[1]
-        [found] = reader.read_page(picture, 3).characters
-        assert found.candidates == reader.read(picture, 3)
-        assert found.candidates[0].character == character or character == "口"
+    for character in APART + LIKE_LINES + "東験墨":
+        paper = write([character])
+        inverted = cv2.dilate(255 - paper, np.ones((7, 7), np.uint8))  # bold strokes are no sheet on a desk
+        for gray in (paper, np.asarray(inverted, np.uint8)):
+            assert even_light(gray)[1]
+            [found] = reader.read_page(gray, 3).characters
+            assert found.candidates == reader.read(gray, 3)
+            seen = to_network_input(make_ink_bright(gray), reader.image_size, NORMALIZE)
+            assert seen is not None and np.array_equal(reader.find_characters(gray).inputs[0], seen)
+        assert reader.read(paper, 1)[0].character == character or character == "口"
 
 
 @pytest.mark.parametrize("picture", ["sloping", "ruled", "squared", "desk"])
@@ -92,11 +72,19 @@ def test_words_and_pages_in_reading_order(reader: Recognizer) -> None:
     assert spell(reader, write(["小川験", "八東い", "永気語"])) == "小川験八東い永気語"
     assert spell(reader, write([*"験い東二"])) == "験い東二"
     rows = ["東験い永", "小川二語", "八あ工気"]
-    squares = write(rows)
-    for at in range(30, max(squares.shape), 150):
-        cv2.line(squares, (30, at), (squares.shape[1] - 30, at), 170, 2)
-        cv2.line(squares, (at, 30), (at, squares.shape[0] - 30), 170, 2)
-    assert spell(reader, light(np.minimum(squares, write(rows)), 0.6)) == "".join(rows)
+    assert spell(reader, light(square(write(rows)), 0.6)) == "".join(rows)
+
+
+def test_squares_at_the_ends_of_long_rows_in_perspective(reader: Recognizer) -> None:
+    rows = ["東験永語気小川二学国"] * 8
+    boxes = [each.box for each in reader.read_page(warp(square(write(rows, pitch=140), pitch=140)), 1).characters]
+    assert len(boxes) == 80
+    assert max(bottom - top for _, top, _, bottom in boxes) < 160
+
+
+def test_a_picture_of_no_page_is_unsure_in_a_moment(reader: Recognizer) -> None:
+    page = reader.read_page((np.random.default_rng(1).random((1200, 1600)) < 0.01) * np.uint8(255), 1)
+    assert page.unsure is not None and "pieces" in page.unsure
 
 
 def test_nothing_on_ruled_paper_and_bad_top(reader: Recognizer) -> None:

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from kanjinet.classes import CHARACTERS, NUM_HIRAGANA
 from kanjinet.contract import IMAGE_SIZES, NORMALIZE
 from kanjinet.data.preprocessing import preprocess
+from kanjinet.evaluation.page import find_characters
 from kanjinet.evaluation.recognizer import load_recognizer
 from kanjinet.synth.kanjivg import stroke_counts
 from kanjinet.web.bundle import NODE_REMEDY, assemble_page, find_npm, list_files
@@ -33,6 +34,8 @@ from tests.browser import (
 )
 from tests.conftest import ROOT, require, run_script
 from tests.page_server import serve_page
+from tests.papers import light, rule, square, warp
+from tests.papers import write as write_rows
 from tests.random_checkpoint import make_checkpoint, save_checkpoint
 
 ImageArray = npt.NDArray[np.uint8]
@@ -143,29 +146,28 @@ def test_any_export_can_be_used(browser: Browser, page_files: dict[str, bytes], 
     save_checkpoint(tmp_path / "random.pth", make_checkpoint(image_size=32))
     run_script(["convert_to_onnx.py", "--model-path", "random.pth", "--target-backend", "strict"], tmp_path)
     model = tmp_path / "kanji_model_etl9g_32x32_3036classes_strict.onnx"
-    ink = draw_image("漢")
+    ink = np.asarray(cv2.dilate(draw_image("十"), np.ones((9, 9), np.uint8)), np.uint8)  # one piece
     inputs = preprocess(ink[None], 32, NORMALIZE, cells=False)
     logits = load_recognizer(model).compute_logits(inputs)[0]
     expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     files = assemble_page(ROOT / "web", model)
     with serve_page(files) as port, visit(browser, port) as visited:
-        prediction = read_ink(visited.page, ink)
+        [found] = read_gray(visited.page, ink)
         assert "_strict.onnx" in visited.page.inner_text("#model")
-    assert np.array_equal(prediction["seen"], inputs[0].ravel())
-    assert np.allclose(prediction["probabilities"], expected, atol=1e-4)
+    assert np.array_equal(found["seen"], inputs[0].ravel())
+    assert np.allclose(found["probabilities"], expected, atol=1e-4)
 
 
-def read_ink(page: Page, ink: ImageArray) -> dict[str, npt.NDArray[Any]]:
+def read_gray(page: Page, gray: ImageArray) -> list[dict[str, Any]]:
     script = """async ([width, height, pixels]) => {
       const { Recognizer } = await import("/recognizer.js");
-      const prediction = await new Promise((predicted, failed) => {
+      const { characters } = await new Promise((predicted, failed) => {
         const recognizer = new Recognizer({ loading() {}, ready() {}, failed, predicted });
-        recognizer.read({ ink: { width, height, pixels: Uint8Array.from(pixels) } });
+        recognizer.read({ gray: { width, height, pixels: Uint8Array.from(pixels) } });
       });
-      return { seen: [...prediction.seen], probabilities: [...prediction.probabilities] };
+      return characters.map(({ seen, probabilities }) => ({ seen: [...seen], probabilities: [...probabilities] }));
     }"""
-    prediction = page.evaluate(script, [ink.shape[1], ink.shape[0], ink.ravel().tolist()])
-    return {"seen": np.array(prediction["seen"]), "probabilities": np.array(prediction["probabilities"])}
+    return page.evaluate(script, [gray.shape[1], gray.shape[0], gray.ravel().tolist()])
 
 
 # The same arrays as Python's
@@ -222,6 +224,55 @@ def test_images_are_prepared_as_python_does(visited: Visit, size: int) -> None:
     assert differences.max() <= 1, [images[index].shape for index in np.flatnonzero(differences.max((1, 2)) > 1)]
     assert (differences > 0).mean() < 1e-3
     assert (expected.max((1, 2)) > 0).sum() > 90
+
+
+READ_PAGES = """
+async (images) => {
+  const { readPage } = await import("/page.js");
+  const decode = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const read = async (seen) => Float32Array.of(seen.reduce((sum, value) => sum + value, 0) / 4e5);
+  const found = [];
+  for (const [width, height, text] of images) {
+    const { characters, unsure } = await readPage({ width, height, pixels: decode(text) }, 64, read);
+    found.push([unsure, characters.map(({ box, seen }) => [box, btoa(String.fromCharCode(...seen))])]);
+  }
+  return found;
+}
+"""
+
+
+def list_photographs() -> list[ImageArray]:
+    rng = np.random.default_rng(8)
+    rows = ["東験い永", "小川二語", "八あ工気"]
+    one, word, page = np.pad(write_rows(["語"]), 90, constant_values=255), write_rows(["小川験"]), write_rows(rows)
+    noisy = np.clip(light(rule(one, 60, False), 0.6) + rng.normal(0, 3, one.shape), 0, 255).astype(np.uint8)
+    turned = warp(square(page))
+    return [
+        *(one, 255 - one, light(one, 0.45), 255 - light(one, 0.5), noisy, rule(one, 40, True)),
+        *(np.pad(light(one, 0.8), 60, constant_values=50), np.pad(light(warp(one), 0.9), (9, 90), constant_values=20)),
+        *(word, light(word, 0.5), write_rows([*"験い東二"]), page, rule(page, 150, False), turned, light(turned, 0.6)),
+        *(np.pad(one, 40, constant_values=90), np.full((40, 60), 200, np.uint8), np.full((1, 1), 9, np.uint8)),
+        *(rng.integers(0, 256, rng.integers(1, 200, 2)).astype(np.uint8) for _ in range(8)),
+        (rng.random((400, 500)) < 0.03) * np.uint8(200),
+    ]
+
+
+def test_photographs_and_pages_are_taken_apart_as_python_does(visited: Visit) -> None:
+    """With the same stand-in for the network, the boxes are the same and the arrays at most 1 / 255 apart."""
+    images = list_photographs()
+    packed = [[p.shape[1], p.shape[0], base64.b64encode(p.tobytes()).decode()] for p in images]
+    sizes = []
+    for number, (image, (unsure, found)) in enumerate(
+        zip(images, visited.page.evaluate(READ_PAGES, packed), strict=True)
+    ):
+        expected = find_characters(image, 64, NORMALIZE, lambda seen: np.sum(seen, axis=(1, 2), dtype=float) / 4e5)
+        assert [tuple(box) for box, _ in found] == expected.boxes, number
+        assert (unsure is None) == (expected.unsure is None), number
+        sizes.append(len(found))
+        for (_, text), seen in zip(found, expected.inputs, strict=True):
+            values = np.frombuffer(base64.b64decode(text), np.uint8).reshape(64, 64).astype(int)
+            assert np.abs(values - seen).max() <= 1, number
+    assert {0, 1, 3, 12} <= set(sizes)
 
 
 def test_ink_becomes_bright_by_the_rule_in_words(visited: Visit) -> None:
@@ -351,6 +402,40 @@ def drop(page: Page, content: bytes) -> None:
     }"""
     assert page.evaluate(script, base64.b64encode(content).decode())
     page.wait_for_selector("#sheet:not(.empty), #status:has-text('this image'), #status:has-text('as an image')")
+
+
+def test_characters_of_an_image_are_boxed_and_chosen(visited: Visit) -> None:
+    page = visited.page
+    paper = write_rows(["東験い"])
+    drop(page, encode(light(paper, 0.6)))
+    assert visited.first_candidate() == "東"
+    expect(page.locator("#status")).to_have_text(re.compile(r"^東験い: 3 characters, read in \d+ ms\. Choose one"))
+    boxes = page.get_by_role("group", name="Characters in the image").get_by_role("button")
+    expect(boxes).to_have_count(3)
+    sheet, second = page.locator("#sheet").bounding_box(), boxes.nth(1).bounding_box()
+    assert sheet and second
+    middle = (second["x"] + second["width"] / 2 - sheet["x"]) / sheet["width"]
+    assert abs(middle - 0.5) < 0.03
+    boxes.nth(1).click()
+    assert visited.first_candidate() == "験"
+    expect(page.locator("#status")).to_have_text(re.compile(r"^験, \d\d\.\d %"))
+    boxes.nth(2).focus()
+    page.keyboard.press("Enter")
+    assert visited.first_candidate() == "い"
+    assert boxes.evaluate_all("all => all.map((e) => e.ariaPressed)") == ["false", "false", "true"]
+    expect(page.get_by_role("button", name="Character 3: い")).to_be_focused()
+    page.evaluate((ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
+    check_with_axe(page)
+    page.click("#language")
+    expect(page.get_by_role("button", name="3字目：い")).to_be_visible()
+    page.click("#language")
+    draw_with_mouse(page, [stroke * 0.2 + 0.75 for stroke in write("一")])
+    assert visited.first_candidate() == "一"
+    expect(boxes).to_have_count(0)
+    page.click("#undo")
+    expect(boxes).to_have_count(3)
+    page.click("#clear")
+    expect(boxes).to_have_count(0)
 
 
 def test_what_is_no_image_is_named(visited: Visit) -> None:
@@ -529,32 +614,32 @@ def test_axe_finds_no_violation(
 ) -> None:
     script = (ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
-    rules = """() => {
-      const rules = axe.getRules().filter(({ tags }) => !tags.includes("wcag2aaa")); // also those on trial
-      return axe.run({ rules: Object.fromEntries(rules.map(({ ruleId }) => [ruleId, { enabled: true }])) });
-    }"""
-
-    def check(page: Page) -> None:
-        found = page.evaluate(rules)
-        assert [(each["id"], [node["target"] for node in each["nodes"]]) for each in found["violations"]] == []
-        assert len(found["passes"]) > 20
-
     with visit(browser, port, color_scheme=scheme, locale=locale) as visited:
         visited.page.evaluate(script)
-        check(visited.page)
+        check_with_axe(visited.page)
         draw_with_mouse(visited.page, write("田"))
         visited.candidates()
-        check(visited.page)
+        check_with_axe(visited.page)
     context = browser.new_context(color_scheme=scheme, locale=locale)
     with serve_page({name: content for name, content in page_files.items() if name != "model.bin"}) as broken:
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{broken}/")
         expect(page.get_by_role("alert")).to_be_visible()
         page.evaluate(script)
-        check(page)
+        check_with_axe(page)
         page.evaluate("openedAsFile.hidden = notStarted.hidden = false")
-        check(page)
+        check_with_axe(page)
     context.close()
+
+
+def check_with_axe(page: Page) -> None:
+    rules = """() => {
+      const rules = axe.getRules().filter(({ tags }) => !tags.includes("wcag2aaa")); // also those on trial
+      return axe.run({ rules: Object.fromEntries(rules.map(({ ruleId }) => [ruleId, { enabled: true }])) });
+    }"""
+    found = page.evaluate(rules)
+    assert [(each["id"], [node["target"] for node in each["nodes"]]) for each in found["violations"]] == []
+    assert len(found["passes"]) > 20
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

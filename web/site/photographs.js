@@ -11,6 +11,7 @@ const LIGHT_REACH = 11; // blocks: ink is narrower than twice that
 const SMOOTH_REACH = 2; // blocks over which the light is averaged to either side
 const [MIN_PAPER, MAX_PAPER] = [0.15, 0.97]; // of the image that a sheet on a desk covers
 const MIN_PAPER_SOLIDITY = 0.8; // of the sheet's outline that is light
+const MIN_CONVEXITY = 0.94; // of the sheet's convex hull that it fills; light ink on dark paper does not
 const MAX_DESK_BRIGHTNESS = 0.55; // of the paper's
 const MIN_EDGE_SHARPNESS = 0.6; // of the step from paper to desk that lies within three blocks
 const PAPER_MARGIN = 2; // blocks at the sheet's edge that are left out
@@ -58,11 +59,12 @@ export function reduce(image, factor) {
     const row = Math.floor(y / down) * width;
     for (let x = 0; x < width * across; x++) sums[row + Math.floor(x / across)] += image.pixels[y * image.width + x];
   }
-  return { width, height, pixels: Uint8Array.from(sums, (sum) => roundToEven(sum / (across * down))) };
+  const round = factor === 2 ? Math.round : roundToEven; // as OpenCV does with halves
+  return { width, height, pixels: Uint8Array.from(sums, (sum) => round(sum / (across * down))) };
 }
 
 /**
- * Finds a light sheet on a dark desk in a coarse image: the largest light piece, without dents, with a sharp edge.
+ * Finds a light sheet on a dark desk in a coarse image: the largest light piece, nearly convex, with a sharp edge.
  *
  * @param {Ink} coarse
  * @returns {Uint8Array | null} 1 on the sheet; null where there is none
@@ -78,6 +80,7 @@ function findPaper({ width, height, pixels }) {
   const covered = sum(sheet);
   const fraction = covered / pixels.length;
   if (fraction < MIN_PAPER || fraction > MAX_PAPER || sum(isLight) < MIN_PAPER_SOLIDITY * covered) return null;
+  if (covered < MIN_CONVEXITY * measureHull(sheet, width, height)) return null;
   const brightness = mean(pixels, (at) => isLight[at] === 1);
   const desk = mean(pixels, (at) => !sheet[at]);
   const inner = erode(sheet, width, height, 1);
@@ -130,6 +133,34 @@ function fillBetween(mask, width, height) {
     const [x, y] = [at % width, Math.floor(at / width)];
     return Number(left[y] <= x && x <= right[y] && top[x] <= y && y <= bottom[x]);
   });
+}
+
+/**
+ * @param {Uint8Array} mask
+ * @param {number} width
+ * @param {number} height
+ * @returns {number} the area of the convex hull of its pixels
+ */
+function measureHull(mask, width, height) {
+  const [left, right] = [-1, 1].map((side) => {
+    /** @type {[x: number, y: number][]} */
+    const chain = []; // the hull on this side
+    for (let y = 0; y < height; y++) {
+      const row = mask.subarray(y * width, (y + 1) * width);
+      const x = side < 0 ? row.indexOf(1) : row.lastIndexOf(1) + 1;
+      if (!row.includes(1)) continue;
+      for (const corner of [y, y + 1]) {
+        while (chain.length > 1) {
+          const [[x0, y0], [x1, y1]] = chain.slice(-2);
+          if (((x1 - x0) * (corner - y0) - (x - x0) * (y1 - y0)) * side > 0) break;
+          chain.pop();
+        }
+        chain.push([x, corner]);
+      }
+    }
+    return chain.slice(1).reduce((sum, [x, y], at) => sum + ((x + chain[at][0]) / 2) * (y - chain[at][1]), 0);
+  });
+  return right - left;
 }
 
 /**
