@@ -12,10 +12,10 @@ from kanjinet.data.preprocessing import DIRT_DIVISOR, subtract_paper
 
 MAX_SIDE = 2048  # pixels of the images in which characters are looked for; larger ones are reduced
 COARSE_SIDE = 128  # blocks along the longer side, for what varies slowly: the light, a desk
-LIGHT_REACH = 11  # blocks: ink is narrower than twice that
+LIGHT_REACH = 16  # blocks: ink is narrower than twice that
 SMOOTH_REACH = 2  # blocks over which the light is averaged to either side
 MIN_PAPER, MAX_PAPER = 0.15, 0.97  # of the picture that a sheet on a desk covers
-MIN_PAPER_SOLIDITY = 0.8  # of the sheet's outline that is light
+MIN_PAPER_SOLIDITY = 0.88  # of the sheet's outline that is light
 MIN_CONVEXITY = 0.94  # of the sheet's convex hull that it fills; light ink on dark paper does not
 MAX_DESK_BRIGHTNESS = 0.55  # of the paper's
 MIN_EDGE_SHARPNESS = 0.6  # of the step from paper to desk that lies within three blocks

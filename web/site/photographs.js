@@ -7,10 +7,10 @@ import { DIRT_DIVISOR, lowerMedian, maxOf } from "./preprocess.js";
 /** @import { Ink } from "./types.js" */
 
 const COARSE_SIDE = 128; // blocks along the longer side, for what varies slowly: the light, a desk
-const LIGHT_REACH = 11; // blocks: ink is narrower than twice that
+const LIGHT_REACH = 16; // blocks: ink is narrower than twice that
 const SMOOTH_REACH = 2; // blocks over which the light is averaged to either side
 const [MIN_PAPER, MAX_PAPER] = [0.15, 0.97]; // of the image that a sheet on a desk covers
-const MIN_PAPER_SOLIDITY = 0.8; // of the sheet's outline that is light
+const MIN_PAPER_SOLIDITY = 0.88; // of the sheet's outline that is light
 const MIN_CONVEXITY = 0.94; // of the sheet's convex hull that it fills; light ink on dark paper does not
 const MAX_DESK_BRIGHTNESS = 0.55; // of the paper's
 const MIN_EDGE_SHARPNESS = 0.6; // of the step from paper to desk that lies within three blocks
