@@ -63,7 +63,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--photographs", type=positive_int, default=200, help="photographs of each kind")
     parser.add_argument("--pages", type=positive_int, default=10, help="pages of each kind")
     parser.add_argument("--page-pixels", type=positive_int, default=1600, help="longer side of a page")
-    parser.add_argument("--keep", type=Path, help="folder for the composed pictures, to look at")
+    parser.add_argument("--keep", type=Path, help="folder for the composed images, to look at")
     return parser.parse_args()
 
 
@@ -137,7 +137,7 @@ def judge_pages(recognizer: Recognizer, drawings: Drawings, name: str, args: arg
 
 
 def keep(photograph: npt.NDArray[np.uint8], name: str, args: argparse.Namespace) -> None:
-    """Writes a composed picture, if that was asked for."""
+    """Writes a composed image, if that was asked for."""
     if args.keep:
         cv2.imwrite(str(args.keep / f"{name.replace(',', '').replace(' ', '_')}.png"), photograph)
 

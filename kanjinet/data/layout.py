@@ -1,7 +1,7 @@
 """The characters of a page, in reading order: pieces of ink, put together by squares, lines and their sizes.
 
-Squares tell which pieces belong together. Elsewhere `find_lines_of_text` leaves to a network which neighbors in a line
-do: a character's parts may lie as far apart as two characters.
+Squares tell which pieces belong together. Elsewhere `find_text_lines` leaves to a network which neighbors in a line do:
+a character's parts may lie as far apart as two characters.
 """
 
 import itertools

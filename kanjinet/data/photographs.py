@@ -1,6 +1,6 @@
-"""What a telephone sees beside the ink of a page, taken away: a desk, uneven light, rules, squares and frames.
+"""Removes what photographs show beside the ink of a page: uneven light, and a desk around the paper.
 
-Ink on plain, evenly lit paper comes out as it went in. `docs/preprocessing.md` has the steps in short.
+Of plain, evenly lit paper only the paper's brightness is subtracted. `docs/preprocessing.md` has the steps in short.
 """
 
 import cv2
@@ -14,7 +14,7 @@ MAX_SIDE = 2048  # pixels of the images in which characters are looked for; larg
 COARSE_SIDE = 128  # blocks along the longer side, for what varies slowly: the light, a desk
 LIGHT_REACH = 16  # blocks: ink is narrower than twice that
 SMOOTH_REACH = 2  # blocks over which the light is averaged to either side
-MIN_PAPER, MAX_PAPER = 0.15, 0.97  # of the picture that a sheet on a desk covers
+MIN_PAPER, MAX_PAPER = 0.15, 0.97  # of the image that a sheet on a desk covers
 MIN_PAPER_SOLIDITY = 0.88  # of the sheet's outline that is light
 MIN_CONVEXITY = 0.94  # of the sheet's convex hull that it fills; light ink on dark paper does not
 MAX_DESK_BRIGHTNESS = 0.55  # of the paper's
@@ -26,7 +26,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def even_light(gray: Gray) -> tuple[Gray, bool]:
-    """Evens out the light of a gray picture (height, width) and leaves out the desk around its paper.
+    """Evens out the light of a gray image (height, width) and leaves out the desk around its paper.
 
     Returns:
         (height, width) ink on paper of 0, and whether nothing had to be done but what is done with plain paper.

@@ -1,4 +1,4 @@
-"""Printed lines on paper, found and taken away: rules, squares, frames. A character's strokes stay.
+"""Finds and removes printed lines on paper: rules, squares, frames. A character's strokes stay.
 
 Printed lines are straight, level or upright, and long: they reach from edge to edge or cross and meet each other.
 Where ink as strong as a stroke's makes a frame of few lines, they are strokes; between, it cannot be told.

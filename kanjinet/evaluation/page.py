@@ -1,4 +1,4 @@
-"""Reading of pictures with several characters: which pieces of ink are a character, and what they may show."""
+"""Finds the characters of an image: which pieces of ink are one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ MAX_PIECES = 4000  # of ink: a page of 600 characters has 3,000
 TOO_MANY = "more pieces of ink than a page of characters has"
 
 Gray = npt.NDArray[np.uint8]
-Box = tuple[int, int, int, int]  # left, top, right, bottom: pixels of the picture, the last two one past the end
+Box = tuple[int, int, int, int]  # left, top, right, bottom: pixels of the image, the last two one past the end
 
 
 Prepare = Callable[[list[int]], Gray]  # turns pieces into what the network sees
@@ -34,7 +34,7 @@ Judge = Callable[[list[Gray]], npt.NDArray[np.float64]]  # returns the probabili
 
 @dataclass(frozen=True)
 class Found:
-    """Represents the characters of a picture in reading order: boxes, and what the network sees of each."""
+    """Represents the characters of an image in reading order: boxes, and what the network sees of each."""
 
     boxes: list[Box]
     inputs: list[Gray]
@@ -42,17 +42,17 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """Represents the ink of a picture."""
+class InkImage:
+    """Represents an image and the ink found in it."""
 
-    gray: Gray  # (height, width) the picture itself
+    gray: Gray  # (height, width) the image itself
     scale: int  # its pixels to one of the pieces'
     pieces: Pieces
     ruling: Ruling
     is_plain: bool  # it shows nothing but ink on evenly lit paper
 
     def prepare(self, size: int, version: str, group: list[int] | None = None) -> Gray:
-        """Returns what the network sees of some pieces, by default all: those of a plain picture as they are."""
+        """Returns what the network sees of some pieces, by default all: those of a plain image as they are."""
         if group is None or len(group) == len(self.pieces.boxes):
             whole = to_network_input(make_ink_bright(self.gray), size, version) if self.is_plain else None
             if whole is not None:
@@ -61,33 +61,33 @@ class Picture:
         return preprocess(self.pieces.cut_out(group)[None], size, version, cells=False)[0]
 
 
-def take_ink(gray: Gray) -> Picture | None:
-    """Takes the ink off a gray picture (height, width); None where no ink stands out."""
+def take_ink(gray: Gray) -> InkImage | None:
+    """Takes the ink off a gray image (height, width); None where no ink stands out."""
     scale = -(-max(gray.shape) // MAX_SIDE)
     evened, is_even = even_light(reduce(gray, scale))
     if int(evened.max(initial=0)) < MIN_INK:
         return None
     ink, ruling = remove_ruling(evened)
     pieces = find_pieces(ink, ruling)
-    return Picture(gray, scale, pieces, ruling, is_even and ink is evened) if len(pieces.boxes) else None
+    return InkImage(gray, scale, pieces, ruling, is_even and ink is evened) if len(pieces.boxes) else None
 
 
 def prepare_one(gray: Gray, size: int, version: str) -> Gray | None:
-    """Returns what the network sees of a picture of one character, (size, size); None where no ink stands out."""
-    picture = take_ink(gray)
-    return picture.prepare(size, version) if picture else None
+    """Returns what the network sees of an image of one character, (size, size); None where no ink stands out."""
+    image = take_ink(gray)
+    return image.prepare(size, version) if image else None
 
 
 def find_characters(gray: Gray, size: int, version: str, judge: Judge) -> Found:
-    """Finds the characters of a gray picture (height, width)."""
-    picture = take_ink(gray)
-    if picture is None:
+    """Finds the characters of a gray image (height, width)."""
+    image = take_ink(gray)
+    if image is None:
         return Found([], [])
 
     def prepare(group: list[int]) -> Gray:
-        return picture.prepare(size, version, group)
+        return image.prepare(size, version, group)
 
-    pieces, ruling, k = picture.pieces, picture.ruling, picture.scale
+    pieces, ruling, k = image.pieces, image.ruling, image.scale
     if len(pieces.boxes) > MAX_PIECES:
         groups, unsure = [list(range(len(pieces.boxes)))], TOO_MANY
     else:

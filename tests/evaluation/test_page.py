@@ -30,8 +30,8 @@ def reader() -> Recognizer:
     return kanjinet.load()
 
 
-def spell(reader: Recognizer, picture: Gray) -> str:
-    return "".join(each.candidates[0].character for each in reader.read_page(picture, 1).characters)
+def spell(reader: Recognizer, image: Gray) -> str:
+    return "".join(each.candidates[0].character for each in reader.read_page(image, 1).characters)
 
 
 def test_plain_drawings_are_read_as_before_bit_for_bit(reader: Recognizer) -> None:
@@ -47,16 +47,16 @@ def test_plain_drawings_are_read_as_before_bit_for_bit(reader: Recognizer) -> No
         assert reader.read(paper, 1)[0].character == character or character == "口"
 
 
-@pytest.mark.parametrize("picture", ["sloping", "ruled", "squared", "desk"])
-def test_a_character_on_paper_as_a_telephone_sees_it(reader: Recognizer, picture: str) -> None:
+@pytest.mark.parametrize("kind", ["sloping", "ruled", "squared", "desk"])
+def test_a_character_on_photographed_paper(reader: Recognizer, kind: str) -> None:
     for character in "東あ国工川":
         paper = np.pad(write([character]), 100, constant_values=255)
-        if picture == "sloping":
+        if kind == "sloping":
             paper = light(paper, 0.45)
-        elif picture == "desk":
+        elif kind == "desk":
             paper = np.pad(light(paper, 0.8), 60, constant_values=50)
         else:
-            paper = rule(paper, 60 if picture == "ruled" else 40, picture == "squared")
+            paper = rule(paper, 60 if kind == "ruled" else 40, kind == "squared")
         assert spell(reader, paper) == character
         assert reader.read(paper, 1)[0].character == character
 
@@ -82,7 +82,7 @@ def test_squares_at_the_ends_of_long_rows_in_perspective(reader: Recognizer) -> 
     assert max(bottom - top for _, top, _, bottom in boxes) < 160
 
 
-def test_a_picture_of_no_page_is_unsure_in_a_moment(reader: Recognizer) -> None:
+def test_an_image_of_no_page_is_unsure_in_a_moment(reader: Recognizer) -> None:
     page = reader.read_page((np.random.default_rng(1).random((1200, 1600)) < 0.01) * np.uint8(255), 1)
     assert page.unsure is not None and "pieces" in page.unsure
 

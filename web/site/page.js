@@ -1,4 +1,4 @@
-// Which pieces of a picture's ink are a character: the same, step by step, as kanjinet/evaluation/page.py.
+// Which pieces of an image's ink are a character: the same, step by step, as kanjinet/evaluation/page.py.
 
 import { MIN_INK, makeInkBright } from "./gray.js";
 import { MAX_ALONG, cutOut, findPieces, findTextLines, groupBySquares, measureLonger, unite } from "./layout.js";
@@ -22,8 +22,8 @@ const MIN_PROBABILITY = 1e-3;
 const MAX_PIECES = 4000; // of ink: a page of 600 characters has 3,000
 
 /**
- * @typedef {object} Picture
- * @property {Ink} gray the picture itself
+ * @typedef {object} InkImage
+ * @property {Ink} gray the image itself
  * @property {Pieces} pieces
  * @property {Ruling} ruling
  * @property {boolean} isPlain it shows nothing but ink on evenly lit paper
@@ -39,16 +39,16 @@ const MAX_PIECES = 4000; // of ink: a page of 600 characters has 3,000
  * @returns {Promise<Pick<Prediction, "characters" | "unsure">>} in reading order
  */
 export async function readPage(gray, size, read) {
-  const picture = takeInk(gray);
-  if (!picture) return { characters: [], unsure: null };
-  const { pieces, ruling } = picture;
+  const image = takeInk(gray);
+  if (!image) return { characters: [], unsure: null };
+  const { pieces, ruling } = image;
   /** @type {Map<string, Reading>} */
   const known = new Map();
   const readGroup = async (/** @type {number[]} */ group) => {
     const key = group.toSorted((one, other) => one - other).join();
     let reading = known.get(key);
     if (!reading) {
-      const seen = prepare(picture, size, group);
+      const seen = prepare(image, size, group);
       reading = { seen, probabilities: await read(seen) };
       known.set(key, reading);
     }
@@ -68,7 +68,7 @@ export async function readPage(gray, size, read) {
 
 /**
  * @param {Ink} gray
- * @returns {Picture | null} null where no ink stands out
+ * @returns {InkImage | null} null where no ink stands out
  */
 function takeInk(gray) {
   const even = evenLight(gray);
@@ -79,10 +79,10 @@ function takeInk(gray) {
 }
 
 /**
- * @param {Picture} picture
+ * @param {InkImage} picture
  * @param {number} size
  * @param {number[]} group
- * @returns {Uint8Array} what the network sees of some pieces: all those of a plain picture as they are
+ * @returns {Uint8Array} what the network sees of some pieces: all those of a plain image as they are
  */
 function prepare({ gray, pieces, isPlain }, size, group) {
   if (!isPlain || group.length < pieces.boxes.length) return preprocess(cutOut(pieces, group), size);

@@ -1,4 +1,4 @@
-// What a telephone sees beside the ink of a page, taken away: the same, step by step, as kanjinet/data/photographs.py.
+// Removes what photographs show beside the ink of a page: the same, step by step, as kanjinet/data/photographs.py.
 
 import { blur, clamp, findConnected, median, pickAround, roundToEven } from "./grid.js";
 import { makeInkBright } from "./gray.js";

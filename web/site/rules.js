@@ -1,4 +1,4 @@
-// Printed lines on paper, found and taken away: the same, step by step, as kanjinet/data/rules.py.
+// Finds and removes printed lines on paper: the same, step by step, as kanjinet/data/rules.py.
 //
 // Lines are nearly level; upright ones are found in the image with rows and columns exchanged.
 
