@@ -24,6 +24,7 @@ MIN_COVERED = 0.85  # of its length: where a line has ink
 LONG = 0.5  # of the image's side: lines that may be printed without meeting others
 MIN_MET = 0.05  # of the image's side: lines that are printed if they end at printed ones
 EDGE = 0.03  # of the image's side: what ends this near to its edge reaches it
+EXACT = 6  # pixels, and a line's width: what ends this near to another line meets it
 MIN_PARALLEL = 3  # lines from edge to edge that are printed whatever their ink
 MIN_LONG = 8  # long lines, the same
 FAINT, ALIKE = 0.55, 0.8  # of a stroke's ink on its length: printed below the first, a stroke above the second
@@ -279,7 +280,7 @@ def choose_printed(found: list[list[Line]], shape: tuple[int, ...], stroke_mass:
             is_through = all(leaves(line, end, sides[axis], sides[1 - axis]) for end in (0, 1))
             if line not in chosen[axis] and (is_many or (is_through and line.mass <= FAINT * stroke_mass)):
                 chosen[axis].append(line)
-    add_met(found, chosen, sides)
+    add_met(found, chosen, sides, FAINT * stroke_mass)
     if any(chosen):
         return Ruling(chosen[0], chosen[1])
     framed = find_frame(found)
@@ -300,8 +301,11 @@ def leaves(line: Line, end: int, side: int, across: int) -> bool:
     return reaches(line, end, side) or not EDGE < place < 1 - EDGE
 
 
-def add_met(found: list[list[Line]], chosen: list[list[Line]], sides: tuple[int, int]) -> None:
-    """Adds lines that end at chosen ones, or at the image's edge, at both ends, and have as much ink."""
+def add_met(found: list[list[Line]], chosen: list[list[Line]], sides: tuple[int, int], faint: float) -> None:
+    """Adds lines that end at chosen ones, or at the image's edge, at both ends, and have as much ink.
+
+    Those with less than `faint` ink on their length are no strokes, and may end less exactly.
+    """
     for _ in (0, 1):
         for axis in (0, 1):
             others = chosen[1 - axis]
@@ -309,16 +313,19 @@ def add_met(found: list[list[Line]], chosen: list[list[Line]], sides: tuple[int,
                 if line in chosen[axis] or not others:
                     continue
                 masses = np.median([other.mass for other in others])
-                ends = [meets(line, end, others) or leaves(line, end, sides[axis], sides[1 - axis]) for end in (0, 1)]
+                slack = EDGE * max(sides) if line.mass <= faint else EXACT
+                ends = [
+                    meets(line, end, others, slack) or leaves(line, end, sides[axis], sides[1 - axis]) for end in (0, 1)
+                ]
                 if all(ends) and 0.4 * masses <= line.mass <= 2.5 * masses:
                     chosen[axis].append(line)
 
 
-def meets(line: Line, end: int, others: list[Line]) -> bool:
-    """Tells whether one of the upright lines passes through the end of a level one."""
+def meets(line: Line, end: int, others: list[Line], slack: float) -> bool:
+    """Tells whether one of the upright lines passes through the end of a level one, give or take `slack` pixels."""
     along = line.end - 1 if end else line.start
     across = line.at(along)
-    tolerance = 6 + line.width
+    tolerance = slack + line.width
     return any(
         abs(other.at(across) - along) <= tolerance and other.start - tolerance <= across <= other.end + tolerance
         for other in others
@@ -330,5 +337,7 @@ def find_frame(found: list[list[Line]]) -> list[list[Line]]:
     framed = [list(lines) for lines in found]
     for _ in range(4):
         for axis in (0, 1):
-            framed[axis] = [line for line in framed[axis] if all(meets(line, end, framed[1 - axis]) for end in (0, 1))]
+            framed[axis] = [
+                line for line in framed[axis] if all(meets(line, end, framed[1 - axis], EXACT) for end in (0, 1))
+            ]
     return framed if min(map(len, framed)) >= 2 else [[], []]

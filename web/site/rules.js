@@ -21,6 +21,7 @@ const MIN_COVERED = 0.85; // of its length: where a line has ink
 const LONG = 0.5; // of the image's side: lines that may be printed without meeting others
 const MIN_MET = 0.05; // of the image's side: lines that are printed if they end at printed ones
 const EDGE = 0.03; // of the image's side: what ends this near to its edge reaches it
+const EXACT = 6; // pixels, and a line's width: what ends this near to another line meets it
 const MIN_PARALLEL = 3; // lines from edge to edge that are printed whatever their ink
 const MIN_LONG = 8; // long lines, the same
 const [FAINT, ALIKE] = [0.55, 0.8]; // of a stroke's ink on its length: printed below the first, a stroke above the second
@@ -439,7 +440,7 @@ function choosePrinted(found, { width, height }, strokeMass) {
       if (isMany || (isThrough && line.mass <= FAINT * strokeMass)) chosen[axis].push(line);
     }
   });
-  addMet(found, chosen, sides);
+  addMet(found, chosen, sides, FAINT * strokeMass);
   if (chosen[0].length || chosen[1].length) return { across: chosen[0], down: chosen[1], isUnsure: false };
   const framed = findFrame(found);
   const masses = framed.flat().map((line) => line.mass);
@@ -476,16 +477,19 @@ function leaves(line, end, side, across) {
  * @param {Line[][]} found
  * @param {Line[][]} chosen added to
  * @param {number[]} sides
+ * @param {number} faint lines with less ink are no strokes, and may end less exactly
  */
-function addMet(found, chosen, sides) {
+function addMet(found, chosen, sides, faint) {
   for (const axis of [0, 1, 0, 1]) {
     const others = chosen[1 - axis];
     if (!others.length) continue;
     const mass = median(others.map((line) => line.mass));
     for (const line of found[axis]) {
       if (chosen[axis].includes(line) || line.mass < 0.4 * mass || line.mass > 2.5 * mass) continue;
-      const ends = [0, 1].every((end) => meets(line, end, others) || leaves(line, end, sides[axis], sides[1 - axis]));
-      if (ends) chosen[axis].push(line);
+      const slack = line.mass <= faint ? EDGE * Math.max(...sides) : EXACT;
+      const isMet = (/** @type {number} */ end) =>
+        meets(line, end, others, slack) || leaves(line, end, sides[axis], sides[1 - axis]);
+      if (isMet(0) && isMet(1)) chosen[axis].push(line);
     }
   }
 }
@@ -494,12 +498,13 @@ function addMet(found, chosen, sides) {
  * @param {Line} line
  * @param {number} end 0 its start, 1 its end
  * @param {Line[]} others
- * @returns {boolean} whether one of the others passes through its end
+ * @param {number} slack pixels
+ * @returns {boolean} whether one of the others passes through its end, give or take the slack
  */
-function meets(line, end, others) {
+function meets(line, end, others, slack) {
   const along = end ? line.end - 1 : line.start;
   const across = placeAcross(line, along);
-  const tolerance = 6 + line.width;
+  const tolerance = slack + line.width;
   return others.some(
     (other) =>
       Math.abs(placeAcross(other, across) - along) <= tolerance &&
@@ -516,7 +521,7 @@ function findFrame(found) {
   const framed = [...found];
   for (let round = 0; round < 4; round++) {
     for (const axis of [0, 1]) {
-      framed[axis] = framed[axis].filter((line) => [0, 1].every((end) => meets(line, end, framed[1 - axis])));
+      framed[axis] = framed[axis].filter((line) => [0, 1].every((end) => meets(line, end, framed[1 - axis], EXACT)));
     }
   }
   return Math.min(framed[0].length, framed[1].length) >= 2 ? framed : [[], []];
