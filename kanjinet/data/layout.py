@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.data.preprocessing import BOX_DIVISOR
-from kanjinet.data.rules import MAX_SLOPE, Line, Ruling
+from kanjinet.data.rules import MAX_SLOPE, Line, Ruling, fit
 
 MIN_INK = 16  # of 255: what stands out from the paper by less is no ink
 MIN_PIECE = 1 / 16  # of the size of characters: smaller pieces of ink are specks
@@ -88,18 +88,10 @@ def group_by_squares(pieces: Pieces, ruling: Ruling) -> list[list[int]] | None:
     """Puts together what lies in the same square, in reading order; None where no squares are or they are too small."""
     if min(len(ruling.across), len(ruling.down)) < 2 or not len(pieces.boxes):
         return None
-    ruling = Ruling(join_lines(ruling.across), join_lines(ruling.down))
-    width = max(line.end for line in ruling.across) - min(line.start for line in ruling.across)
-    inset = width / len(ruling.down) / 8  # pixels: lines may go a little beyond those that they end at
-    columns = [  # each line across passes from one to the other
-        [count_before(ruling.down, line.at(at), at) for at in (line.start + inset, line.end - inset)]
-        for line in ruling.across
-    ]
+    across, down = join_lines(ruling.across), join_lines(ruling.down)
 
     def place(x: float, y: float) -> tuple[int, int]:
-        column = count_before(ruling.down, y, x)
-        lines = [line for line, (first, last) in zip(ruling.across, columns, strict=True) if first <= column <= last]
-        return column, sum(line.at(x) < y for line in lines)
+        return sum(line.at(y) < x for line in down), sum(line.at(x) < y for line in across)
 
     squares: dict[tuple[int, int], list[int]] = {}
     crossing = 0
@@ -110,36 +102,52 @@ def group_by_squares(pieces: Pieces, ruling: Ruling) -> list[list[int]] | None:
         squares.setdefault(place(x, y), []).append(index)
     if crossing > MAX_CROSSING * pieces.areas.sum():
         return None
-    is_down = has_strips(ruling)
+    is_down = has_strips(down)
     order = sorted(squares, key=lambda place: (-place[0], place[1]) if is_down else (place[1], place[0]))
     return [squares[place] for place in order]
 
 
 def join_lines(lines: list[Line]) -> list[Line]:
-    """Leaves one of lines that are parts of the same, as long as all of them."""
-    joined: list[Line] = []
-    for line in sorted(lines, key=lambda each: each.start - each.end):
-        middle = (line.start + line.end) / 2
-        for index, other in enumerate(joined):
-            gap = max(0, line.start - other.end, other.start - line.end)
-            if abs(other.at(middle) - line.at(middle)) <= line.width + gap * SAME_SLOPE:
-                start, end = min(line.start, other.start), max(line.end, other.end)
-                joined[index] = replace(other, start=start, end=end)
-                break
+    """Joins lines that are parts of the same; of the joined, leaves those at least half as long as the longest."""
+    slope = float(np.median([slope_at_middle(line) for line in lines]))
+    rows: list[list[Line]] = []
+    for line in sorted(lines, key=lambda each: each.start):
+        best = min(rows, key=lambda row: measure_miss(row[-1], line, slope), default=[])
+        gap = max(0, line.start - best[-1].end) if best else 0
+        if best and measure_miss(best[-1], line, slope) <= line.width + gap * SAME_SLOPE:
+            best.append(line)
         else:
-            joined.append(line)
-    return joined
+            rows.append([line])
+    joined = [fit_row(row) for row in rows]
+    longest = max(line.end - line.start for line in joined)
+    return [line for line in joined if line.end - line.start >= longest / 2]
 
 
-def count_before(lines: list[Line], along: float, across: float) -> int:
-    """Counts the lines, as long as they go on, that lie before `across` at the place `along` them."""
-    return sum(line.at(along) < across for line in lines)
+def slope_at_middle(line: Line) -> float:
+    """Returns the slope of a line in its middle."""
+    return line.curve[1] + line.curve[2] * (line.start + line.end)
 
 
-def has_strips(ruling: Ruling) -> bool:
+def measure_miss(line: Line, other: Line, slope: float) -> float:
+    """Measures how far the other line lies from where a line of this slope would go on, pixels across."""
+    middle, other_middle = (line.start + line.end) / 2, (other.start + other.end) / 2
+    return abs(other.at(other_middle) - line.at(middle) - slope * (other_middle - middle))
+
+
+def fit_row(row: list[Line]) -> Line:
+    """Returns one line through several that are parts of it."""
+    if len(row) == 1:
+        return row[0]
+    places = [place for line in row for place in (line.start, (line.start + line.end) / 2, line.end)]
+    track = np.array([(at, row[index // 3].at(at), 0) for index, at in enumerate(places)])
+    end = max(line.end for line in row)
+    return replace(row[0], end=end, curve=fit(track, 2 if len(row) > 2 else 1))
+
+
+def has_strips(down: list[Line]) -> bool:
     """Tells whether the squares stand in columns with strips between them, as on paper for lines from top to bottom."""
-    middle = float(np.median([(line.start + line.end) / 2 for line in ruling.down]))
-    gaps = np.diff(np.sort([line.at(middle) for line in ruling.down]))
+    middle = float(np.median([(line.start + line.end) / 2 for line in down]))
+    gaps = np.diff(np.sort([line.at(middle) for line in down]))
     if len(gaps) < 2:
         return False
     wide = float(gaps.max())

@@ -25,10 +25,11 @@ LONG = 0.5  # of the image's side: lines that may be printed without meeting oth
 MIN_MET = 0.05  # of the image's side: lines that are printed if they end at printed ones
 EDGE = 0.03  # of the image's side: what ends this near to its edge reaches it
 EXACT = 6  # pixels, and a line's width: what ends this near to another line meets it
+ALIKE_LONG, ALIKE_SHORT = 2.5, 1.35  # times the ink of printed lines on their length: long and short lines beside them
 MIN_PARALLEL = 3  # lines from edge to edge that are printed whatever their ink
 MIN_LONG = 8  # long lines, the same
 FAINT, ALIKE = 0.55, 0.8  # of a stroke's ink on its length: printed below the first, a stroke above the second
-MIN_INK = 24  # of 255: less is paper where lines are looked for
+MIN_INK = 16  # of 255: less is paper where lines are looked for
 UNSURE = "the lines around may be a printed frame or strokes"
 
 Gray = npt.NDArray[np.uint8]
@@ -304,21 +305,23 @@ def leaves(line: Line, end: int, side: int, across: int) -> bool:
 def add_met(found: list[list[Line]], chosen: list[list[Line]], sides: tuple[int, int], faint: float) -> None:
     """Adds lines that end at chosen ones, or at the image's edge, at both ends, and have as much ink.
 
-    Those with less than `faint` ink on their length are no strokes, and may end less exactly.
+    Long ones with less than `faint` ink on their length are no strokes, and may end less exactly.
     """
-    for _ in (0, 1):
-        for axis in (0, 1):
-            others = chosen[1 - axis]
-            for line in found[axis]:
-                if line in chosen[axis] or not others:
-                    continue
-                masses = np.median([other.mass for other in others])
-                slack = EDGE * max(sides) if line.mass <= faint else EXACT
-                ends = [
-                    meets(line, end, others, slack) or leaves(line, end, sides[axis], sides[1 - axis]) for end in (0, 1)
-                ]
-                if all(ends) and 0.4 * masses <= line.mass <= 2.5 * masses:
-                    chosen[axis].append(line)
+    for axis in (0, 1, 0, 1):
+        others = chosen[1 - axis]
+        if not others:
+            continue
+        usual = float(np.median([other.mass for other in others]))
+        for line in found[axis]:
+            is_long = line.end - line.start >= LONG * sides[axis]
+            spread = ALIKE_LONG if is_long else ALIKE_SHORT
+            if line in chosen[axis] or not usual / spread <= line.mass <= usual * spread:
+                continue
+            slack = EDGE * max(sides) if is_long and line.mass <= faint else EXACT
+            if all(
+                meets(line, end, others, slack) or leaves(line, end, sides[axis], sides[1 - axis]) for end in (0, 1)
+            ):
+                chosen[axis].append(line)
 
 
 def meets(line: Line, end: int, others: list[Line], slack: float) -> bool:

@@ -4,7 +4,7 @@
 import { findConnected, median, roundToEven } from "./grid.js";
 import { MIN_INK } from "./gray.js";
 import { BOX_DIVISOR, maxOf } from "./preprocess.js";
-import { listSlopes, placeAcross } from "./rules.js";
+import { fit, listSlopes, placeAcross } from "./rules.js";
 
 /** @import { Box, Ink } from "./types.js" */
 /** @import { Line, Ruling } from "./rules.js" */
@@ -133,17 +133,11 @@ function estimateSize(boxes) {
 export function groupBySquares({ boxes, areas }, ruling) {
   if (Math.min(ruling.across.length, ruling.down.length) < 2 || !boxes.length) return null;
   const [across, down] = [joinLines(ruling.across), joinLines(ruling.down)];
-  const width = Math.max(...across.map((line) => line.end)) - Math.min(...across.map((line) => line.start));
-  const inset = width / down.length / 8; // pixels: lines may go a little beyond those that they end at
-  const passed = across.map((line) =>
-    [line.start + inset, line.end - inset].map((at) => countBefore(down, placeAcross(line, at), at)),
-  );
   /** @returns {[column: number, row: number]} */
-  const place = (/** @type {number} */ x, /** @type {number} */ y) => {
-    const column = countBefore(down, y, x);
-    const lines = across.filter((_, index) => passed[index][0] <= column && column <= passed[index][1]);
-    return [column, lines.filter((line) => placeAcross(line, x) < y).length];
-  };
+  const place = (/** @type {number} */ x, /** @type {number} */ y) => [
+    down.filter((line) => placeAcross(line, y) < x).length,
+    across.filter((line) => placeAcross(line, x) < y).length,
+  ];
   /** @type {Map<string, { column: number, row: number, group: number[] }>} */
   const squares = new Map();
   let crossing = 0;
@@ -168,35 +162,43 @@ export function groupBySquares({ boxes, areas }, ruling) {
 
 /**
  * @param {Line[]} lines
- * @returns {Line[]} one of those that are parts of the same, as long as all of them
+ * @returns {Line[]} those that are parts of the same as one; of them, those at least half as long as the longest
  */
 function joinLines(lines) {
-  /** @type {Line[]} */
-  const joined = [];
-  for (const line of lines.toSorted((one, other) => one.start - one.end - (other.start - other.end))) {
-    const middle = (line.start + line.end) / 2;
-    const same = joined.findIndex((other) => {
-      const gap = Math.max(0, line.start - other.end, other.start - line.end);
-      return Math.abs(placeAcross(other, middle) - placeAcross(line, middle)) <= line.width + gap * SAME_SLOPE;
-    });
-    if (same < 0) {
-      joined.push(line);
-      continue;
-    }
-    const other = joined[same];
-    joined[same] = { ...other, start: Math.min(line.start, other.start), end: Math.max(line.end, other.end) };
+  const slope = median(lines.map(({ curve, start, end }) => curve[1] + curve[2] * (start + end)));
+  /** How far the other line lies from where a line of this slope would go on. */
+  const measureMiss = (/** @type {Line} */ line, /** @type {Line} */ other) => {
+    const [middle, otherMiddle] = [line, other].map(({ start, end }) => (start + end) / 2);
+    const there = placeAcross(line, middle) + slope * (otherMiddle - middle);
+    return Math.abs(placeAcross(other, otherMiddle) - there);
+  };
+  /** @type {Line[][]} */
+  const rows = [];
+  for (const line of lines.toSorted((one, other) => one.start - other.start)) {
+    const lasts = rows.map((row) => row[row.length - 1]);
+    const misses = lasts.map((last) => measureMiss(last, line));
+    const best = misses.indexOf(Math.min(...misses));
+    if (best >= 0 && misses[best] <= line.width + Math.max(0, line.start - lasts[best].end) * SAME_SLOPE) {
+      rows[best].push(line);
+    } else rows.push([line]);
   }
-  return joined;
+  const joined = rows.map(fitRow);
+  const longest = Math.max(...joined.map((line) => line.end - line.start));
+  return joined.filter((line) => line.end - line.start >= longest / 2);
 }
 
 /**
- * @param {Line[]} lines
- * @param {number} along
- * @param {number} across
- * @returns {number} how many, as long as they go on, lie before `across` at the place `along` them
+ * @param {Line[]} row
+ * @returns {Line} one line through several that are parts of it
  */
-function countBefore(lines, along, across) {
-  return lines.filter((line) => placeAcross(line, along) < across).length;
+function fitRow(row) {
+  if (row.length === 1) return row[0];
+  const track = row.flatMap((line) =>
+    [line.start, (line.start + line.end) / 2, line.end].map(
+      (along) => /** @type {[number, number, number]} */ ([along, placeAcross(line, along), 0]),
+    ),
+  );
+  return { ...row[0], end: Math.max(...row.map((line) => line.end)), curve: fit(track, row.length > 2 ? 2 : 1) };
 }
 
 /**

@@ -22,10 +22,12 @@ const LONG = 0.5; // of the image's side: lines that may be printed without meet
 const MIN_MET = 0.05; // of the image's side: lines that are printed if they end at printed ones
 const EDGE = 0.03; // of the image's side: what ends this near to its edge reaches it
 const EXACT = 6; // pixels, and a line's width: what ends this near to another line meets it
+// Times the ink of printed lines on their length: long and short lines beside them.
+const [ALIKE_LONG, ALIKE_SHORT] = [2.5, 1.35];
 const MIN_PARALLEL = 3; // lines from edge to edge that are printed whatever their ink
 const MIN_LONG = 8; // long lines, the same
 const [FAINT, ALIKE] = [0.55, 0.8]; // of a stroke's ink on its length: printed below the first, a stroke above the second
-const MIN_INK = 24; // of 255: less is paper where lines are looked for
+const MIN_INK = 16; // of 255: less is paper where lines are looked for
 
 /**
  * A line: where it starts and one past where it ends, along; the coefficients of its place across; its width, its
@@ -250,7 +252,7 @@ function joinTracks(tracks, mask, width, height) {
  * @param {1 | 2} degree
  * @returns {number[]} three coefficients, constant first, of a polynomial through its middles
  */
-function fit(track, degree) {
+export function fit(track, degree) {
   const first = track[0][0];
   const length = Math.max(1, track[track.length - 1][0] - first);
   if (track.length <= degree) return [track.reduce((sum, place) => sum + place[1], 0) / track.length, 0, 0];
@@ -477,16 +479,18 @@ function leaves(line, end, side, across) {
  * @param {Line[][]} found
  * @param {Line[][]} chosen added to
  * @param {number[]} sides
- * @param {number} faint lines with less ink are no strokes, and may end less exactly
+ * @param {number} faint long lines with less ink are no strokes, and may end less exactly
  */
 function addMet(found, chosen, sides, faint) {
   for (const axis of [0, 1, 0, 1]) {
     const others = chosen[1 - axis];
     if (!others.length) continue;
-    const mass = median(others.map((line) => line.mass));
+    const usual = median(others.map((line) => line.mass));
     for (const line of found[axis]) {
-      if (chosen[axis].includes(line) || line.mass < 0.4 * mass || line.mass > 2.5 * mass) continue;
-      const slack = line.mass <= faint ? EDGE * Math.max(...sides) : EXACT;
+      const isLong = line.end - line.start >= LONG * sides[axis];
+      const spread = isLong ? ALIKE_LONG : ALIKE_SHORT;
+      if (chosen[axis].includes(line) || line.mass < usual / spread || line.mass > usual * spread) continue;
+      const slack = isLong && line.mass <= faint ? EDGE * Math.max(...sides) : EXACT;
       const isMet = (/** @type {number} */ end) =>
         meets(line, end, others, slack) || leaves(line, end, sides[axis], sides[1 - axis]);
       if (isMet(0) && isMet(1)) chosen[axis].push(line);
