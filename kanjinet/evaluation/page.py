@@ -84,8 +84,13 @@ def find_characters(gray: Gray, size: int, version: str, judge: Judge) -> Found:
     if image is None:
         return Found([], [])
 
+    known: dict[tuple[int, ...], Gray] = {}
+
     def prepare(group: list[int]) -> Gray:
-        return image.prepare(size, version, group)
+        key = tuple(group)
+        if key not in known:
+            known[key] = image.prepare(size, version, group)
+        return known[key]
 
     pieces, ruling, k = image.pieces, image.ruling, image.scale
     if len(pieces.boxes) > MAX_PIECES:
