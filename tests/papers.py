@@ -34,6 +34,13 @@ def rule(paper: Gray, pitch: int, squares: bool) -> Gray:
     return np.minimum(ruled, paper)
 
 
+def frame(paper: Gray, gray: int) -> Gray:
+    """One square around the ink, of a darkness."""
+    framed = paper.copy()
+    cv2.rectangle(framed, (25, 25), (paper.shape[1] - 26, paper.shape[0] - 26), gray, 4)
+    return np.minimum(framed, paper)
+
+
 def square(paper: Gray, pitch: int = 150) -> Gray:
     """Thin gray squares around the characters that `write` wrote, under the ink."""
     squared = paper.copy()

@@ -19,7 +19,7 @@ from kanjinet.evaluation.recognizer import Recognizer
 from kanjinet.storage.png import write_png
 from kanjinet.synth.printed import draw_character
 from tests.conftest import read_schema, run_script
-from tests.papers import Gray, light, rule, square, warp, write
+from tests.papers import Gray, frame, light, rule, square, warp, write
 
 APART = "八川小い二"  # whose parts lie apart
 LIKE_LINES = "一田国工口三"  # whose strokes are like rules, squares and frames
@@ -80,6 +80,13 @@ def test_squares_at_the_ends_of_long_rows_in_perspective(reader: Recognizer) -> 
     boxes = [each.box for each in reader.read_page(warp(square(write(rows, pitch=140), pitch=140)), 1).characters]
     assert len(boxes) == 80
     assert max(bottom - top for _, top, _, bottom in boxes) < 160
+
+
+def test_a_frame_is_removed_or_strokes_or_unsure(reader: Recognizer) -> None:
+    assert spell(reader, frame(write(["語"]), 120)) == "語"
+    assert spell(reader, write(["国"])) == "国"
+    page = reader.read_page(frame(write(["語"]), 40))
+    assert page.unsure is not None and "frame or strokes" in page.unsure
 
 
 def test_an_image_of_no_page_is_unsure_in_a_moment(reader: Recognizer) -> None:

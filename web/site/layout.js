@@ -39,8 +39,11 @@ const SAME_SLOPE = 1 / 40; // across, on a pixel of gap: lines that miss each ot
  * @returns {Box} around all of them
  */
 export function unite(boxes) {
-  const [left, top] = [0, 1].map((side) => Math.min(...boxes.map((box) => box[side])));
-  const [right, bottom] = [2, 3].map((side) => Math.max(...boxes.map((box) => box[side])));
+  let [left, top, right, bottom] = boxes[0];
+  for (const box of boxes) {
+    [left, top] = [Math.min(left, box[0]), Math.min(top, box[1])];
+    [right, bottom] = [Math.max(right, box[2]), Math.max(bottom, box[3])];
+  }
   return [left, top, right, bottom];
 }
 

@@ -59,7 +59,9 @@ if (!recognizer) fail("webassembly", "");
 setTimeout(warnOfSlowness, LONG_MS);
 
 page.undo.addEventListener("click", () => drawing.undo());
-page.paper.addEventListener("pointerdown", () => page.boxes.replaceChildren()); // a stroke takes the image's place
+page.paper.addEventListener("pointerdown", (event) => {
+  if (event.button === 0) page.boxes.replaceChildren(); // a stroke takes the image's place
+});
 page.clear.addEventListener("click", clear);
 page.chooseImage.addEventListener("click", () => page.imageFile.click());
 page.retry.addEventListener("click", () => window.location.reload());
@@ -169,7 +171,8 @@ function showPrediction() {
   const texts = LANGUAGES[language];
   const characters = prediction?.characters ?? [];
   const firsts = mapping ? characters.map((each) => firstOf(each, /** @type {Mapping} */ (mapping))) : [];
-  if (drawing.image) showBoxes(page.boxes, characters, drawing.image.gray, { tapped, firsts, texts, choose: tap });
+  const isRead = page.candidates.ariaBusy === "false"; // else the prediction is for what was there before
+  if (drawing.image && isRead) showBoxes(page.boxes, characters, drawing.image.gray, { tapped, firsts, texts, choose: tap });
   const shown = characters[tapped ?? 0];
   const candidates = shown && mapping ? rank(shown.probabilities, mapping, chosenStrokeCount()) : [];
   showCandidates(page.candidates, candidates, texts, copy);
