@@ -93,13 +93,12 @@ def find_characters(gray: Gray, size: int, version: str, judge: Judge) -> Found:
         return known[key]
 
     pieces, ruling, k = image.pieces, image.ruling, image.scale
-    if len(pieces.boxes) > MAX_PIECES:
-        groups, unsure = [list(range(len(pieces.boxes)))], TOO_MANY
+    if is_too_many := len(pieces.boxes) > MAX_PIECES:
+        groups = [list(range(len(pieces.boxes)))]
     else:
         groups = group_by_squares(pieces, ruling) or choose_groups(pieces, ruling, prepare, judge)
-        unsure = ruling.unsure
     boxes = [(left * k, top * k, right * k, bottom * k) for left, top, right, bottom in map(pieces.unite, groups)]
-    return Found(boxes, [prepare(group) for group in groups], unsure)
+    return Found(boxes, [prepare(group) for group in groups], TOO_MANY if is_too_many else ruling.unsure)
 
 
 def choose_groups(pieces: Pieces, ruling: Ruling, prepare: Prepare, judge: Judge) -> list[list[int]]:
