@@ -10,6 +10,8 @@ import { fit, listSlopes, placeAcross } from "./rules.js";
 /** @import { Line, Ruling } from "./rules.js" */
 
 const MIN_PIECE = 1 / 16; // of the size of characters: smaller pieces of ink are specks
+const LIKE_LINES = 1.25; // times the ink of printed lines: pieces no darker are rests of them, or dashes,
+const MAX_FAINT = 0.5; // if that is no more than this of the darkest ink
 const SIZE_QUANTILE = 0.85; // of the sizes of pieces: about that of characters
 const MIN_SIZES = 0.35; // of the largest: pieces that tell the size
 const BAND_SIZES = 1.3; // of the size: strips of ink together not higher than that are one line
@@ -93,18 +95,24 @@ export function cutOut({ ink, labels, boxes }, chosen) {
  */
 export function findPieces(ink, ruling) {
   const { width, height, pixels } = ink;
-  const threshold = Math.max(MIN_INK, Math.ceil(maxOf(pixels) / BOX_DIVISOR));
+  const peak = maxOf(pixels);
+  const threshold = Math.max(MIN_INK, Math.ceil(peak / BOX_DIVISOR));
   const found = findConnected(pixels.map((value) => Number(value >= threshold)), width, true);
   const boxes = found.pieces.map(({ left, top, right, bottom }) => /** @type {Box} */ ([left, top, right, bottom]));
   const minLength = MIN_PIECE * estimateSize(boxes);
-  const widths = [...ruling.across, ...ruling.down].map((line) => line.width);
+  const lines = [...ruling.across, ...ruling.down];
+  const widths = lines.map((line) => line.width);
+  const likeLines = lines.length ? LIKE_LINES * median(lines.map((line) => line.level)) : 0;
+  const faint = likeLines <= peak * MAX_FAINT ? likeLines : 0;
+  const peaks = new Uint8Array(boxes.length + 1);
+  found.labels.forEach((label, at) => (peaks[label] = Math.max(peaks[label], pixels[at])));
   const isKept = boxes.map(([left, top, right, bottom], index) => {
     const sides = [right - left, bottom - top];
     if (Math.max(...sides) < minLength) return false;
     if (!widths.length) return true;
     const isAtEdge = Math.min(left, top) <= 2 || right >= width - 2 || bottom >= height - 2;
     if (isAtEdge && Math.min(...sides) <= 2 + Math.max(...widths)) return false;
-    return found.pieces[index].area >= (median(widths) - 2) ** 2;
+    return peaks[index + 1] > faint && found.pieces[index].area >= (median(widths) - 2) ** 2;
   });
   let count = 0;
   const numbers = [0, ...isKept.map((kept) => (kept ? ++count : 0))];
