@@ -82,6 +82,12 @@ def test_squares_at_the_ends_of_long_rows_in_perspective(reader: Recognizer) -> 
     assert max(bottom - top for _, top, _, bottom in boxes) < 160
 
 
+def test_manuscript_paper_in_perspective_is_read_down_its_columns(reader: Recognizer) -> None:
+    columns = ["東験永語気小", "川学国永語気", "東験永語気小", "川学国永語気", "東験永語気小", "川学国永語気"]
+    page = np.hstack([square(write([*column])) for column in columns[::-1]])
+    assert spell(reader, warp(page)) == "".join(columns)
+
+
 def test_a_frame_is_removed_or_strokes_or_unsure(reader: Recognizer) -> None:
     assert spell(reader, frame(write(["語"]), 120)) == "語"
     assert spell(reader, write(["国"])) == "国"
