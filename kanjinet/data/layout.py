@@ -16,8 +16,9 @@ from kanjinet.data.rules import MAX_SLOPE, Line, Ruling, fit
 
 MIN_INK = 16  # of 255: what stands out from the paper by less is no ink
 MIN_PIECE = 1 / 16  # of the size of characters: smaller pieces of ink are specks
-LIKE_LINES = 1.25  # times the ink of printed lines: pieces no darker are rests of them, or dashes,
+LIKE_LINES = 1.15  # times the ink of printed lines: thin, straight pieces no darker are rests of them, or dashes,
 MAX_FAINT = 0.5  # if that is no more than this of the darkest ink
+MIN_STRAIGHT = 3  # times as long as wide: such pieces
 SIZE_QUANTILE = 0.85  # of the sizes of pieces: about that of characters
 MIN_SIZES = 0.35  # of the largest: pieces that tell the size
 BAND_SIZES = 1.3  # of the size: strips of ink together not higher than that are one line
@@ -69,16 +70,17 @@ def find_pieces(ink: Gray, ruling: Ruling) -> Pieces:
     sides = boxes[:, 2:] - boxes[:, :2]
     is_kept = sides.max(axis=1, initial=0) >= MIN_PIECE * estimate_size(boxes)
     lines = [*ruling.across, *ruling.down]
-    if lines:
-        height, width = ink.shape
-        at_edge = (boxes[:, :2].min(axis=1) <= 2) | (boxes[:, 2] >= width - 2) | (boxes[:, 3] >= height - 2)
-        is_kept &= ~(at_edge & (sides.min(axis=1, initial=width) <= 2 + max(line.width for line in lines)))
-        is_kept &= areas >= (np.median([line.width for line in lines]) - 2) ** 2
+    if lines and len(boxes):
+        shorter = sides.min(axis=1)
+        at_edge = (boxes[:, :2] <= 2).any(axis=1) | (boxes[:, 2:] >= np.array(ink.shape[::-1]) - 2).any(axis=1)
+        is_kept &= ~(at_edge & (shorter <= 2 + max(line.width for line in lines)))
+        width = float(np.median([line.width for line in lines]))
+        is_kept &= areas >= (width - 2) ** 2
         faint = LIKE_LINES * float(np.median([line.level for line in lines]))
         if faint <= peak * MAX_FAINT:
             peaks = np.zeros(len(stats), np.uint8)
             np.maximum.at(peaks, labels, ink)
-            is_kept &= peaks[1:] > faint
+            is_kept &= (peaks[1:] > faint) | (shorter > width + 2) | (sides.max(axis=1) < MIN_STRAIGHT * shorter)
     numbers = np.zeros(len(stats), np.int32)
     numbers[1:][is_kept] = np.arange(1, int(is_kept.sum()) + 1)
     return Pieces(ink, numbers[labels], boxes[is_kept], areas[is_kept])

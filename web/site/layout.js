@@ -10,8 +10,9 @@ import { fit, listSlopes, placeAcross } from "./rules.js";
 /** @import { Line, Ruling } from "./rules.js" */
 
 const MIN_PIECE = 1 / 16; // of the size of characters: smaller pieces of ink are specks
-const LIKE_LINES = 1.25; // times the ink of printed lines: pieces no darker are rests of them, or dashes,
+const LIKE_LINES = 1.15; // times the ink of printed lines: thin, straight pieces no darker are rests of them, or dashes,
 const MAX_FAINT = 0.5; // if that is no more than this of the darkest ink
+const MIN_STRAIGHT = 3; // times as long as wide: such pieces
 const SIZE_QUANTILE = 0.85; // of the sizes of pieces: about that of characters
 const MIN_SIZES = 0.35; // of the largest: pieces that tell the size
 const BAND_SIZES = 1.3; // of the size: strips of ink together not higher than that are one line
@@ -102,6 +103,7 @@ export function findPieces(ink, ruling) {
   const minLength = MIN_PIECE * estimateSize(boxes);
   const lines = [...ruling.across, ...ruling.down];
   const widths = lines.map((line) => line.width);
+  const usualWidth = median(widths); // NaN without lines
   const likeLines = lines.length ? LIKE_LINES * median(lines.map((line) => line.level)) : 0;
   const faint = likeLines <= peak * MAX_FAINT ? likeLines : 0;
   const peaks = new Uint8Array(boxes.length + 1);
@@ -112,7 +114,9 @@ export function findPieces(ink, ruling) {
     if (!widths.length) return true;
     const isAtEdge = Math.min(left, top) <= 2 || right >= width - 2 || bottom >= height - 2;
     if (isAtEdge && Math.min(...sides) <= 2 + Math.max(...widths)) return false;
-    return peaks[index + 1] > faint && found.pieces[index].area >= (median(widths) - 2) ** 2;
+    const isStraight = Math.min(...sides) <= usualWidth + 2 && Math.max(...sides) >= MIN_STRAIGHT * Math.min(...sides);
+    const isLikeLines = isStraight && peaks[index + 1] <= faint;
+    return !isLikeLines && found.pieces[index].area >= (usualWidth - 2) ** 2;
   });
   let count = 0;
   const numbers = [0, ...isKept.map((kept) => (kept ? ++count : 0))];
