@@ -79,7 +79,7 @@ def find_pieces(ink: Gray, ruling: Ruling) -> Pieces:
         faint = LIKE_LINES * float(np.median([line.level for line in lines]))
         if faint <= peak * MAX_FAINT:
             peaks = np.zeros(len(stats), np.uint8)
-            np.maximum.at(peaks, labels, ink)
+            np.maximum.at(peaks, np.asarray(labels, np.int32), ink)
             is_kept &= (peaks[1:] > faint) | (shorter > width + 2) | (sides.max(axis=1) < MIN_STRAIGHT * shorter)
     numbers = np.zeros(len(stats), np.int32)
     numbers[1:][is_kept] = np.arange(1, int(is_kept.sum()) + 1)
