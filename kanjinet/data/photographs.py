@@ -12,13 +12,16 @@ from kanjinet.data.preprocessing import DIRT_DIVISOR, subtract_paper
 
 MAX_SIDE = 2048  # pixels of the images in which characters are looked for; larger ones are reduced
 COARSE_SIDE = 128  # blocks along the longer side, for what varies slowly: the light, a desk
-LIGHT_REACH = 16  # blocks: ink is narrower than twice that
+LIGHT_REACH = 13  # blocks: ink is narrower than twice that
 SMOOTH_REACH = 2  # blocks over which the light is averaged to either side
-MIN_PAPER, MAX_PAPER = 0.15, 0.97  # of the image that a sheet on a desk covers
+MIN_PAPER, MAX_PAPER = 0.15, 0.99  # of the image that a sheet on a desk covers
 MIN_PAPER_SOLIDITY = 0.88  # of the sheet's outline that is light
 MIN_CONVEXITY = 0.94  # of the sheet's convex hull that it fills; light ink on dark paper does not
 MAX_DESK_BRIGHTNESS = 0.55  # of the paper's
-MIN_EDGE_SHARPNESS = 0.6  # of the step from paper to desk that lies within three blocks
+MIN_EDGE_SHARPNESS = 0.7  # of the step from paper to desk that lies within two blocks to either side,
+SHARP_QUANTILE = 0.25  # nearly everywhere: a shadow's edge is soft where no strokes cross it
+MAX_INK_BRIGHTNESS = 0.85  # of the paper's: darker blocks are ink on a sheet
+MIN_DESK_WIDTH = 2  # times the width of that ink's strokes
 PAPER_MARGIN = 2  # blocks at the sheet's edge that are left out
 
 Gray = npt.NDArray[np.uint8]
@@ -40,7 +43,7 @@ def even_light(gray: Gray) -> tuple[Gray, bool]:
     plain = subtract_paper(ink[None])[0]
     peak = int(plain.max())
     level = 255 - int(ink.max()) + peak  # of the paper
-    light = estimate_light(255 - reduce(ink, factor))
+    light = leave_border(estimate_light(255 - reduce(ink, factor)))
     if max(level - float(light.min()), float(light.max()) - level) * DIRT_DIVISOR <= peak:
         return plain, True
     return divide_by_light(gray if has_dark_ink(coarse) else 255 - gray, factor, None), False
@@ -58,7 +61,7 @@ def reduce(image: Gray, factor: int) -> Gray:
 def find_paper(coarse: Gray) -> Mask | None:
     """Finds a light sheet on a dark desk in a coarse image; None where there is none.
 
-    It is the largest light piece, nearly convex, with a sharp edge to what is much darker.
+    It is the largest light piece, nearly convex, with a sharp edge to what is much darker, and written on.
     """
     _, light = cv2.threshold(coarse, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     _, pieces, stats, _ = cv2.connectedComponentsWithStats(np.asarray(light, np.uint8), connectivity=4)
@@ -75,11 +78,36 @@ def find_paper(coarse: Gray) -> Mask | None:
     edge[[0, -1]] = edge[:, [0, -1]] = False
     if not edge.any() or desk > MAX_DESK_BRIGHTNESS * brightness:
         return None
-    kernel = np.ones((3, 3), np.uint8)
+    kernel = np.ones((5, 5), np.uint8)
     steps = cv2.dilate(coarse, kernel).astype(np.int16) - cv2.erode(coarse, kernel)
-    if float(np.median(steps[edge])) < MIN_EDGE_SHARPNESS * (brightness - desk):
+    if float(np.quantile(steps[edge], SHARP_QUANTILE, method="lower")) < MIN_EDGE_SHARPNESS * (brightness - desk):
         return None
-    return erode(sheet, PAPER_MARGIN)
+    return erode(sheet, PAPER_MARGIN) if is_written_on(sheet, coarse, ~sheet & (light == 0)) else None
+
+
+def is_written_on(sheet: Mask, coarse: Gray, desk: Mask) -> bool:
+    """Tells whether a sheet shows ink, apart from what is around it, whose strokes are much narrower than the desk.
+
+    Otherwise what seems to be a desk may be strokes too: of a character that fills its image.
+    """
+    light = estimate_light(leave_paper(coarse, sheet))
+    dark = ~sheet | (coarse < MAX_INK_BRIGHTNESS * light)
+    _, labels = cv2.connectedComponents(dark.astype(np.uint8), connectivity=8)
+    ink = dark & ~np.isin(labels, labels[~sheet])
+    return bool(ink.any()) and measure_reach(desk) > MIN_DESK_WIDTH * measure_reach(ink)
+
+
+def leave_paper(coarse: Gray, sheet: Mask) -> Gray:
+    """Returns a coarse image with what is not of the sheet as bright as paper."""
+    return np.where(sheet, coarse, np.uint8(np.median(coarse[sheet])))
+
+
+def measure_reach(mask: Mask) -> int:
+    """Measures how often a pixel can be taken off the edges of a mask until nothing is left: half of its width."""
+    reach = 0
+    while mask.any():
+        mask, reach = erode(mask, 1), reach + 1
+    return reach
 
 
 def fill_between(mask: Mask) -> Mask:
@@ -127,6 +155,12 @@ def estimate_light(coarse: Gray) -> npt.NDArray[np.float32]:
     return np.asarray(cv2.blur(wide, (side, side), borderType=cv2.BORDER_REPLICATE), np.float32)
 
 
+def leave_border(light: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Returns the light without its border, where it may be that of strokes which touch the border."""
+    rows, columns = (min(LIGHT_REACH + SMOOTH_REACH, (length - 1) // 2) for length in light.shape)
+    return light[rows : light.shape[0] - rows, columns : light.shape[1] - columns]
+
+
 def has_dark_ink(coarse: Gray) -> bool:
     """Tells whether what stands out most from the light around it is dark: most of the image is paper."""
     side = 2 * LIGHT_REACH + 1
@@ -144,7 +178,7 @@ def divide_by_light(gray: Gray, factor: int, sheet: Mask | None) -> Gray:
     """
     coarse = reduce(gray, factor)
     if sheet is not None:
-        coarse = np.where(sheet, coarse, np.uint8(np.median(coarse[sheet])))
+        coarse = leave_paper(coarse, sheet)
     light = resize_blocks(estimate_light(coarse), factor, gray.shape)
     ink = np.maximum(light - gray, 0) * (255 / np.maximum(light, 1))
     if sheet is not None:

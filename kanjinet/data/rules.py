@@ -19,9 +19,10 @@ MAX_CURVE = 0.05  # of its length: how far such a parabola is from straight
 JOINED_PIXELS, JOINED_SLOPE = 2.0, 1 / 80  # how far lines that go on may miss each other, and more on a pixel of gap
 MAX_TRACKS = 2000  # level runs of ink: a page of any paper has fewer
 MAX_FITTED = 200  # pixels of a line that tell how it goes on
-MAX_WIDTH = 1 / 200  # of the longer side, and 4 pixels more
+MAX_WIDTH = 1 / 200  # of the longer side, and 6 pixels more
 MIN_COVERED = 0.85  # of its length: where a line has ink
 LONG = 0.5  # of the image's side: lines that may be printed without meeting others
+MIN_FRAME = 0.3  # of the image's side: the smallest frame, and the shortest of the lines that need no others
 MIN_MET = 0.05  # of the image's side: lines that are printed if they end at printed ones
 EDGE = 0.03  # of the image's side: what ends this near to its edge reaches it
 EXACT = 6  # pixels, and a line's width: what ends this near to another line meets it
@@ -79,10 +80,10 @@ def remove_ruling(ink: Gray) -> tuple[Gray, Ruling]:
 
 
 def has_long_pieces(ink: Gray, threshold: int) -> bool:
-    """Tells whether some connected ink is long enough for a printed line: in most drawings none is."""
+    """Tells whether some connected ink is long enough for a frame: in many drawings none is."""
     _, _, stats, _ = cv2.connectedComponentsWithStats((ink >= threshold).astype(np.uint8), connectivity=8)
     width, height = stats[1:, cv2.CC_STAT_WIDTH], stats[1:, cv2.CC_STAT_HEIGHT]
-    return bool((width >= LONG * ink.shape[1]).any() or (height >= LONG * ink.shape[0]).any())
+    return bool((width >= MIN_FRAME * ink.shape[1]).any() or (height >= MIN_FRAME * ink.shape[0]).any())
 
 
 def find_slope(mask: Gray) -> int:
@@ -90,20 +91,18 @@ def find_slope(mask: Gray) -> int:
     height, width = mask.shape
     strip = max(1, width // STRIPS)
     count = width // strip
-    sums = mask[:, : count * strip].reshape(height, count, strip).sum(axis=2, dtype=np.int32).T.copy()
-    margin = MAX_SLOPE * width // 512 + 2
-    middles = np.arange(count) * strip + strip // 2
-
-    def measure(slope: int) -> int:
-        profile = np.zeros(height + 2 * margin, np.int64)
-        for each, shift in zip(sums, find_shift(slope, middles, width), strict=True):
-            profile[margin - shift : margin - shift + height] += each
-        return int((np.diff(profile) ** 2).sum())
-
-    return max(range(-MAX_SLOPE, MAX_SLOPE + 1), key=lambda slope: (measure(slope), -abs(slope)))
+    sums = mask[:, : count * strip].reshape(height, count, strip).sum(axis=2, dtype=np.int32).T
+    slopes = np.array(sorted(range(-MAX_SLOPE, MAX_SLOPE + 1), key=abs))
+    shifts = find_shift(slopes[:, None], np.arange(count) * strip + strip // 2, width)  # (slopes, strips)
+    margin = int(np.abs(shifts).max()) + 1
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(sums, ((0, 0), (2 * margin, 2 * margin))), height + 2 * margin, 1
+    )
+    profiles = sum(windows[index, margin + shifts[:, index]] for index in range(count))  # (slopes, height + 2 margin)
+    return int(slopes[(np.diff(profiles).astype(np.int64) ** 2).sum(axis=1).argmax()])
 
 
-def find_shift(slope: int, along: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
+def find_shift(slope: int | npt.NDArray[np.int64], along: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
     """Returns by how many pixels a line of this slope through the middle lies lower at `along`."""
     return (slope * (2 * along - width) + 256) // 512
 
@@ -112,7 +111,7 @@ def find_lines(ink: Gray, threshold: int) -> list[Line]:
     """Finds straight, thin, nearly horizontal lines."""
     height, width = ink.shape
     run = max(MIN_RUN, int(max(ink.shape) * RUN_FRACTION)) | 1
-    tall = (5 + int(MAX_WIDTH * max(ink.shape))) | 1  # pixels: more are no line
+    tall = (7 + int(MAX_WIDTH * max(ink.shape))) | 1  # pixels: more are no line
     if width <= run or height < 3:
         return []
     mask = (ink >= threshold).astype(np.uint8)
@@ -132,21 +131,38 @@ def find_lines(ink: Gray, threshold: int) -> list[Line]:
     for piece, (left, top, length, rows, _) in enumerate(stats.tolist()):
         if piece:
             band = pieces[top : top + rows, left : left + length] == piece
-            tracks.append(follow_middles(band, left, top - margin + shifts[left : left + length]))
+            tracks += follow_middles(band, left, top - margin + shifts[left : left + length], tall)
     if len(tracks) > MAX_TRACKS:
         return []
     lines = [fit_line(track, ink, threshold) for track in join_tracks(tracks, ink >= threshold)]
     return [line for line in lines if line and line.end - line.start >= MIN_MET * width and line.width <= tall]
 
 
-def follow_middles(band: npt.NDArray[np.bool_], left: int, tops: npt.NDArray[np.int64]) -> Track:
-    """Follows a piece of line, rows x columns from `left` and `tops` on, where it is not thicker than it mostly is."""
+def follow_middles(band: npt.NDArray[np.bool_], left: int, tops: npt.NDArray[np.int64], tall: int) -> list[Track]:
+    """Follows a piece of line, rows x columns from `left` and `tops` on, where it is not thicker than it mostly is.
+
+    A piece mostly thicker than `tall` is two lines with a stroke between: its upper and its lower run are followed.
+    """
+    rows = np.arange(len(band))[:, None]
     first = band.argmax(axis=0)
     last = len(band) - band[::-1].argmax(axis=0)
-    widths = np.sort(last - first)
-    is_thin = last - first <= widths[(len(widths) - 1) // 2] + 2  # elsewhere a stroke lies along it
+    runs = [(first, last)]
+    if take_lower_middle(last - first) > tall:
+        runs = [
+            (first, np.where(~band & (rows > first), rows, last).min(axis=0)),
+            (np.where(~band & (rows < last), rows + 1, first).max(axis=0), last),
+        ]
     along = left + np.arange(len(tops))
-    return np.stack([along, tops + (first + last - 1) / 2, last - first], axis=1)[is_thin]
+    tracks = []
+    for start, end in runs:
+        is_thin = end - start <= take_lower_middle(end - start) + 2  # elsewhere a stroke lies along it
+        tracks.append(np.stack([along, tops + (start + end - 1) / 2, end - start], axis=1)[is_thin])
+    return tracks
+
+
+def take_lower_middle(values: npt.NDArray[np.generic]) -> float:
+    """Returns the middle value; of an even number the lower of the two in the middle."""
+    return float(np.sort(values)[(len(values) - 1) // 2])
 
 
 def join_tracks(tracks: list[Track], mask: npt.NDArray[np.bool_]) -> list[Track]:
@@ -195,16 +211,15 @@ def fit_line(track: Track, ink: Gray, threshold: int) -> Line | None:
     bend = float(np.sqrt(((c0 + track[:, 0] * (c1 + track[:, 0] * c2) - track[:, 1]) ** 2).mean()))
     if bend > MAX_BEND[0] + MAX_BEND[1] * (end - start) or abs(c2) * (end - start) > MAX_CURVE:
         return None
-    width = float(np.sort(track[:, 2])[(len(track) - 1) // 2])
+    width = take_lower_middle(track[:, 2])
     line = Line(start, end, (c0, c1, c2), width, 0, 0)
     columns = ink[list_rows(line, ink.shape)]
     if (columns.max(axis=0) >= threshold).mean() < MIN_COVERED:
         return None
-    middle = (end - start - 1) // 2
     return replace(
         line,
-        level=float(np.sort(columns.max(axis=0))[middle]),
-        mass=float(np.sort(columns.sum(axis=0, dtype=np.int64))[middle]),
+        level=take_lower_middle(columns.max(axis=0)),
+        mass=take_lower_middle(columns.sum(axis=0, dtype=np.int64)),
     )
 
 
@@ -282,12 +297,12 @@ def choose_printed(found: list[list[Line]], shape: tuple[int, ...], stroke_mass:
             if line not in chosen[axis] and (is_many or (is_through and line.mass <= FAINT * stroke_mass)):
                 chosen[axis].append(line)
     add_met(found, chosen, sides, FAINT * stroke_mass)
+    faint = find_frame([[line for line in lines if line.mass <= FAINT * stroke_mass] for lines in found], sides)
+    for axis in (0, 1):
+        chosen[axis] += [line for line in faint[axis] if line not in chosen[axis]]
     if any(chosen):
         return Ruling(chosen[0], chosen[1])
-    framed = find_frame(found)
-    masses = [line.mass for lines in framed for line in lines]
-    if masses and np.mean(masses) <= FAINT * stroke_mass:
-        return Ruling(framed[0], framed[1])
+    masses = [line.mass for lines in find_frame(found) for line in lines]
     return Ruling([], [], UNSURE if masses and np.mean(masses) < ALIKE * stroke_mass else None)
 
 
@@ -303,15 +318,16 @@ def leaves(line: Line, end: int, side: int, across: int) -> bool:
 
 
 def add_met(found: list[list[Line]], chosen: list[list[Line]], sides: tuple[int, int], faint: float) -> None:
-    """Adds lines that end at chosen ones, or at the image's edge, at both ends, and have as much ink.
+    """Adds lines that end at chosen ones, or at the image's edge, at both ends, and have as much ink as they.
 
     Long ones with less than `faint` ink on their length are no strokes, and may end less exactly.
     """
     for axis in (0, 1, 0, 1):
         others = chosen[1 - axis]
-        if not others:
+        alike = others or chosen[axis]
+        if not alike:
             continue
-        usual = float(np.median([other.mass for other in others]))
+        usual = float(np.median([line.mass for line in alike]))
         for line in found[axis]:
             is_long = line.end - line.start >= LONG * sides[axis]
             spread = ALIKE_LONG if is_long else ALIKE_SHORT
@@ -335,12 +351,21 @@ def meets(line: Line, end: int, others: list[Line], slack: float) -> bool:
     )
 
 
-def find_frame(found: list[list[Line]]) -> list[list[Line]]:
-    """Finds lines of which both ends meet others that do so too; nothing where they enclose nothing."""
+def find_frame(found: list[list[Line]], sides: tuple[int, int] | None = None) -> list[list[Line]]:
+    """Finds lines of which both ends meet others that do so too; nothing where they enclose nothing.
+
+    With the image's sides, they may end at its edges instead.
+    """
     framed = [list(lines) for lines in found]
     for _ in range(4):
         for axis in (0, 1):
             framed[axis] = [
-                line for line in framed[axis] if all(meets(line, end, framed[1 - axis], EXACT) for end in (0, 1))
+                line
+                for line in framed[axis]
+                if all(
+                    meets(line, end, framed[1 - axis], EXACT)
+                    or (sides is not None and leaves(line, end, sides[axis], sides[1 - axis]))
+                    for end in (0, 1)
+                )
             ]
-    return framed if min(map(len, framed)) >= 2 else [[], []]
+    return framed if min(map(len, framed)) >= (1 if sides else 2) else [[], []]

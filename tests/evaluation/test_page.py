@@ -47,6 +47,32 @@ def test_plain_drawings_are_read_as_before_bit_for_bit(reader: Recognizer) -> No
         assert reader.read(paper, 1)[0].character == character or character == "口"
 
 
+def test_strokes_that_touch_the_border_are_no_desk(reader: Recognizer) -> None:
+    for character in "国回間こにじ":
+        paper = write([character])
+        rows, columns = np.nonzero(paper < 128)
+        tight = np.ascontiguousarray(paper[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1])
+        assert even_light(tight)[1]
+        assert spell(reader, tight) == character
+
+
+def test_a_soft_shadow_across_strokes_is_no_desk(reader: Recognizer) -> None:
+    paper = np.pad(write(["的"]), 100, constant_values=245)
+    step = 1 / (1 + np.exp(-np.linspace(-12, 12, paper.shape[0])))[:, None]
+    assert spell(reader, np.asarray(paper * (0.5 + 0.5 * step), np.uint8)) == "的"
+
+
+def test_one_practice_square_with_guides_is_taken_off(reader: Recognizer) -> None:
+    for character, margin in (("東", 100), ("い", 20), ("年", 0)):
+        paper = np.minimum(write([character]), 245)
+        cv2.rectangle(paper, (25, 25), (185, 185), 150, 2)
+        for at in range(30, 180, 14):
+            paper[at : at + 7, 104:106] = np.minimum(paper[at : at + 7, 104:106], 190)
+            paper[104:106, at : at + 7] = np.minimum(paper[104:106, at : at + 7], 190)
+        paper = np.pad(paper, margin, constant_values=245)
+        assert spell(reader, paper[: len(paper) if margin else 170]) == character
+
+
 @pytest.mark.parametrize("kind", ["sloping", "ruled", "squared", "desk"])
 def test_a_character_on_photographed_paper(reader: Recognizer, kind: str) -> None:
     for character in "東あ国工川":

@@ -7,13 +7,16 @@ import { DIRT_DIVISOR, lowerMedian, maxOf } from "./preprocess.js";
 /** @import { Ink } from "./types.js" */
 
 const COARSE_SIDE = 128; // blocks along the longer side, for what varies slowly: the light, a desk
-const LIGHT_REACH = 16; // blocks: ink is narrower than twice that
+const LIGHT_REACH = 13; // blocks: ink is narrower than twice that
 const SMOOTH_REACH = 2; // blocks over which the light is averaged to either side
-const [MIN_PAPER, MAX_PAPER] = [0.15, 0.97]; // of the image that a sheet on a desk covers
+const [MIN_PAPER, MAX_PAPER] = [0.15, 0.99]; // of the image that a sheet on a desk covers
 const MIN_PAPER_SOLIDITY = 0.88; // of the sheet's outline that is light
 const MIN_CONVEXITY = 0.94; // of the sheet's convex hull that it fills; light ink on dark paper does not
 const MAX_DESK_BRIGHTNESS = 0.55; // of the paper's
-const MIN_EDGE_SHARPNESS = 0.6; // of the step from paper to desk that lies within three blocks
+const MIN_EDGE_SHARPNESS = 0.7; // of the step from paper to desk that lies within two blocks to either side,
+const SHARP_QUANTILE = 0.25; // nearly everywhere: a shadow's edge is soft where no strokes cross it
+const MAX_INK_BRIGHTNESS = 0.85; // of the paper's: darker blocks are ink on a sheet
+const MIN_DESK_WIDTH = 2; // times the width of that ink's strokes
 const PAPER_MARGIN = 2; // blocks at the sheet's edge that are left out
 
 /**
@@ -34,7 +37,7 @@ export function evenLight(gray) {
   const peak = maxOf(plain);
   const inverted = reduce({ width, height, pixels: ink }, factor);
   inverted.pixels = inverted.pixels.map((value) => 255 - value);
-  const light = estimateLight(inverted);
+  const light = leaveBorder(estimateLight(inverted), inverted);
   const level = 255 - paper;
   if (light.every((value) => Math.abs(value - level) * DIRT_DIVISOR <= peak)) {
     return { ink: { width, height, pixels: plain }, isEven: true };
@@ -89,10 +92,55 @@ function findPaper({ width, height, pixels }) {
     return sheet[at] && !inner[at] && x > 0 && y > 0 && x < width - 1 && y < height - 1;
   });
   if (!edge.length || desk > MAX_DESK_BRIGHTNESS * brightness) return null;
-  const brightest = pickAround(pixels, width, 1, "max");
-  const darkest = pickAround(pixels, width, 1, "min");
-  const step = median(edge.map((at) => brightest[at] - darkest[at]));
-  return step < MIN_EDGE_SHARPNESS * (brightness - desk) ? null : erode(sheet, width, height, PAPER_MARGIN);
+  const brightest = pickAround(pixels, width, 2, "max");
+  const darkest = pickAround(pixels, width, 2, "min");
+  const steps = Int16Array.from(edge, (at) => brightest[at] - darkest[at]).sort();
+  const step = steps[Math.floor(SHARP_QUANTILE * (steps.length - 1))];
+  const dark = light.map((isLit, at) => Number(!isLit && !sheet[at]));
+  if (step < MIN_EDGE_SHARPNESS * (brightness - desk)) return null;
+  return isWrittenOn(sheet, { width, height, pixels }, dark) ? erode(sheet, width, height, PAPER_MARGIN) : null;
+}
+
+/**
+ * Otherwise what seems to be a desk may be strokes too: of a character that fills its image.
+ *
+ * @param {Uint8Array} sheet
+ * @param {Ink} coarse
+ * @param {Uint8Array} desk
+ * @returns {boolean} whether a sheet shows ink, apart from what is around it, whose strokes are much narrower than the
+ *   desk
+ */
+function isWrittenOn(sheet, coarse, desk) {
+  const { width, height, pixels } = coarse;
+  const light = estimateLight(leavePaper(coarse, sheet));
+  const dark = pixels.map((value, at) => Number(!sheet[at] || value < MAX_INK_BRIGHTNESS * light[at]));
+  const { labels } = findConnected(dark, width, true);
+  const around = new Set(labels.filter((_, at) => !sheet[at]));
+  const ink = dark.map((isDark, at) => Number(isDark && !around.has(labels[at])));
+  if (!ink.includes(1)) return false;
+  return measureReach(desk, width, height) > MIN_DESK_WIDTH * measureReach(ink, width, height);
+}
+
+/**
+ * @param {Ink} coarse
+ * @param {Uint8Array} sheet
+ * @returns {Ink} with what is not of the sheet as bright as paper
+ */
+function leavePaper({ width, height, pixels }, sheet) {
+  const typical = Math.trunc(median(pixels.filter((_, at) => sheet[at])));
+  return { width, height, pixels: pixels.map((value, at) => (sheet[at] ? value : typical)) };
+}
+
+/**
+ * @param {Uint8Array} mask
+ * @param {number} width
+ * @param {number} height
+ * @returns {number} how often a pixel can be taken off its edges until nothing is left: half of its width
+ */
+function measureReach(mask, width, height) {
+  let reach = 0;
+  for (let left = mask; left.includes(1); left = erode(left, width, height, 1)) reach++;
+  return reach;
 }
 
 /**
@@ -213,6 +261,21 @@ function estimateLight({ width, height, pixels }) {
 }
 
 /**
+ * @param {Float64Array} light
+ * @param {Ink} coarse
+ * @returns {Float64Array} the light without its border, where it may be that of strokes which touch the border
+ */
+function leaveBorder(light, { width, height }) {
+  const [columns, rows] = [width, height].map((length) =>
+    Math.min(LIGHT_REACH + SMOOTH_REACH, Math.floor((length - 1) / 2)),
+  );
+  return light.filter((_, at) => {
+    const [x, y] = [at % width, Math.floor(at / width)];
+    return x >= columns && x < width - columns && y >= rows && y < height - rows;
+  });
+}
+
+/**
  * @param {Ink} coarse
  * @returns {boolean} whether what stands out most from the light around it is dark: most of the image is paper
  */
@@ -228,11 +291,8 @@ function hasDarkInk({ width, pixels }) {
  * @returns {Ink} on paper of any brightness: 255 x the fraction of the light that it takes
  */
 function divideByLight(gray, factor, sheet) {
-  const coarse = reduce(gray, factor);
-  if (sheet) {
-    const typical = Math.trunc(median(coarse.pixels.filter((_, at) => sheet[at])));
-    coarse.pixels = coarse.pixels.map((value, at) => (sheet[at] ? value : typical));
-  }
+  const reduced = reduce(gray, factor);
+  const coarse = sheet ? leavePaper(reduced, sheet) : reduced;
   const light = estimateLight(coarse);
   const columns = placeBlocks(gray.width, coarse.width, factor);
   const rows = placeBlocks(gray.height, coarse.height, factor);

@@ -16,9 +16,10 @@ const MAX_CURVE = 0.05; // of its length: how far such a parabola is from straig
 const [JOINED_PIXELS, JOINED_SLOPE] = [2, 1 / 80]; // how far lines that go on may miss each other, and more on a gap
 const MAX_TRACKS = 2000; // level runs of ink: a page of any paper has fewer
 const MAX_FITTED = 200; // pixels of a line that tell how it goes on
-const MAX_WIDTH = 1 / 200; // of the longer side, and 4 pixels more
+const MAX_WIDTH = 1 / 200; // of the longer side, and 6 pixels more
 const MIN_COVERED = 0.85; // of its length: where a line has ink
 const LONG = 0.5; // of the image's side: lines that may be printed without meeting others
+const MIN_FRAME = 0.3; // of the image's side: the smallest frame, and the shortest of the lines that need no others
 const MIN_MET = 0.05; // of the image's side: lines that are printed if they end at printed ones
 const EDGE = 0.03; // of the image's side: what ends this near to its edge reaches it
 const EXACT = 6; // pixels, and a line's width: what ends this near to another line meets it
@@ -70,13 +71,13 @@ export function removeRuling(ink) {
 /**
  * @param {Ink} ink
  * @param {number} threshold
- * @returns {boolean} whether some connected ink is long enough for a printed line: in most drawings none is
+ * @returns {boolean} whether some connected ink is long enough for a frame: in many drawings none is
  */
 function hasLongPieces({ width, height, pixels }, threshold) {
   const mask = pixels.map((value) => Number(value >= threshold));
   const { pieces } = findConnected(mask, width, true);
   return pieces.some(
-    ({ left, top, right, bottom }) => right - left >= LONG * width || bottom - top >= LONG * height,
+    ({ left, top, right, bottom }) => right - left >= MIN_FRAME * width || bottom - top >= MIN_FRAME * height,
   );
 }
 
@@ -131,7 +132,7 @@ function findLines(ink, threshold) {
   const { width, height } = ink;
   const longer = Math.max(width, height);
   const run = Math.max(MIN_RUN, Math.floor(longer * RUN_FRACTION)) | 1;
-  const tall = (5 + Math.floor(MAX_WIDTH * longer)) | 1; // pixels: more are no line
+  const tall = (7 + Math.floor(MAX_WIDTH * longer)) | 1; // pixels: more are no line
   if (width <= run || height < 3) return [];
   const mask = ink.pixels.map((value) => Number(value >= threshold));
   const slope = findSlope({ width, height, pixels: mask });
@@ -140,7 +141,7 @@ function findLines(ink, threshold) {
   const level = levelRuns(mask, width, height, { shifts, margin, run, tall });
   const { labels, pieces } = findConnected(level, width, true);
   if (pieces.length > MAX_TRACKS) return [];
-  const tracks = pieces.map((piece, index) => followMiddles(labels, index + 1, piece, shifts, margin));
+  const tracks = pieces.flatMap((piece, index) => followMiddles(labels, index + 1, piece, { shifts, margin, tall }));
   return joinTracks(tracks, mask, width, height)
     .map((track) => fitLine(track, ink, threshold))
     .filter((line) => line !== null)
@@ -191,25 +192,38 @@ function levelRuns(mask, width, height, { shifts, margin, run, tall }) {
 }
 
 /**
+ * Follows a piece of line where it is not thicker than it mostly is. A piece mostly thicker than `tall` is two lines with
+ * a stroke between: its upper and its lower run are followed.
+ *
  * @param {Int32Array} labels
  * @param {number} label
  * @param {import("./grid.js").Piece} piece
- * @param {Int32Array} shifts
- * @param {number} margin
- * @returns {Track} the middles of a piece of line where it is not thicker than it mostly is
+ * @param {{ shifts: Int32Array, margin: number, tall: number }} settings
+ * @returns {Track[]}
  */
-function followMiddles(labels, label, { left, top, right, bottom }, shifts, margin) {
+function followMiddles(labels, label, { left, top, right, bottom }, { shifts, margin, tall }) {
   const width = shifts.length;
-  /** @type {Track} */
-  const track = [];
+  const isSet = (/** @type {number} */ x, /** @type {number} */ y) => labels[y * width + x] === label;
+  /** @type {[Track, Track, Track]} */
+  const [whole, upper, lower] = [[], [], []];
   for (let x = left; x < right; x++) {
-    let [first, last] = [top, bottom - 1];
-    while (labels[first * width + x] !== label) first++;
-    while (labels[last * width + x] !== label) last--;
-    track.push([x, shifts[x] - margin + (first + last) / 2, last + 1 - first]);
+    let [first, last] = [top, bottom];
+    while (!isSet(x, first)) first++;
+    while (!isSet(x, last - 1)) last--;
+    let [end, start] = [first, last];
+    while (end < last && isSet(x, end)) end++;
+    while (start > first && isSet(x, start - 1)) start--;
+    const place = (/** @type {number} */ from, /** @type {number} */ to) =>
+      /** @type {[number, number, number]} */ ([x, shifts[x] - margin + (from + to - 1) / 2, to - from]);
+    whole.push(place(first, last));
+    upper.push(place(first, end));
+    lower.push(place(start, last));
   }
-  const thin = lowerOfMiddle(track.map((place) => place[2])) + 2; // elsewhere a stroke lies along it
-  return track.filter((place) => place[2] <= thin);
+  const isTwo = lowerOfMiddle(whole.map((place) => place[2])) > tall;
+  return (isTwo ? [upper, lower] : [whole]).map((track) => {
+    const thin = lowerOfMiddle(track.map((place) => place[2])) + 2; // elsewhere a stroke lies along it
+    return track.filter((place) => place[2] <= thin);
+  });
 }
 
 /**
@@ -443,11 +457,15 @@ function choosePrinted(found, { width, height }, strokeMass) {
     }
   });
   addMet(found, chosen, sides, FAINT * strokeMass);
+  const faint = found.map((lines) => lines.filter((line) => line.mass <= FAINT * strokeMass));
+  findFrame(faint, sides).forEach((lines, axis) => {
+    chosen[axis].push(...lines.filter((line) => !chosen[axis].includes(line)));
+  });
   if (chosen[0].length || chosen[1].length) return { across: chosen[0], down: chosen[1], isUnsure: false };
-  const framed = findFrame(found);
-  const masses = framed.flat().map((line) => line.mass);
+  const masses = findFrame(found, null)
+    .flat()
+    .map((line) => line.mass);
   const mean = masses.reduce((sum, mass) => sum + mass, 0) / masses.length; // NaN without a frame
-  if (mean <= FAINT * strokeMass) return { across: framed[0], down: framed[1], isUnsure: false };
   return { across: [], down: [], isUnsure: mean < ALIKE * strokeMass };
 }
 
@@ -484,8 +502,9 @@ function leaves(line, end, side, across) {
 function addMet(found, chosen, sides, faint) {
   for (const axis of [0, 1, 0, 1]) {
     const others = chosen[1 - axis];
-    if (!others.length) continue;
-    const usual = median(others.map((line) => line.mass));
+    const alike = others.length ? others : chosen[axis];
+    if (!alike.length) continue;
+    const usual = median(alike.map((line) => line.mass));
     for (const line of found[axis]) {
       const isLong = line.end - line.start >= LONG * sides[axis];
       const spread = isLong ? ALIKE_LONG : ALIKE_SHORT;
@@ -519,14 +538,18 @@ function meets(line, end, others, slack) {
 
 /**
  * @param {Line[][]} found
+ * @param {number[] | null} sides the image's, where lines may end at its edges instead
  * @returns {Line[][]} lines of which both ends meet others that do so too; none where they enclose nothing
  */
-function findFrame(found) {
+function findFrame(found, sides) {
   const framed = [...found];
   for (let round = 0; round < 4; round++) {
     for (const axis of [0, 1]) {
-      framed[axis] = framed[axis].filter((line) => [0, 1].every((end) => meets(line, end, framed[1 - axis], EXACT)));
+      const isMet = (/** @type {Line} */ line, /** @type {number} */ end) =>
+        meets(line, end, framed[1 - axis], EXACT) ||
+        (sides !== null && leaves(line, end, sides[axis], sides[1 - axis]));
+      framed[axis] = framed[axis].filter((line) => isMet(line, 0) && isMet(line, 1));
     }
   }
-  return Math.min(framed[0].length, framed[1].length) >= 2 ? framed : [[], []];
+  return Math.min(framed[0].length, framed[1].length) >= (sides ? 1 : 2) ? framed : [[], []];
 }
