@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.data.image_files import make_ink_bright
-from kanjinet.data.preprocessing import DIRT_DIVISOR, subtract_paper
+from kanjinet.data.preprocessing import subtract_paper
 
 MAX_SIDE = 2048  # pixels of the images in which characters are looked for; larger ones are reduced
 COARSE_SIDE = 128  # blocks along the longer side, for what varies slowly: the light, a desk
 LIGHT_REACH = 13  # blocks: ink is narrower than twice that
+LIGHT_DIVISOR = 11  # of the darkest ink: light that is nowhere further from the paper's is even
 SMOOTH_REACH = 2  # blocks over which the light is averaged to either side
 MIN_PAPER, MAX_PAPER = 0.15, 0.99  # of the image that a sheet on a desk covers
 MIN_PAPER_SOLIDITY = 0.88  # of the sheet's outline that is light
@@ -44,7 +45,7 @@ def even_light(gray: Gray) -> tuple[Gray, bool]:
     peak = int(plain.max())
     level = 255 - int(ink.max()) + peak  # of the paper
     light = leave_border(estimate_light(255 - reduce(ink, factor)))
-    if max(level - float(light.min()), float(light.max()) - level) * DIRT_DIVISOR <= peak:
+    if max(level - float(light.min()), float(light.max()) - level) * LIGHT_DIVISOR <= peak:
         return plain, True
     return divide_by_light(gray if has_dark_ink(coarse) else 255 - gray, factor, None), False
 

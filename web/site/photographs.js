@@ -2,12 +2,13 @@
 
 import { blur, clamp, findConnected, median, pickAround, roundToEven } from "./grid.js";
 import { makeInkBright } from "./gray.js";
-import { DIRT_DIVISOR, lowerMedian, maxOf } from "./preprocess.js";
+import { lowerMedian, maxOf } from "./preprocess.js";
 
 /** @import { Ink } from "./types.js" */
 
 const COARSE_SIDE = 128; // blocks along the longer side, for what varies slowly: the light, a desk
 const LIGHT_REACH = 13; // blocks: ink is narrower than twice that
+const LIGHT_DIVISOR = 11; // of the darkest ink: light that is nowhere further from the paper's is even
 const SMOOTH_REACH = 2; // blocks over which the light is averaged to either side
 const [MIN_PAPER, MAX_PAPER] = [0.15, 0.99]; // of the image that a sheet on a desk covers
 const MIN_PAPER_SOLIDITY = 0.88; // of the sheet's outline that is light
@@ -39,7 +40,7 @@ export function evenLight(gray) {
   inverted.pixels = inverted.pixels.map((value) => 255 - value);
   const light = leaveBorder(estimateLight(inverted), inverted);
   const level = 255 - paper;
-  if (light.every((value) => Math.abs(value - level) * DIRT_DIVISOR <= peak)) {
+  if (light.every((value) => Math.abs(value - level) * LIGHT_DIVISOR <= peak)) {
     return { ink: { width, height, pixels: plain }, isEven: true };
   }
   const dark = hasDarkInk(coarse) ? gray : { width, height, pixels: pixels.map((value) => 255 - value) };
