@@ -7,7 +7,7 @@
 export const PREPROCESSING = "even-lines-2";
 
 const FILL = 52 / 64; // of the output's side: the longer side of the character
-export const DIRT_DIVISOR = 8; // pixels with less than an eighth of the darkest one's ink count as dirt
+const DIRT_DIVISOR = 8; // pixels with less than an eighth of the darkest one's ink count as dirt
 export const BOX_DIVISOR = 4; // pixels with at least a quarter of the darkest one's ink span the character's box
 const REACH = 4 / 52; // of the box's longer side: how far to either side the lines' density is averaged
 const TIE = 1e-6; // ties go up whatever the rounding errors
