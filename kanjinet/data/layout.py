@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.data.preprocessing import BOX_DIVISOR
-from kanjinet.data.rules import MAX_SLOPE, Line, Ruling, fit
+from kanjinet.data.rules import SLOPES, Line, Ruling, fit
 
 MIN_INK = 16  # of 255: what stands out from the paper by less is no ink
 MIN_PIECE = 1 / 16  # of the size of characters: smaller pieces of ink are specks
@@ -221,7 +221,7 @@ def find_text_slope(boxes: Boxes, length: int) -> float:
     middles = (boxes[:, 0] + boxes[:, 2]) / 2 - length / 2
     widths = boxes[:, 2] - boxes[:, 0]
     best, best_energy = 0.0, -1
-    for step in sorted(range(-MAX_SLOPE, MAX_SLOPE + 1), key=abs):
+    for step in SLOPES:
         shift = np.rint(step / 256 * middles).astype(np.int64)
         starts, ends = boxes[:, 1] - shift, boxes[:, 3] - shift
         changes = np.zeros(int(ends.max()) - int(starts.min()) + 1, np.int64)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 STRIPS = 32  # in which a line is taken as level, to find its slope
 MAX_SLOPE = 32  # 256ths: lines are looked for up to 7 degrees from level and upright
+SLOPES = sorted(range(-MAX_SLOPE, MAX_SLOPE + 1), key=abs)  # the flattest first, which wins among equals
 RUN_FRACTION = 1 / 32  # of the longer side: a level run of ink that may be of a line
 MIN_RUN = 16  # pixels: the same, at least
 MAX_BEND = (0.6, 1 / 200)  # pixels, and of its length: a printed line's distance from a parabola (root mean square)
@@ -92,7 +93,7 @@ def find_slope(mask: Gray) -> int:
     strip = max(1, width // STRIPS)
     count = width // strip
     sums = mask[:, : count * strip].reshape(height, count, strip).sum(axis=2, dtype=np.int32).T
-    slopes = np.array(sorted(range(-MAX_SLOPE, MAX_SLOPE + 1), key=abs))
+    slopes = np.array(SLOPES)
     shifts = find_shift(slopes[:, None], np.arange(count) * strip + strip // 2, width)  # (slopes, strips)
     margin = int(np.abs(shifts).max()) + 1
     windows = np.lib.stride_tricks.sliding_window_view(

@@ -26,8 +26,6 @@ TOO_MANY = "more pieces of ink than a page of characters has"
 
 Gray = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]  # left, top, right, bottom: pixels of the image, the last two one past the end
-
-
 Prepare = Callable[[list[int]], Gray]  # turns pieces into what the network sees
 Judge = Callable[[list[Gray]], npt.NDArray[np.float64]]  # returns the probability of each one's best class
 

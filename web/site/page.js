@@ -79,7 +79,7 @@ function takeInk(gray) {
 }
 
 /**
- * @param {InkImage} picture
+ * @param {InkImage} image
  * @param {number} size
  * @param {number[]} group
  * @returns {Uint8Array} what the network sees of some pieces: all those of a plain image as they are
