@@ -1,7 +1,8 @@
 """Serves the page in web/: draw a character in the browser and see what the network reads.
 
 Reads:  web/, an ONNX model and its mapping (the pretrained one if none is given)
-Writes: web/node_modules/ when npm's packages are not there yet; with --output-dir, the page as files
+Writes: web/node_modules/ when npm's packages are not there yet; with --engine tract, examples/rust/target/; with
+        --output-dir, the page as files
 Run:    python serve_web.py --port 8000
 
 Stop it with Ctrl-C. The files of --output-dir can be put on any web server; over HTTPS the page works offline, too.
@@ -16,7 +17,7 @@ from pathlib import Path
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH
 from kanjinet.storage.files import check_output_folder, make_folder, replace_on_success
-from kanjinet.web.bundle import assemble_page
+from kanjinet.web.bundle import ENGINES, assemble_page
 from kanjinet.web.server import PageServer, is_loopback
 
 ROOT = Path(__file__).resolve().parent
@@ -26,6 +27,8 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python serve_web.py --model kanji_model_etl9g_64x64_3036classes_tract.onnx")
     model_help = "an .onnx file, its _mapping.json beside it (default: the pretrained model)"
     parser.add_argument("--model", type=Path, help=model_help)
+    engine_help = "runs the network in the browser; tract: smaller, built once by cargo, which takes some minutes"
+    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help=engine_help)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: the whole network may ask")
     parser.add_argument("--port", type=port_number, default=8000, help="0: any that is free")
     parser.add_argument("--output-dir", type=Path, help="write the page's files there, and serve nothing")
@@ -39,7 +42,7 @@ def main() -> None:
     args = parse_args()
     check_output_folder(args.output_dir, "--output-dir")
     model = args.model or PRETRAINED_PATH
-    files = assemble_page(ROOT / "web", model)
+    files = assemble_page(ROOT / "web", model, args.engine)
     if args.output_dir:
         write_files(args.output_dir, files)
     else:

@@ -1,4 +1,4 @@
-"""Bundles the page: the files of web/site, onnxruntime-web from npm, and a model with its mapping."""
+"""Bundles the page: the files of web/site and web/reader, an engine, and a model with its mapping."""
 
 import hashlib
 import json
@@ -12,27 +12,40 @@ from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import load_recognizer
 from kanjinet.storage.files import read_json, sha256_of_file
 from kanjinet.storage.locks import lock_folder
+from kanjinet.web.tract import TRACT_NAME, build_tract, find_tract
 
-PAGE_SUFFIXES = (".html", ".css", ".js", ".json", ".svg")  # of web/site; its type declarations stay there
+ENGINES = ("onnxruntime", "tract")
+PAGE_SUFFIXES = (".html", ".css", ".js", ".json", ".svg")  # type declarations stay where they are
 RUNTIME = "node_modules/onnxruntime-web/dist"
 # What the page calls them: some web servers do not know .mjs and .onnx, and send them as another type or not at all.
 RUNTIME_FILES = {"onnxruntime.js": "ort.wasm.bundle.min.mjs", "onnxruntime.wasm": "ort-wasm-simd-threaded.wasm"}
+ENGINE_NAME, RUNTIME_WORKER = "engine.js", "onnxruntime_worker.js"
 MODEL_NAME, MAPPING_NAME = "model.bin", "mapping.json"
 SERVICE_WORKER_NAME, LIST_NAME = "service_worker.js", "files.json"
 NODE_REMEDY = "install Node.js 18 or later, which brings npm (https://nodejs.org), and run the same command again"
 
 
-def assemble_page(web_dir: Path, model_path: Path) -> dict[str, bytes]:
-    """Returns every file of the page by name, with an ONNX file and the mapping beside it; runs npm where needed.
+def assemble_page(web_dir: Path, model_path: Path, engine: str = "onnxruntime") -> dict[str, bytes]:
+    """Returns every file of the page by name, with an ONNX file and the mapping beside it.
+
+    Runs npm or cargo where the engine's program is not there yet. A page with onnxruntime-web also gets tract where
+    that is there, for browsers in which onnxruntime-web does not start.
 
     Raises:
-        KanjinetError: the page cannot use the model, or npm is missing or failed.
+        KanjinetError: the page cannot use the model, or npm or cargo is missing or failed.
     """
     model, mapping = read_model(model_path)
-    install_packages(web_dir)
-    site = sorted(path for path in (web_dir / "site").iterdir() if path.suffix in PAGE_SUFFIXES)
-    files = {path.name: path.read_bytes() for path in site}
-    files |= {name: (web_dir / RUNTIME / original).read_bytes() for name, original in RUNTIME_FILES.items()}
+    paths = [*(web_dir / "site").iterdir(), *(web_dir / "reader").glob("*.js")]
+    files = {path.name: path.read_bytes() for path in sorted(paths) if path.suffix in PAGE_SUFFIXES}
+    if engine == "tract":
+        del files[RUNTIME_WORKER]
+        files[ENGINE_NAME] = b'export const ENGINE = "tract";\n'
+        files[TRACT_NAME] = build_tract(web_dir).read_bytes()
+    else:
+        install_packages(web_dir)
+        files |= {name: (web_dir / RUNTIME / original).read_bytes() for name, original in RUNTIME_FILES.items()}
+        if tract := find_tract(web_dir):
+            files[TRACT_NAME] = tract.read_bytes()
     files |= {MODEL_NAME: model, MAPPING_NAME: mapping}
     return files | {LIST_NAME: list_files(files)}
 

@@ -775,7 +775,7 @@ def test_types_are_sound(page_files: dict[str, bytes]) -> None:
 
 
 def test_no_file_names_another_host() -> None:
-    for path in (ROOT / "web" / "site").iterdir():
+    for path in (*(ROOT / "web" / "site").iterdir(), *(ROOT / "web" / "reader").glob("*.[jt]s")):
         found = set(re.findall(r"\b(?:https?|wss?)://[^\s\"'<>]+", path.read_text(encoding="utf-8")))
         assert found <= {"http://www.w3.org/2000/svg"}, path.name
 

@@ -150,3 +150,11 @@ function paintStroke(context, stroke, side) {
   context.lineTo(at(last), at(last + 1)); // of a single point: a dot, by the round cap
   context.stroke();
 }
+
+/**
+ * @param {string} url of an image in what `save` returned; fetching it is forbidden to the page
+ * @returns {Blob}
+ */
+export function decodeDataUrl(url) {
+  return new Blob([Uint8Array.from(atob(url.split(",")[1]), (letter) => letter.charCodeAt(0))]);
+}

@@ -6,6 +6,7 @@ import { useStorage } from "./storage.js";
 
 /** @typedef {typeof ENGLISH} Texts */
 /** @typedef {"en" | "ja"} Language */
+/** @typedef {Failure | "slow"} PageFailure for each of which the page says what to do */
 
 const SHOWN = 30; // characters of a page in the status line
 
@@ -59,7 +60,7 @@ const ENGLISH = {
   },
   /** @type {(model: string, size: number, characters: number) => string} */
   model: (model, size, characters) => `${model} · ${size} × ${size} pixels · ${characters.toLocaleString("en")} characters`,
-  /** @type {Record<Failure, string>} */
+  /** @type {Record<PageFailure, string>} */
   failures: {
     webassembly: "This browser has no WebAssembly, or an old one, and the reader needs it: allow it, or use a newer browser.",
     memory: "The browser has too little memory for the reader: close other tabs or apps, then try again.",

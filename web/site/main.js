@@ -1,17 +1,19 @@
 // The page: sends what is drawn to the recognizer and shows its predictions.
 
 import { showBoxes } from "./boxes.js";
-import { firstOf, formatPercent, rank, showCandidates } from "./candidates.js";
-import { Drawing } from "./drawing.js";
+import { firstOf, formatPercent, showCandidates } from "./candidates.js";
+import { Drawing, decodeDataUrl } from "./drawing.js";
+import { ENGINE } from "./engine.js";
 import { hasInk } from "./gray.js";
 import { LANGUAGES, chooseLanguage, rememberLanguage } from "./languages.js";
-import { decodeDataUrl, readImage } from "./image.js";
+import { readImage } from "./image.js";
 import { maxOf } from "./preprocess.js";
+import { rank } from "./rank.js";
 import { Recognizer } from "./recognizer.js";
 import { useStorage } from "./storage.js";
 
-/** @import { Failure, Mapping, Prediction, Progress, Stroke } from "./types.js" */
-/** @import { Texts } from "./languages.js" */
+/** @import { Mapping, Prediction, Progress, Stroke } from "./types.js" */
+/** @import { PageFailure, Texts } from "./languages.js" */
 
 /**
  * @template {HTMLElement} Kind
@@ -48,14 +50,13 @@ let mapping = null;
 let prediction = null;
 /** @type {number | null} which of several characters was tapped */
 let tapped = null;
-/** @type {{ failure: Failure, detail: string } | null} */
+/** @type {{ failure: PageFailure, detail: string } | null} */
 let failed = null;
 /** The status line's text. @type {(texts: Texts) => string} */
 let say = (texts) => texts.loading;
 
 const drawing = new Drawing(page.paper, readDrawing);
-const recognizer = typeof WebAssembly === "undefined" ? null : new Recognizer({ loading, ready, failed: fail, predicted });
-if (!recognizer) fail("webassembly", "");
+const recognizer = new Recognizer({ loading, ready, failed: fail, predicted }, ENGINE);
 setTimeout(warnOfSlowness, LONG_MS);
 
 page.undo.addEventListener("click", () => drawing.undo());
@@ -141,7 +142,7 @@ function readDrawing() {
   page.sheet.classList.toggle("empty", isEmpty);
   page.candidates.ariaBusy = String(!isEmpty && !failed);
   page.boxes.replaceChildren();
-  recognizer?.read(isEmpty ? null : { gray: image?.gray, strokes });
+  recognizer.read(isEmpty ? null : { gray: image?.gray, strokes });
   if (!isEmpty) return;
   if (prediction) announce((texts) => texts.cleared);
   prediction = null;
@@ -264,7 +265,7 @@ function pressKey(event) {
 }
 
 /**
- * @param {Failure} failure
+ * @param {PageFailure} failure
  * @param {string} detail
  */
 function fail(failure, detail) {

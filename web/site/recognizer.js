@@ -1,12 +1,17 @@
-// The page's side of the worker that runs the network.
+// The page's queue before the reader.
 
-/** @import { Failure, Input, Mapping, Message, Prediction, Progress } from "./types.js" */
+import { LoadError, load } from "./reader.js";
+
+/** @import { Reader } from "./reader.js" */
+/** @import { Failure, Input, LoadOptions, Mapping, Prediction, Progress } from "./types.js" */
 
 /** Reads one input at a time; of those that wait, only the newest. */
 export class Recognizer {
-  #worker;
+  #listeners;
   #newest = 0;
-  #isBusy = true; // until the model is loaded
+  #isBusy = false;
+  /** @type {Reader | null} */
+  #reader = null;
   /** @type {Input | null} */
   #waiting = null;
 
@@ -14,25 +19,21 @@ export class Recognizer {
    * @param {object} listeners
    * @param {(progress: Progress) => void} listeners.loading
    * @param {(mapping: Mapping) => void} listeners.ready the model is loaded
-   * @param {(failure: Failure, detail: string) => void} listeners.failed it cannot be loaded
+   * @param {(failure: Failure, detail: string) => void} listeners.failed it cannot be loaded, or has stopped
    * @param {(prediction: Prediction) => void} listeners.predicted for the newest input
+   * @param {LoadOptions["engine"]} engine
    */
-  constructor({ loading, ready, failed, predicted }) {
-    this.#worker = new Worker(new URL("./recognizer_worker.js", import.meta.url), { type: "module" });
-    this.#worker.addEventListener("error", (event) => {
-      event.preventDefault(); // the page shows it
-      failed("runtime", event.message ?? "recognizer_worker.js");
-    });
-    this.#worker.addEventListener("message", (event) => {
-      /** @type {Message} */
-      const message = event.data;
-      if (message.kind === "progress") return loading(message);
-      if (message.kind === "failed") return failed(message.failure, message.detail);
-      this.#isBusy = false;
-      if (message.kind === "ready") ready(message.mapping);
-      else if (message.id === this.#newest) predicted(message.prediction);
-      this.#readNext();
-    });
+  constructor(listeners, engine) {
+    const { loading, ready, failed } = listeners;
+    this.#listeners = listeners;
+    load({ model: "model.bin", mapping: "mapping.json", engine, loading }).then(
+      (reader) => {
+        this.#reader = reader;
+        ready(reader.mapping);
+        this.#readNext();
+      },
+      (error) => failed(error instanceof LoadError ? error.failure : "runtime", error.message),
+    );
   }
 
   /** @param {Input | null} input instead of those before, whose predictions are not awaited any more */
@@ -43,9 +44,17 @@ export class Recognizer {
   }
 
   #readNext() {
-    if (this.#isBusy || !this.#waiting) return;
+    if (this.#isBusy || !this.#waiting || !this.#reader) return;
+    const [id, input] = [this.#newest, this.#waiting];
     this.#isBusy = true;
-    this.#worker.postMessage({ id: this.#newest, ...this.#waiting });
     this.#waiting = null;
+    const { predicted, failed } = this.#listeners;
+    const reading = this.#reader.predict(input).finally(() => (this.#isBusy = false));
+    reading
+      .then(
+        (prediction) => id === this.#newest && predicted(prediction),
+        (error) => failed("runtime", error.message),
+      )
+      .finally(() => this.#readNext());
   }
 }

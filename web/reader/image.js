@@ -8,7 +8,7 @@ import { maxOf } from "./preprocess.js";
 const MAX_SIDE = 1024; // pixels; larger images are scaled down
 
 /**
- * @param {Blob} file any format that the browser reads
+ * @param {Blob | ImageData} file of any format that the browser reads, or its pixels
  * @returns {Promise<{ canvas: HTMLCanvasElement, gray: Ink }>} the image on white paper, or on black
  * @throws {DOMException} it is no image, or one that the browser does not read
  */
@@ -40,12 +40,4 @@ function drawGray(canvas, bitmap, paper) {
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   return toGray(context.getImageData(0, 0, canvas.width, canvas.height).data);
-}
-
-/**
- * @param {string} url such as a canvas gives; fetching it is forbidden to the page
- * @returns {Blob}
- */
-export function decodeDataUrl(url) {
-  return new Blob([Uint8Array.from(atob(url.split(",")[1]), (letter) => letter.charCodeAt(0))]);
 }
