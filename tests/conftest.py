@@ -13,6 +13,7 @@ import pytest
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH
 from kanjinet.training.allocator import keep_freed_memory
 from kanjinet.web.bundle import NODE_REMEDY, are_packages_installed, assemble_page, find_npm
+from kanjinet.web.tract import CARGO_REMEDY, build_tract, find_cargo
 
 ROOT = Path(__file__).resolve().parent.parent
 WINDOWS_MANNERS = ROOT / "tests" / "system" / "windows_site"  # its sitecustomize refuses to rename files that are open
@@ -21,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests run in several proces
 
 
 # What makes a test slow: it trains, runs the stages, starts a browser or makes an environment.
-SLOW_FIXTURES = {"benchmarks", "browser", "etl_dir", "page_files", "ready", "wheel", "workplace", "workshop"}
+SLOW_FIXTURES = {"benchmarks", "browser", "cargo", "etl_dir", "page_files", "ready", "wheel", "workplace", "workshop"}
 SLOW_MODULES = {
     "test_benchmarks",
     "test_documented_commands",
@@ -30,6 +31,7 @@ SLOW_MODULES = {
     "test_make_sample",
     "test_onnx_export",
     "test_readers",
+    "test_service",
 }
 
 
@@ -113,3 +115,18 @@ def page_files() -> dict[str, bytes]:
     web_dir = ROOT / "web"
     require(are_packages_installed(web_dir) or find_npm(), NODE_REMEDY)
     return assemble_page(web_dir, PRETRAINED_PATH)
+
+
+@pytest.fixture(scope="session")
+def cargo() -> str:
+    """The path of cargo; what needs it is skipped without it, in CI too."""
+    path = find_cargo()
+    if path is None:
+        pytest.skip(f"cargo is missing: {CARGO_REMEDY}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tract_wasm(cargo: str) -> bytes:
+    """The program that runs the network in tract, in a browser."""
+    return build_tract(ROOT / "web").read_bytes()

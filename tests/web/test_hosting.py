@@ -62,7 +62,7 @@ def test_a_plain_host_serves_whole_versions_online_and_offline(browser: Browser,
             assert read(page) == "山"
             assert page.locator("body.second h1.second").count() == 1
             assert {"main.js", "files.json"} <= set(server.requested)
-            assert {"model.bin", "mapping.json", "onnxruntime.wasm"}.isdisjoint(server.requested)
+            assert {"model.bin", "mapping.json", "ort-wasm-simd-threaded.wasm"}.isdisjoint(server.requested)
         page.close()  # and the host is gone
         page = context.new_page()
         for name in ("", "index.html", "?from=elsewhere"):

@@ -7,7 +7,7 @@ import { serve } from "./worker.js";
 
 /** @import { Network } from "./types.js" */
 
-serve(new URL("./onnxruntime.wasm", import.meta.url), start);
+serve(new URL("./ort-wasm-simd-threaded.wasm", import.meta.url), start);
 
 /**
  * @param {ArrayBuffer} model

@@ -92,6 +92,8 @@ function resolve(file) {
 export class Reader {
   #worker;
   #count = 0;
+  /** Why it reads no more. */
+  #ended = "";
   /** @type {Map<number, { done: (prediction: Prediction) => void, failed: (error: Error) => void }>} */
   #waiting = new Map();
 
@@ -112,7 +114,7 @@ export class Reader {
     };
     worker.onerror = (event) => {
       event.preventDefault();
-      this.#endAll(event.message);
+      this.#endAll(event.message ?? "the worker failed");
     };
   }
 
@@ -136,6 +138,7 @@ export class Reader {
    * @returns {Promise<Prediction>}
    */
   predict(input) {
+    if (this.#ended) return Promise.reject(new Error(this.#ended));
     const id = ++this.#count;
     /** @type {ReadRequest} */
     const request = { id, ...input };
@@ -153,6 +156,7 @@ export class Reader {
 
   /** @param {string} reason */
   #endAll(reason) {
+    this.#ended = reason;
     for (const { failed } of this.#waiting.values()) failed(new Error(reason));
     this.#waiting.clear();
   }
