@@ -10,6 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH
 from kanjinet.training.allocator import keep_freed_memory
 from kanjinet.web.bundle import NODE_REMEDY, are_packages_installed, assemble_page, find_npm
@@ -129,4 +130,8 @@ def cargo() -> str:
 @pytest.fixture(scope="session")
 def tract_wasm(cargo: str) -> bytes:
     """The program that runs the network in tract, in a browser."""
-    return build_tract(ROOT / "web").read_bytes()
+    try:
+        return build_tract(ROOT / "web").read_bytes()
+    except KanjinetError as error:  # as without rustup's target
+        require(False, str(error))
+        raise
