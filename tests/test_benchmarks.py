@@ -12,6 +12,7 @@ import torch
 
 from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.training.samples import TrainingSamples
+from tests.browser import CHROMIUM_REMEDY, find_chromium
 from tests.conftest import require, run_script
 from tests.random_checkpoint import CARD
 
@@ -170,3 +171,12 @@ def test_long_runs_are_watched(tmp_path: Path) -> None:
     assert re.search(r"^60 recognitions(?: +[\d.]+){3} +[+-][\d.]+ +(\d+), \d+, \1$", output, re.MULTILINE), output
     refused = run_script([*command[:3], "--recognitions", "2"], tmp_path, check=False)
     assert "too short to be measured" in refused.stderr
+
+
+def test_clients_are_measured(tract_wasm: bytes, tmp_path: Path) -> None:
+    require(find_chromium(), CHROMIUM_REMEDY)
+    output = run_script(["benchmarks/bench_clients.py", "--rounds", "1", "--images", "4"], tmp_path).stdout
+    for file in ("tract", "ort-tract", "strict", "int8"):
+        assert re.search(rf"^{file}\.onnx +(\d+\.\d\d *){{6}}$", output, re.MULTILINE), output
+    for engine in ("onnxruntime", "tract"):
+        assert re.search(rf"^{engine} +int8 +\d+\.\d MB +\d+\.\d MB +\d+ ms +\d+\.\d ms$", output, re.MULTILINE), output
