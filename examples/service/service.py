@@ -34,16 +34,16 @@ class Batcher:
     def __init__(self, recognizer: kanjinet.Recognizer) -> None:
         self.recognizer = recognizer
         self.batches = 0
-        self._waiting: asyncio.Queue[tuple[Seen, asyncio.Future[list[kanjinet.Candidate]]]]
+        self._waiting: asyncio.Queue[tuple[Seen, asyncio.Future[kanjinet.Candidates]]]
         self._waiting = asyncio.Queue(MAX_WAITING)
 
-    async def read(self, seen: Seen) -> list[kanjinet.Candidate]:
+    async def read(self, seen: Seen) -> kanjinet.Candidates:
         """Returns the MAX_TOP candidates of a prepared image.
 
         Raises:
             asyncio.QueueFull: too many wait already.
         """
-        found: asyncio.Future[list[kanjinet.Candidate]] = asyncio.get_running_loop().create_future()
+        found: asyncio.Future[kanjinet.Candidates] = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait((seen, found))
         return await found
 
@@ -80,7 +80,7 @@ app = FastAPI(title="Kanji reader", lifespan=start)
 
 @app.post("/read")
 async def read(request: Request, top: Annotated[int, Query(ge=1, le=MAX_TOP)] = 5) -> dict[str, Any]:
-    """Returns the candidates for the character in the image that is sent; none where no ink stands out."""
+    """Returns the candidates for the character in the image that is sent, and whether it shows none of the 3,036."""
     batcher: Batcher = request.app.state.batcher
     body = bytearray()
     async for piece in request.stream():
@@ -89,12 +89,12 @@ async def read(request: Request, top: Annotated[int, Query(ge=1, le=MAX_TOP)] = 
             raise HTTPException(413, f"an image has at most {MAX_BODY_BYTES >> 20} MiB here")
     try:
         seen = await asyncio.to_thread(batcher.recognizer.prepare, bytes(body), "the image")
-        candidates = [] if seen is None else await batcher.read(seen)
+        candidates = kanjinet.Candidates() if seen is None else await batcher.read(seen)
     except kanjinet.KanjinetError as error:
         raise HTTPException(422, str(error)) from error
     except asyncio.QueueFull as error:
         raise HTTPException(503, "too many images wait: ask again later", {"Retry-After": "1"}) from error
-    return {"candidates": [asdict(candidate) for candidate in candidates[:top]]}
+    return {"candidates": [asdict(candidate) for candidate in candidates[:top]], "is_none": candidates.is_none}
 
 
 @app.get("/status")

@@ -63,7 +63,7 @@ def encode(image: np.ndarray) -> bytes:
 
 def test_a_thousand_requests_are_read_in_batches(server: tuple[int, int]) -> None:
     port, process_id = server
-    images = [encode(255 - draw_image(CHARACTERS[index])) for index in range(0, 3036, 61)]
+    images = [encode(255 - draw_image(CHARACTERS[index], side=96)) for index in range(0, 3036, 61)]
     expected = [[each.character for each in candidates] for candidates in load_recognizer().read(images)]
     ask(port, images[0])
     memory = psutil.Process(process_id).memory_info().rss
@@ -100,6 +100,6 @@ def test_bad_requests_are_explained(
 
 
 def test_a_blank_image_has_no_candidates(server: tuple[int, int]) -> None:
-    assert ask(server[0], encode(np.full((40, 40), 255, np.uint8))) == (200, {"candidates": []})
+    assert ask(server[0], encode(np.full((40, 40), 255, np.uint8))) == (200, {"candidates": [], "is_none": False})
     status, answer = ask(server[0], encode(draw_image("字")), "/read?top=2")
     assert (status, len(answer["candidates"]), answer["candidates"][0]["character"]) == (200, 2, "字")

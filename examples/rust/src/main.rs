@@ -1,4 +1,4 @@
-//! Prints the candidates for the character in each image: `cargo run --release -- drawing.png`.
+//! Prints the candidates for the character in each image: `cargo run -- drawing.png`.
 
 use kanji_reader::{Network, program, softmax};
 

@@ -1,10 +1,19 @@
 //! Runs an exported ONNX file through the `ort` crate, with tract as its engine.
 
+use std::sync::LazyLock;
+
+use ort::environment::Environment;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::Tensor;
 
 use crate::program::Failure;
+
+/// ort allows a process only one.
+static ENVIRONMENT: LazyLock<Environment> = LazyLock::new(|| {
+    ort::set_api(ort_tract::api());
+    ort::init().build().expect("no environment was built before")
+});
 
 /// A network that is ready to run in ort.
 pub struct OrtNetwork {
@@ -15,9 +24,7 @@ pub struct OrtNetwork {
 impl OrtNetwork {
     /// Loads a file's bytes. Without `optimize`, which ort's tract asks for, the graph runs as it stands in the file.
     pub fn load(content: &[u8], image_size: usize, optimize: bool) -> Result<OrtNetwork, Failure> {
-        ort::set_api(ort_tract::api());
-        let environment = ort::init().build()?;
-        let mut builder = Session::builder(&environment)?;
+        let mut builder = Session::builder(&ENVIRONMENT)?;
         if optimize {
             builder =
                 builder.with_optimization_level(GraphOptimizationLevel::Level3).map_err(|error| error.to_string())?;

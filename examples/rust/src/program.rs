@@ -74,7 +74,7 @@ fn parse_arguments() -> Result<(PathBuf, Vec<PathBuf>), Failure> {
         }
     }
     if images.is_empty() {
-        return Err("name an image, as in: cargo run --release -- drawing.png [--model MODEL.onnx]".into());
+        return Err("name an image, as in: cargo run -- drawing.png [--model MODEL.onnx]".into());
     }
     Ok((model, images))
 }

@@ -58,9 +58,7 @@ unsafe extern "C" fn load(content: *const u8, size: usize) -> u32 {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn read_gray(pixels: *const u8, width: usize, height: usize) -> u32 {
     let pixels = unsafe { std::slice::from_raw_parts(pixels, width * height) }.to_vec();
-    finish(|state| {
-        if pixels.is_empty() { Ok(BLANK) } else { state.read(&make_ink_bright(Ink { width, height, pixels })) }
-    })
+    finish(|state| state.read(&make_ink_bright(Ink { width, height, pixels })))
 }
 
 /// Runs the network on an image that is prepared already, `size` bytes.

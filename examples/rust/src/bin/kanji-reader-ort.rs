@@ -1,4 +1,4 @@
-//! The same through the `ort` crate: `cargo run --release --features ort --bin kanji-reader-ort -- drawing.png`.
+//! The same through the `ort` crate: `cargo run --features ort --bin kanji-reader-ort -- drawing.png`.
 
 use kanji_reader::{OrtNetwork, program, softmax};
 
