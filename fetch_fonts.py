@@ -19,7 +19,8 @@ from pathlib import Path
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import check_output_folder, make_folder
 from kanjinet.storage.locks import lock_folder
-from kanjinet.web.bundle import NODE_REMEDY, find_npm, run_command
+from kanjinet.web.bundle import NODE_REMEDY, find_npm
+from kanjinet.web.commands import run_command
 
 # Exact, so that the same seed gives the same sample. The last three are Chinese, the two before them have kana alone.
 VERSIONS = {

@@ -14,7 +14,7 @@ from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH
 from kanjinet.training.allocator import keep_freed_memory
 from kanjinet.web.bundle import NODE_REMEDY, are_packages_installed, assemble_page, find_npm
-from kanjinet.web.tract import CARGO_REMEDY, build_tract, find_cargo
+from kanjinet.web.tract import CARGO_REMEDY, TRACT_NAME, build_tract, find_cargo
 
 ROOT = Path(__file__).resolve().parent.parent
 WINDOWS_MANNERS = ROOT / "tests" / "system" / "windows_site"  # its sitecustomize refuses to rename files that are open
@@ -115,7 +115,9 @@ def page_files() -> dict[str, bytes]:
     """The files of the page with the pretrained model; npm installs what the page needs."""
     web_dir = ROOT / "web"
     require(are_packages_installed(web_dir) or find_npm(), NODE_REMEDY)
-    return assemble_page(web_dir, PRETRAINED_PATH)
+    files = assemble_page(web_dir, PRETRAINED_PATH)
+    files.pop(TRACT_NAME, None)  # as on a machine without cargo
+    return files
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,8 @@ canvas.addEventListener("pointermove", (event) => {
   pen.stroke();
 });
 canvas.addEventListener("pointerup", async () => {
-  const reading = await reader.read(strokes);
-  candidates.textContent = reading?.candidates.map(({ character }) => character).join(" ") ?? "";
+  const { characters } = await reader.read(strokes);
+  candidates.textContent = characters[0].candidates.map(({ character }) => character).join(" ");
 });
 document.querySelector("#clear").addEventListener("click", () => {
   strokes = [];

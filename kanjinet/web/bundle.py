@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import load_recognizer
 from kanjinet.storage.files import read_json, sha256_of_file
 from kanjinet.storage.locks import lock_folder
+from kanjinet.web.commands import run_command
 from kanjinet.web.tract import TRACT_NAME, build_tract, find_tract
 
 ENGINES = ("onnxruntime", "tract")
@@ -45,10 +45,11 @@ def assemble_page(web_dir: Path, model_path: Path, engine: str = "onnxruntime") 
     else:
         install_packages(web_dir)
         files |= {name: (web_dir / RUNTIME / original).read_bytes() for name, original in RUNTIME_FILES.items()}
-        if tract := find_tract(web_dir):
-            files[TRACT_NAME] = tract.read_bytes()
     files |= {MODEL_NAME: model, MAPPING_NAME: mapping}
-    return files | {LIST_NAME: list_files(files)}
+    files[LIST_NAME] = list_files(files)
+    if engine != "tract" and (tract := find_tract(web_dir)):
+        files[TRACT_NAME] = tract.read_bytes()  # not in the list: only browsers that need it are to load it
+    return files
 
 
 def read_model(model_path: Path) -> tuple[bytes, bytes]:
@@ -94,21 +95,6 @@ def install_packages(web_dir: Path) -> None:
             f"npm ci in {web_dir}: failed with exit status {status} ({reason})",
             "check the network and npm's registry, and run the same command again",
         )
-
-
-def run_command(command: list[str], folder: Path) -> tuple[int, str]:
-    """Runs a command in a folder; returns its exit status and the first three lines of what it says, as one."""
-    result = subprocess.run(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    return result.returncode, " / ".join(result.stdout.strip().split("\n")[:3])
 
 
 def find_npm() -> str | None:

@@ -2,14 +2,13 @@
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 from kanjinet.errors import KanjinetError
+from kanjinet.web.commands import run_command
 
 TRACT_NAME = "tract.wasm"  # in web/ where it was downloaded, and in the page
 _BUILT = Path("wasm32-unknown-unknown", "wasm", "kanji_reader.wasm")  # in cargo's target folder
-_SHOWN_LINES = 3  # of cargo's errors
 CARGO_REMEDY = (
     f"install Rust (https://rustup.rs), or download {TRACT_NAME} of the toolkit's release into web/, and run the same "
     "command again"
@@ -33,21 +32,11 @@ def build_tract(web_dir: Path) -> Path:
     if (cargo := find_cargo()) is None:
         raise KanjinetError("cargo: not found, and --engine tract needs it", CARGO_REMEDY)
     crate = _crate_folder(web_dir)
-    result = subprocess.run(
-        [cargo, "wasm", "--quiet"],
-        cwd=crate,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    if result.returncode != 0:
-        errors = [line for line in result.stdout.split("\n") if line.startswith("error")] or result.stdout.split("\n")
+    status, reason = run_command([cargo, "wasm", "--quiet"], crate)
+    if status != 0:
         raise KanjinetError(
-            f"cargo wasm in {crate}: failed with exit status {result.returncode} ({' / '.join(errors[:_SHOWN_LINES])})",
-            "rustup target add wasm32-unknown-unknown, check the network, and run the same command again",
+            f"cargo wasm in {crate}: failed with exit status {status} ({reason})",
+            "rustup update, rustup target add wasm32-unknown-unknown, check the network, and run it again",
         )
     return _target_folder(web_dir) / _BUILT
 

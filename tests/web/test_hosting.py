@@ -108,8 +108,7 @@ def refuse_memory(files: Files, condition: str) -> Files:
         f"if ({condition}) throw new RangeError('Out of memory'); super(descriptor); }} }};"
     )
     worker = b'import "./refuse.js";\n' + files["onnxruntime_worker.js"]
-    without_tract = {name: content for name, content in files.items() if name != "tract.wasm"}
-    return {**without_tract, "onnxruntime_worker.js": worker, "refuse.js": refusal.encode()}
+    return {**files, "onnxruntime_worker.js": worker, "refuse.js": refusal.encode()}
 
 
 def test_it_reads_where_the_browser_reserves_no_gigabytes(browser: Browser, page_files: Files) -> None:

@@ -18,7 +18,6 @@ from kanjinet.web.bundle import NODE_REMEDY, find_npm, install_packages
 from tests.browser import PATIENCE_MS, write_with_jitter
 from tests.conftest import ROOT, require
 from tests.drawn_images import draw_image
-from tests.page_server import serve_folder
 from tests.web.test_engines import open_engine
 
 APP = ROOT / "examples" / "vite"
@@ -35,7 +34,8 @@ READ = """async (strokes, width, pixels) => {
   const inputs = [strokes, dark, white, new ImageData(30, 20)];
   const readings = [];
   for (const input of inputs) readings.push(await window.reader.read(input));
-  return [window.reader.engine, ...readings.map((reading) => reading?.candidates[0].character ?? null)];
+  const join = ({ characters }) => characters.map(({ candidates }) => candidates[0].character).join("");
+  return [window.reader.engine, ...readings.map(join)];
 }"""
 
 
@@ -72,9 +72,9 @@ def app(npm: str, tract_wasm: bytes, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @contextmanager
-def serve_app(folder: Path) -> Iterator[str]:
-    """Vite's own server for development, which bundles nothing."""
-    command = ["node", "node_modules/vite/bin/vite.js", "--host", "127.0.0.1", "--port", "0"]
+def serve_app(folder: Path, server: str = "preview") -> Iterator[str]:
+    """Serve the built app by `vite preview`, or by `vite dev`, which bundles nothing; yields the address."""
+    command = ["node", "node_modules/vite/bin/vite.js", server, "--host", "127.0.0.1", "--port", "0"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
         try:
             assert process.stdout
@@ -91,25 +91,56 @@ def list_inputs() -> list[Any]:
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "tract"])
-@pytest.mark.parametrize("server", ["built", "dev"])
+@pytest.mark.parametrize("server", ["preview", "dev"])
 def test_chromium_reads(browser: Browser, app: Path, server: str, engine: str) -> None:
-    with serve_folder(app / "dist") if server == "built" else serve_app(app) as home:
+    with serve_app(app, server) as home:
         page = browser.new_page()
         page.set_default_timeout(PATIENCE_MS)
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(f"{home}?engine={engine}")
-        assert page.evaluate(f"(inputs) => ({READ})(...inputs)", list_inputs()) == [engine, "語", "字", "字", None]
+        assert page.evaluate(f"(inputs) => ({READ})(...inputs)", list_inputs()) == [engine, "語", "字", "字", ""]
         assert complaints == []
         page.close()
 
 
+# What it finds in an image that is larger than what is looked at, as pixels and as a file.
+READ_LARGE = """async (width, pixels) => {
+  while (!window.reader) await new Promise((done) => setTimeout(done, 20));
+  const image = new ImageData(width, pixels.length / width);
+  pixels.forEach((gray, at) => image.data.set([gray, gray, gray, 255], 4 * at));
+  const canvas = new OffscreenCanvas(image.width, image.height);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  const readings = [await window.reader.read(image), await window.reader.read(await canvas.convertToBlob())];
+  return readings.map(({ characters, unsure }) =>
+    [unsure, ...characters.map(({ box, candidates }) => [candidates[0].character, ...box])]);
+}"""
+
+
+def test_boxes_lie_in_the_image_that_was_given(browser: Browser, app: Path) -> None:
+    words = np.hstack([np.full((420, 420), 255, np.uint8), *(255 - draw_image(each, 420) for each in "手書")])
+    with serve_app(app) as home:
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(home)
+        found = page.evaluate(f"(inputs) => ({READ_LARGE})(...inputs)", [words.shape[1], words.ravel().tolist()])
+        page.close()
+    for unsure, *characters in found:
+        assert unsure is None
+        assert [character for character, *_ in characters] == list("手書")
+        for place, (_, left, top, right, bottom) in enumerate(characters, start=1):
+            columns = np.flatnonzero((words[:, 420 * place : 420 * (place + 1)] < 128).any(axis=0)) + 420 * place
+            assert abs(left - columns[0]) <= 6
+            assert abs(right - columns[-1]) <= 6
+            assert 0 <= top < bottom <= 420
+
+
 @pytest.mark.parametrize("name", ["Firefox", "WebKit"])
 def test_other_engines_read(name: str, app: Path) -> None:
-    with open_engine(name) as driver, serve_folder(app / "dist") as home:
+    with open_engine(name) as driver, serve_app(app) as home:
         for engine in ("onnxruntime", "tract"):
             driver.open(f"{home}?engine={engine}")
-            assert driver.call(READ, *list_inputs()) == [engine, "語", "字", "字", None]
+            assert driver.call(READ, *list_inputs()) == [engine, "語", "字", "字", ""]
 
 
 def test_its_types_are_sound(app: Path) -> None:
@@ -117,8 +148,8 @@ def test_its_types_are_sound(app: Path) -> None:
         """import { load, type LoadError } from "kanji-reader";
 export async function read(image: ImageData): Promise<string | undefined> {
   const reader = await load({ model: "m.onnx", mapping: "m.json", engine: "tract", loading: ({ total }) => total });
-  const reading = await reader.read(image);
-  return reading?.candidates[0].character;
+  const { characters } = await reader.read(image);
+  return characters[0]?.candidates[0].character;
 }
 export const explain = (error: LoadError): "network" | string => error.failure;
 // @ts-expect-error: no such engine

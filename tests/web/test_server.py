@@ -263,6 +263,7 @@ def test_the_script_serves_on_loopback_until_ctrl_c(page_files: dict[str, bytes]
 def test_the_script_writes_a_static_page(page_files: dict[str, bytes], tmp_path: Path) -> None:
     run_script(["serve_web.py", "--output-dir", "public"], tmp_path)
     written = {path.name: path.read_bytes() for path in (tmp_path / "public").iterdir()}
+    written.pop("tract.wasm", None)  # on a machine that has built it
     assert written == page_files
     kept = json.loads(written["files.json"])["files"]
     assert kept == {

@@ -19,24 +19,29 @@ from tests.drawn_images import draw_image
 from tests.page_server import serve_page
 
 NUM_DRAWN = 120
-# How far both engines are apart for each input: best classes, largest differences of images and of probabilities.
-COMPARE = """async ([drawings, [width, height, pixels]]) => {
+# How far both engines are apart for each character of each input: best classes, and the largest differences of images
+# and of probabilities; and the boxes that each found in each.
+COMPARE = """async ([drawings, images]) => {
   const { load } = await import("/reader.js");
-  const inputs = [...drawings, { width, height, pixels: Uint8Array.from(pixels) }];
+  const inputs = [...drawings];
+  for (const [width, height, pixels] of images) inputs.push({ width, height, pixels: Uint8Array.from(pixels) });
   const [ort, tract] = await Promise.all(["onnxruntime", "tract"].map(
     (engine) => load({ model: "model.bin", mapping: "mapping.json", engine })));
   const apart = (one, other) => one.reduce((max, value, at) => Math.max(max, Math.abs(value - other[at])), 0);
-  const found = [];
+  const found = [], boxes = [];
   for (const input of inputs) {
-    const [one, other] = [await ort.read(input), await tract.read(input)];
-    const best = [one, other].map(({ probabilities }) => probabilities.indexOf(Math.max(...probabilities)));
-    found.push([...best, apart(one.seen, other.seen), apart(one.probabilities, other.probabilities)]);
+    const [one, other] = [(await ort.read(input)).characters, (await tract.read(input)).characters];
+    boxes.push([one, other].map((characters) => characters.map(({ box }) => box)));
+    one.forEach(({ probabilities, seen }, at) => {
+      const best = [probabilities, other[at].probabilities].map((each) => each.indexOf(Math.max(...each)));
+      found.push([...best, apart(seen, other[at].seen), apart(probabilities, other[at].probabilities)]);
+    });
   }
-  const blank = [await ort.read([]), await tract.read([])];
+  const blank = [(await ort.read([])).characters, (await tract.read([])).characters];
   const refused = await tract.read([[0, NaN]]).catch((error) => error.message);
   tract.close();
   const closed = await tract.read([[0, 0]]).catch((error) => error.message);
-  return { engines: [ort.engine, tract.engine], found, blank, refused, closed };
+  return { engines: [ort.engine, tract.engine], found, boxes, blank, refused, closed };
 }"""
 
 
@@ -49,17 +54,20 @@ def test_both_engines_read_alike(browser: Browser, both_files: dict[str, bytes])
     rng = np.random.default_rng(20_261_128)
     characters = rng.choice(list(CHARACTERS), NUM_DRAWN, replace=False)
     drawings = [[stroke.ravel().tolist() for stroke in write_with_jitter(each, rng)] for each in characters]
-    ink = draw_image("書")
-    image = [ink.shape[1], ink.shape[0], ink.ravel().tolist()]
+    words = np.hstack([255 - draw_image(each) for each in "手書き"])
+    images = [[each.shape[1], each.shape[0], each.ravel().tolist()] for each in (draw_image("書"), words)]
     with serve_page(both_files) as port, visit(browser, port) as visited:
-        result = visited.page.evaluate(COMPARE, [drawings, image])
+        result = visited.page.evaluate(COMPARE, [drawings, images])
     best, best_in_tract, image_difference, difference = np.array(result["found"]).T
+    read = np.array(list(CHARACTERS))[best.astype(int)]
     assert result["engines"] == ["onnxruntime", "tract"]
     assert (best == best_in_tract).all()
-    assert (np.array(list(CHARACTERS))[best[:-1].astype(int)] == characters).mean() > 0.9
-    assert image_difference.max() <= 1
+    assert (read[:NUM_DRAWN] == characters).mean() > 0.9
+    assert "".join(read[NUM_DRAWN:]) == "書手書き"
+    assert all(one == other for one, other in result["boxes"])
+    assert image_difference.max() == 0
     assert difference.max() < 0.02  # activations are rounded to 8 bits, of which each engine sums in its own order
-    assert result["blank"] == [None, None]
+    assert result["blank"] == [[], []]
     assert "no number" in result["refused"]
     assert "closed" in result["closed"]
 
@@ -121,5 +129,5 @@ def test_without_cargo_a_message_says_so(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_cargo_says_is_told(cargo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CARGO_TARGET_DIR", raising=False)
     web_dir = copy_tools(tmp_path)
-    with pytest.raises(KanjinetError, match=r"cargo wasm in .*: failed with exit status 101 \(error: .*rustup target"):
+    with pytest.raises(KanjinetError, match=r"cargo wasm in .*: failed with exit status 101 \(error: .*rustup update"):
         build_tract(web_dir)

@@ -9,7 +9,8 @@ const MAX_SIDE = 1024; // pixels; larger images are scaled down
 
 /**
  * @param {Blob | ImageData} file of any format that the browser reads, or its pixels
- * @returns {Promise<{ canvas: HTMLCanvasElement, gray: Ink }>} the image on white paper, or on black
+ * @returns {Promise<{ canvas: HTMLCanvasElement, gray: Ink, scale: number }>} the image on white paper, or on black, and
+ *   how much smaller it is
  * @throws {DOMException} it is no image, or one that the browser does not read
  */
 export async function readImage(file) {
@@ -24,7 +25,7 @@ export async function readImage(file) {
     gray = drawGray(canvas, bitmap, "black"); // white ink on no paper
   }
   bitmap.close();
-  return { canvas, gray: { width, height, pixels: gray } };
+  return { canvas, gray: { width, height, pixels: gray }, scale };
 }
 
 /**

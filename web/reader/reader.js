@@ -3,8 +3,8 @@
 import { readImage } from "./image.js";
 import { rank } from "./rank.js";
 
-/** @import { Engine, Failure, Ink, Input, LoadOptions, Mapping, Message, Prediction, ReadRequest } from "./types.js" */
-/** @import { Result, Stroke } from "./types.js" */
+/** @import { Box, Engine, Failure, Ink, Input, LoadOptions, Mapping, Message, Prediction } from "./types.js" */
+/** @import { ReadRequest, Result, Stroke } from "./types.js" */
 
 export { rank };
 
@@ -126,8 +126,13 @@ export class Reader {
    * @throws {DOMException} the Blob is no image, or one that the browser does not read
    */
   async read(input) {
-    const { characters, ...rest } = await this.predict(await toInput(input));
-    const ranked = characters.map((each) => ({ ...each, candidates: rank(each.probabilities, this.mapping, null) }));
+    const { scale, ...taken } = await toInput(input);
+    const { characters, ...rest } = await this.predict(taken);
+    const ranked = characters.map(({ box, ...reading }) => ({
+      ...reading,
+      box: /** @type {Box | undefined} */ (box?.map((side) => Math.round(side / scale))),
+      candidates: rank(reading.probabilities, this.mapping, null),
+    }));
     return { ...rest, characters: ranked };
   }
 
@@ -164,9 +169,10 @@ export class Reader {
 
 /**
  * @param {Stroke[] | ImageData | Blob | Ink} input
- * @returns {Promise<Input>}
+ * @returns {Promise<Input & { scale: number }>} and how much smaller it is than what was given
  */
 async function toInput(input) {
-  if (Array.isArray(input)) return { strokes: input };
-  return { strokes: [], gray: "pixels" in input ? input : (await readImage(input)).gray };
+  if (Array.isArray(input)) return { strokes: input, scale: 1 };
+  const { gray, scale } = "pixels" in input ? { gray: input, scale: 1 } : await readImage(input);
+  return { strokes: [], gray, scale };
 }
