@@ -14,6 +14,7 @@ from kanjinet.cli import make_parser, positive_int, run_script
 import argparse
 import gzip
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -51,14 +52,20 @@ ENGINE_FILES = {
     "tract": (TRACT_NAME, "tract.js", "tract_worker.js"),
 }
 READ_ALL = """async ([engine, model, drawings]) => {
-  const { load } = await import("/reader.js");
+  const [{ load }, { preprocess }, { rasterize }] = await Promise.all(
+    ["reader", "preprocess", "rasterize"].map((name) => import(`/${name}.js`)));
   const start = performance.now();
   const reader = await load({ model, mapping: "/mapping.json", engine });
   const loadMs = performance.now() - start;
-  const times = [];
+  const times = [], preparing = [];
   for (const strokes of drawings) times.push((await reader.read(strokes)).elapsedMs);
+  for (const strokes of drawings) {
+    const start = performance.now();
+    preprocess(rasterize(strokes), reader.mapping.model_info.image_size);
+    preparing.push(performance.now() - start);
+  }
   reader.close();
-  return [loadMs, times];
+  return [loadMs, times, preparing];
 }"""
 Images = npt.NDArray[np.float32]
 Times = dict[tuple[str, str], list[float]]
@@ -68,6 +75,7 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python benchmarks/bench_clients.py --rounds 1 --images 32")
     parser.add_argument("--rounds", type=positive_int, default=5, help="turns of each file in each engine")
     parser.add_argument("--images", type=positive_int, default=128, help="read in each turn, at most 512")
+    parser.add_argument("--quick-build", action="store_true", help="programs as for tests, with few optimizations")
     return parser.parse_args()
 
 
@@ -86,15 +94,15 @@ def write_files(folder: Path) -> list[Path]:
     return paths
 
 
-def build_compare() -> Path:
+def build_compare(profile: str) -> Path:
     """Builds the program that runs files in tract and ort."""
     cargo = find_cargo()
     if cargo is None:
         raise KanjinetError("cargo: not found", CARGO_REMEDY)
-    command = [cargo, "build", "--locked", "--release", "--all-features", "--example", "compare"]
+    command = [cargo, "build", "--locked", "--profile", profile, "--all-features", "--example", "compare"]
     subprocess.run(command, cwd=CRATE, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR") or CRATE / "target")
-    return target / "release" / "examples" / "compare"
+    return target / ("debug" if profile == "dev" else profile) / "examples" / "compare"
 
 
 def measure_programs(program: Path, folder: Path, paths: list[Path], images: Images, rounds: int) -> Times:
@@ -127,12 +135,13 @@ def print_programs(times: Times) -> None:
     columns = (*RUNS, "Python tract 1", "onnxruntime 1")
     print(f"{'ms an image':16}" + "".join(f"{column:>17}" for column in columns))
     for file in dict.fromkeys(name for name, _ in times):
-        cells = "".join(f"{statistics.median(times[file, column]):17.2f}" for column in columns)
-        print(f"{file:16}{cells}")
+        medians = [statistics.median(times[file, column]) for column in columns]
+        shown = ["-" if math.isnan(median) else f"{median:.2f}" for median in medians]  # strict refuses other batches
+        print(f"{file:16}" + "".join(f"{text:>17}" for text in shown))
 
 
 def measure_page(browser: Browser, files: dict[str, bytes], rounds: int, count: int) -> None:
-    """Prints how long each engine takes in a browser that has nothing, and what it loads."""
+    """Prints what each engine loads, and its times in a browser that has nothing yet."""
     rng = np.random.default_rng(1)
     characters = rng.choice(list(CHARACTERS), count, replace=False)
     drawings = [[stroke.ravel().tolist() for stroke in write_with_jitter(each, rng)] for each in characters]
@@ -146,14 +155,18 @@ def measure_page(browser: Browser, files: dict[str, bytes], rounds: int, count: 
                     page.goto(f"http://127.0.0.1:{port}/icon.svg")
                     found[engine, model].append(page.evaluate(READ_ALL, [engine, f"/{model}", drawings]))
                     context.close()
-    print(f"{'page':14}{'model':12}{'program':>12}{'gzipped':>12}{'ready':>10}{'an image':>12}")
+    print(f"{'page':14}{'model':12}{'program':>12}{'gzipped':>12}{'ready':>10}{'strokes':>12}{'network':>12}")
     for (engine, model), results in found.items():
         contents = [files[name] for name in ENGINE_FILES[engine]]
         sizes = [sum(map(len, contents)), sum(len(gzip.compress(content)) for content in contents)]
-        ready = statistics.median(load_ms for load_ms, _ in results)
-        image_ms = statistics.median(statistics.median(times) for _, times in results)
+        ready = statistics.median(load_ms for load_ms, _, _ in results)
+        medians = [[statistics.median(times), statistics.median(preparing)] for _, times, preparing in results]
+        image_ms, preparing_ms = map(statistics.median, zip(*medians, strict=True))
         shown = "".join(f"{size / 1e6:9.1f} MB" for size in sizes)
-        print(f"{engine:14}{'int8' if model == 'model.bin' else 'float32':12}{shown}{ready:7.0f} ms{image_ms:9.1f} ms")
+        print(
+            f"{engine:14}{'int8' if model == 'model.bin' else 'float32':12}{shown}{ready:7.0f} ms"
+            f"{image_ms:9.1f} ms{image_ms - preparing_ms:9.1f} ms"
+        )
 
 
 def main() -> None:
@@ -161,7 +174,7 @@ def main() -> None:
     chromium = find_chromium()
     if chromium is None:
         raise KanjinetError(CHROMIUM_REMEDY)
-    program = build_compare()
+    program = build_compare("dev" if args.quick_build else "release")
     images = load_sample_inputs(Path("no dataset"), 64, NORMALIZE).inputs[: args.images]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

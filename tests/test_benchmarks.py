@@ -175,8 +175,11 @@ def test_long_runs_are_watched(tmp_path: Path) -> None:
 
 def test_clients_are_measured(tract_wasm: bytes, tmp_path: Path) -> None:
     require(find_chromium(), CHROMIUM_REMEDY)
-    output = run_script(["benchmarks/bench_clients.py", "--rounds", "1", "--images", "4"], tmp_path).stdout
+    command = ["benchmarks/bench_clients.py", "--rounds", "1", "--images", "4", "--quick-build"]
+    output = run_script(command, tmp_path).stdout
     for file in ("tract", "ort-tract", "strict", "int8"):
-        assert re.search(rf"^{file}\.onnx +(\d+\.\d\d *){{6}}$", output, re.MULTILINE), output
+        assert re.search(rf"^{file}\.onnx +((\d+\.\d\d|-) *){{6}}$", output, re.MULTILINE), output
     for engine in ("onnxruntime", "tract"):
-        assert re.search(rf"^{engine} +int8 +\d+\.\d MB +\d+\.\d MB +\d+ ms +\d+\.\d ms$", output, re.MULTILINE), output
+        assert re.search(
+            rf"^{engine} +int8 +\d+\.\d MB +\d+\.\d MB +\d+ ms( +-?\d+\.\d ms){{2}}$", output, re.MULTILINE
+        ), output
