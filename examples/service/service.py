@@ -57,7 +57,7 @@ class Batcher:
             images: list[Seen | None] = [seen for seen, _ in batch]
             try:
                 lists = await asyncio.to_thread(self.recognizer.list_candidates, images, MAX_TOP)
-            except Exception as error:  # each of those who wait gets it, and the next batch its chance
+            except Exception as error:  # each of those who wait gets it, and the next batch is read
                 for _, found in batch:
                     if not found.cancelled():
                         found.set_exception(error)

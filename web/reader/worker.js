@@ -15,7 +15,7 @@ let loaded = 0; // bytes of the model and the runtime
 const sizes = [];
 
 /**
- * Answers the page.
+ * Loads a model and reads what the page asks for.
  *
  * @param {URL} runtime where the engine's program is
  * @param {(model: ArrayBuffer, program: ArrayBuffer, size: number) => Promise<Network>} start
@@ -25,7 +25,7 @@ export function serve(runtime, start) {
   let read;
   worker.addEventListener("message", ({ data }) => {
     if ("model" in data) load(data).catch(reportFailure);
-    else answer(data);
+    else respond(data);
   });
 
   /** @param {LoadRequest} request */
@@ -44,7 +44,7 @@ export function serve(runtime, start) {
   }
 
   /** @param {ReadRequest} request */
-  async function answer({ id, ...input }) {
+  async function respond({ id, ...input }) {
     try {
       const start = performance.now();
       const found = await read(input);

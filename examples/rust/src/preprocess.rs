@@ -49,7 +49,8 @@ pub fn lower_median(values: impl IntoIterator<Item = u8>) -> u8 {
 /// Inverts a gray image whose border is brighter than the middle between its darkest and its brightest value.
 pub fn make_ink_bright(mut gray: Ink) -> Ink {
     let (width, height) = (gray.width, gray.height);
-    let is_border = |at: usize| at < width || at >= width * (height - 1) || at % width == 0 || at % width == width - 1;
+    let is_border =
+        |at: usize| at < width || at >= width * (height - 1) || at.is_multiple_of(width) || at % width == width - 1;
     let paper = lower_median((0..gray.pixels.len()).filter(|&at| is_border(at)).map(|at| gray.pixels[at]));
     let darkest = gray.pixels.iter().copied().min().unwrap_or(0);
     let brightest = gray.pixels.iter().copied().max().unwrap_or(0);

@@ -17,8 +17,8 @@ pub fn rasterize(strokes: &[Stroke]) -> Option<Ink> {
     let points = || strokes.iter().flatten();
     points().next()?;
     let span = |pick: fn(&(f64, f64)) -> f64| {
-        let least = points().map(pick).fold(f64::INFINITY, f64::min);
-        (least, points().map(pick).fold(f64::NEG_INFINITY, f64::max) - least)
+        let min = points().map(pick).fold(f64::INFINITY, f64::min);
+        (min, points().map(pick).fold(f64::NEG_INFINITY, f64::max) - min)
     };
     let ((left, width), (top, height)) = (span(|point| point.0), span(|point| point.1));
     let scale = LONGER_SIDE / width.max(height).max(MIN_EXTENT);
