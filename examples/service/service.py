@@ -1,6 +1,6 @@
 """Serves the recognizer over HTTP; images that come while others are read are read together, in one batch.
 
-    python -m pip install kanjinet -r examples/service/requirements.txt
+    python -m pip install . -r examples/service/requirements.txt
     uvicorn --app-dir examples/service service:app
     curl --data-binary @drawing.png "http://127.0.0.1:8000/read?top=3"
 

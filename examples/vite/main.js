@@ -15,7 +15,7 @@ pen.lineCap = "round";
 
 canvas.addEventListener("pointerdown", (event) => strokes.push(locate(event)));
 canvas.addEventListener("pointermove", (event) => {
-  if (!event.buttons) return;
+  if (!event.buttons || !strokes.length) return;
   const stroke = strokes.at(-1);
   const [fromX, fromY] = stroke.slice(-2);
   stroke.push(...locate(event));

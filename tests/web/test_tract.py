@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from kanjinet.classes import CHARACTERS
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH
 from kanjinet.web import tract
-from kanjinet.web.bundle import assemble_page
+from kanjinet.web.bundle import LIST_NAME, assemble_page, list_files
 from kanjinet.web.tract import TRACT_NAME, build_tract, find_tract
-from tests.browser import draw_with_mouse, visit, write_with_jitter
+from tests.browser import PATIENCE_MS, draw_with_mouse, visit, write_with_jitter
 from tests.conftest import ROOT, run_script
 from tests.drawn_images import draw_image
 from tests.page_server import serve_page
@@ -74,8 +74,11 @@ def test_both_engines_read_alike(browser: Browser, both_files: dict[str, bytes])
 
 def test_the_page_falls_back_where_onnxruntime_does_not_start(browser: Browser, both_files: dict[str, bytes]) -> None:
     files = {**both_files, "ort-wasm-simd-threaded.wasm": b"no wasm"}
+    files[LIST_NAME] = list_files({name: files[name] for name in files if name not in {LIST_NAME, TRACT_NAME}})
     context = browser.new_context()
-    with serve_page(files) as port:
+    context.set_default_timeout(PATIENCE_MS)
+
+    def visit_and_read(port: int) -> Page:
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{port}/")
         page.wait_for_selector("#sheet:not(.loading)")
@@ -83,6 +86,13 @@ def test_the_page_falls_back_where_onnxruntime_does_not_start(browser: Browser, 
         draw_with_mouse(page, write_with_jitter("山", np.random.default_rng(5), points=6))
         page.wait_for_selector("#candidates[aria-busy=false]")
         assert page.locator("#candidates .character").first.inner_text() == "山"
+        return page
+
+    with serve_page(files) as port:
+        page = visit_and_read(port)
+        page.wait_for_function("(name) => caches.match(name).then(Boolean)", arg=TRACT_NAME)
+    page.close()
+    visit_and_read(port)  # the server is gone
     context.close()
 
 

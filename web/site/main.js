@@ -12,7 +12,7 @@ import { rank } from "./rank.js";
 import { Recognizer } from "./recognizer.js";
 import { useStorage } from "./storage.js";
 
-/** @import { Mapping, Prediction, Progress, Stroke } from "./types.js" */
+/** @import { Engine, Mapping, Prediction, Progress, Stroke } from "./types.js" */
 /** @import { PageFailure, Texts } from "./languages.js" */
 
 /**
@@ -115,8 +115,11 @@ function warnOfSlowness() {
   showFailure();
 }
 
-/** @param {Mapping} found */
-function ready(found) {
+/**
+ * @param {Mapping} found
+ * @param {Engine} engine
+ */
+function ready(found, engine) {
   mapping = found;
   failed = null; // it was slow
   page.sheet.classList.remove("loading");
@@ -125,6 +128,7 @@ function ready(found) {
   showMapping();
   // It caches every file, so that the page opens offline; only by HTTPS and from localhost is there one.
   navigator.serviceWorker?.register("service_worker.js", { updateViaCache: "none" });
+  if (engine === "tract") navigator.serviceWorker?.ready.then(({ active }) => active?.postMessage("fell back"));
 }
 
 /** @param {Prediction} found */

@@ -3,7 +3,7 @@
 import { LoadError, load } from "./reader.js";
 
 /** @import { Reader } from "./reader.js" */
-/** @import { Failure, Input, LoadOptions, Mapping, Prediction, Progress } from "./types.js" */
+/** @import { Engine, Failure, Input, LoadOptions, Mapping, Prediction, Progress } from "./types.js" */
 
 /** Reads one input at a time; of those that wait, only the newest. */
 export class Recognizer {
@@ -18,7 +18,7 @@ export class Recognizer {
   /**
    * @param {object} listeners
    * @param {(progress: Progress) => void} listeners.loading
-   * @param {(mapping: Mapping) => void} listeners.ready the model is loaded
+   * @param {(mapping: Mapping, engine: Engine) => void} listeners.ready the model is loaded
    * @param {(failure: Failure, detail: string) => void} listeners.failed it cannot be loaded, or has stopped
    * @param {(prediction: Prediction) => void} listeners.predicted for the newest input
    * @param {LoadOptions["engine"]} engine
@@ -29,7 +29,7 @@ export class Recognizer {
     load({ model: "model.bin", mapping: "mapping.json", engine, loading }).then(
       (reader) => {
         this.#reader = reader;
-        ready(reader.mapping);
+        ready(reader.mapping, reader.engine);
         this.#readNext();
       },
       (error) => failed(error instanceof LoadError ? error.failure : "runtime", error.message),

@@ -4,10 +4,12 @@ const worker = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (
 const { scope } = worker.registration;
 const PREFIX = `kanji page ${scope} `; // of this page's caches: other pages of the same host have theirs
 const LIST = "files.json"; // written by the build; in a cache it comes last, when all others are there
+const FALLBACK = "tract.wasm"; // not listed: kept only in browsers that need it
 const PATIENCE_MS = 5000; // then the page opens with what is kept
 
 worker.addEventListener("install", (event) => event.waitUntil(keepNewest().then(() => worker.skipWaiting())));
 worker.addEventListener("activate", (event) => event.waitUntil(worker.clients.claim()));
+worker.addEventListener("message", (event) => event.waitUntil(keepFallback())); // from a page that runs it
 worker.addEventListener("fetch", (event) => {
   const { method, mode, url } = event.request;
   const [address] = url.split(/[?#]/);
@@ -64,6 +66,12 @@ async function keepNewest() {
     await cache.put(name, kept ?? (await fetchFile(name, checksum)));
   }
   await cache.put(LIST, response);
+}
+
+async function keepFallback() {
+  const version = (await listVersions()).pop();
+  const cache = version && (await caches.open(version));
+  if (cache && !(await cache.match(FALLBACK))) await cache.add(new Request(FALLBACK, { cache: "no-cache" }));
 }
 
 /**
