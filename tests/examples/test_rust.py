@@ -189,6 +189,11 @@ def test_the_programs_read_images(program: str, programs: Path, tmp_path: Path) 
         assert float(probability) == pytest.approx(100 * candidates[0].probability, abs=bound), path.name
 
 
+def test_cargo_run_runs_the_program_of_tract(cargo: str, programs: Path) -> None:
+    result = run([cargo, "run", "--locked", "--quiet", "--all-features", "--manifest-path", CRATE / "Cargo.toml"])
+    assert "name an image, as in: cargo run -- drawing.png" in result.stderr
+
+
 def test_the_programs_say_what_is_wrong(programs: Path, tmp_path: Path) -> None:
     def fail(*arguments: str | Path) -> str:
         result = run([programs / "kanji-reader", *arguments])
