@@ -69,8 +69,8 @@ def test_a_thousand_requests_are_read_in_batches(server: tuple[int, int]) -> Non
     memory = psutil.Process(process_id).memory_info().rss
 
     def read(number: int) -> bool:
-        status, answer = ask(port, images[number % len(images)])
-        found = [each["character"] for each in answer["candidates"]]
+        status, content = ask(port, images[number % len(images)])
+        found = [each["character"] for each in content["candidates"]]
         return status == 200 and found[:2] == expected[number % len(images)][:2]
 
     start = time.monotonic()
@@ -94,12 +94,12 @@ def test_a_thousand_requests_are_read_in_batches(server: tuple[int, int]) -> Non
 def test_bad_requests_are_explained(
     server: tuple[int, int], body: bytes, target: str, status: int, message: str
 ) -> None:
-    found, answer = ask(server[0], body, target)
+    found, content = ask(server[0], body, target)
     assert found == status
-    assert message in json.dumps(answer)
+    assert message in json.dumps(content)
 
 
 def test_a_blank_image_has_no_candidates(server: tuple[int, int]) -> None:
     assert ask(server[0], encode(np.full((40, 40), 255, np.uint8))) == (200, {"candidates": [], "is_none": False})
-    status, answer = ask(server[0], encode(draw_image("字")), "/read?top=2")
-    assert (status, len(answer["candidates"]), answer["candidates"][0]["character"]) == (200, 2, "字")
+    status, content = ask(server[0], encode(draw_image("字")), "/read?top=2")
+    assert (status, len(content["candidates"]), content["candidates"][0]["character"]) == (200, 2, "字")
