@@ -28,7 +28,8 @@ impl Export {
         let description = describe(&content).map_err(|error| format!("{}: {error:#}", path.display()))?;
         let mapping = path.with_file_name(format!("{}_mapping.json", path.file_stem().unwrap_or_default().display()));
         let name = mapping.display();
-        let text = fs::read_to_string(&mapping).map_err(|error| format!("{name}: {error}"))?;
+        let text = fs::read_to_string(&mapping)
+            .map_err(|error| format!("{name}: {error}: convert_to_onnx.py writes it beside the model"))?;
         let json: Value = serde_json::from_str(&text).map_err(|error| format!("{name}: {error}"))?;
         let classes = 0..description.class_table.len();
         let found = classes.map(|class| json["characters"][class.to_string()]["character"].as_str().map(str::to_owned));
