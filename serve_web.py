@@ -19,7 +19,7 @@ from kanjinet.evaluation.recognizer import PRETRAINED_PATH
 from kanjinet.storage.files import check_output_folder, make_folder, replace_on_success
 from kanjinet.web.bundle import ENGINES, assemble_page
 from kanjinet.web.server import PageServer, is_loopback
-from kanjinet.web.tract import find_tract
+from kanjinet.web.tract import find_cargo, find_tract
 
 ROOT = Path(__file__).resolve().parent
 
@@ -43,7 +43,7 @@ def main() -> None:
     args = parse_args()
     check_output_folder(args.output_dir, "--output-dir")
     model = args.model or PRETRAINED_PATH
-    if args.engine == "tract" and find_tract(ROOT / "web") is None:
+    if args.engine == "tract" and find_cargo() and find_tract(ROOT / "web") is None:
         print("tract      is built by cargo, once: this takes some minutes", flush=True)
     files = assemble_page(ROOT / "web", model, args.engine)
     if args.output_dir:
