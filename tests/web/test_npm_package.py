@@ -1,6 +1,7 @@
 """The recognizer as an npm package, from its packed file, in an app that Vite builds and serves."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -75,7 +76,10 @@ def app(npm: str, tract_wasm: bytes, tmp_path_factory: pytest.TempPathFactory) -
 def serve_app(folder: Path, server: str = "preview") -> Iterator[str]:
     """Serve the built app by `vite preview`, or by `vite dev`, which bundles nothing; yields the address."""
     command = ["node", "node_modules/vite/bin/vite.js", server, "--host", "127.0.0.1", "--port", "0"]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
+    environment = {**os.environ, "NO_COLOR": "1"}  # under CI Vite colors the address
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as process:
         try:
             assert process.stdout
             lines = iter(process.stdout.readline, "")
