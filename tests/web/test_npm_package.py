@@ -74,7 +74,7 @@ def app(npm: str, tract_wasm: bytes, tmp_path_factory: pytest.TempPathFactory) -
 
 @contextmanager
 def serve_app(folder: Path, server: str = "preview") -> Iterator[str]:
-    """Serve the built app by `vite preview`, or by `vite dev`, which bundles nothing; yields the address."""
+    """Serves the built app by `vite preview`, or by `vite dev`, which bundles nothing; yields the address."""
     command = ["node", "node_modules/vite/bin/vite.js", server, "--host", "127.0.0.1", "--port", "0"]
     environment = {**os.environ, "NO_COLOR": "1"}  # under CI Vite colors the address
     with subprocess.Popen(

@@ -47,7 +47,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Loads a file's bytes. With a fixed `batch`, tract plans for it and runs three to four times as fast; `None` leaves
+    /// Loads a file's bytes. With a fixed `batch`, tract plans for it and takes a third of the time; `None` leaves
     /// it as the file declares it.
     pub fn load(content: &[u8], batch: Option<usize>) -> TractResult<Network> {
         let model = parse(content)?;
