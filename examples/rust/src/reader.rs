@@ -43,7 +43,7 @@ fn read_description(model: &ModelProto) -> TractResult<Description> {
 /// A network that is ready to run.
 pub struct Network {
     plan: Arc<TypedRunnableModel>,
-    image_size: usize,
+    pub description: Description,
 }
 
 impl Network {
@@ -51,17 +51,18 @@ impl Network {
     /// it as the file declares it.
     pub fn load(content: &[u8], batch: Option<usize>) -> TractResult<Network> {
         let model = parse(content)?;
-        let image_size = read_description(&model)?.image_size;
+        let description = read_description(&model)?;
+        let size = description.image_size;
         let mut graph = tract_onnx::onnx().parse(&model, None)?.model;
         if let Some(batch) = batch {
-            graph.set_input_fact(0, f32::fact([batch, 1, image_size, image_size]).into())?;
+            graph.set_input_fact(0, f32::fact([batch, 1, size, size]).into())?;
         }
-        Ok(Network { plan: graph.into_optimized()?.into_runnable()?, image_size })
+        Ok(Network { plan: graph.into_optimized()?.into_runnable()?, description })
     }
 
     /// Returns the logits, class by class, of each of the preprocessed images that lie one after another in `images`.
     pub fn compute_logits(&self, images: &[u8]) -> TractResult<Vec<f32>> {
-        let size = self.image_size;
+        let size = self.description.image_size;
         let shape = (images.len() / (size * size), 1, size, size);
         let values = images.iter().map(|&value| f32::from(value) / 255.0).collect();
         let input: Tensor = tract_ndarray::Array4::from_shape_vec(shape, values)?.into();
@@ -73,23 +74,26 @@ impl Network {
 /// Reads one image at a time: preprocessing, network and softmax.
 pub struct Reader {
     network: Network,
-    pub description: Description,
 }
 
 impl Reader {
     pub fn load(content: &[u8]) -> TractResult<Reader> {
-        Ok(Reader { network: Network::load(content, Some(1))?, description: describe(content)? })
+        Ok(Reader { network: Network::load(content, Some(1))? })
+    }
+
+    pub fn description(&self) -> &Description {
+        &self.network.description
     }
 
     /// Returns what the network sees of an image; `None` where no character stands out.
     pub fn prepare(&self, ink: &Ink) -> Option<Vec<u8>> {
-        has_ink(ink).then(|| preprocess(ink, self.description.image_size))
+        has_ink(ink).then(|| preprocess(ink, self.description().image_size))
     }
 
     /// Returns the probability of each class for what `prepare` returned.
     pub fn read(&self, seen: &[u8]) -> TractResult<Vec<f32>> {
         let logits = self.network.compute_logits(seen)?;
-        let classes = self.description.class_table.len();
+        let classes = self.description().class_table.len();
         ensure!(logits.len() == classes, "returns {} logits for {classes} classes", logits.len());
         Ok(softmax(&logits))
     }

@@ -122,7 +122,7 @@ extern "C" fn seen() -> *const u8 {
 
 #[unsafe(no_mangle)]
 extern "C" fn image_size() -> usize {
-    STATE.with_borrow(|state| state.reader.as_ref().map_or(0, |reader| reader.description.image_size))
+    STATE.with_borrow(|state| state.reader.as_ref().map_or(0, |reader| reader.description().image_size))
 }
 
 /// The last image's probabilities, `class_count()` floats.
@@ -133,7 +133,7 @@ extern "C" fn probabilities() -> *const f32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn class_count() -> usize {
-    STATE.with_borrow(|state| state.reader.as_ref().map_or(0, |reader| reader.description.class_table.len()))
+    STATE.with_borrow(|state| state.reader.as_ref().map_or(0, |reader| reader.description().class_table.len()))
 }
 
 /// Why the last call failed, `message_size()` bytes of UTF-8.

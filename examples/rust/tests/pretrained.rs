@@ -21,7 +21,7 @@ fn the_pretrained_model_reads_strokes() {
     ];
     let probabilities = reader.read(&reader.prepare(&rasterize(&strokes).unwrap()).unwrap()).unwrap();
     let best = (0..3036).max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b])).unwrap();
-    assert_eq!(reader.description.class_table[best], '田');
+    assert_eq!(reader.description().class_table[best], '田');
     assert!((probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-4);
 }
 
