@@ -45,9 +45,13 @@ def main() -> None:
     args = parse_args()
     check_output_file(args.output, "--output", ".pth")
     first, second = (load_trained_network(path) for path in args.models)
-    if (first.config, first.card.preprocessing) != (second.config, second.card.preprocessing):
+    if (first.config, first.character_set, first.card.preprocessing) != (
+        second.config,
+        second.character_set,
+        second.card.preprocessing,
+    ):
         raise KanjinetError(
-            f"{args.models[1]}: another configuration or preprocessing than {args.models[0]}",
+            f"{args.models[1]}: another configuration, preprocessing or character set than {args.models[0]}",
             "give one that was trained from it with --init-from",
         )
     info = read_dataset_info(args.data_dir)
@@ -58,7 +62,7 @@ def main() -> None:
     averaged = average(first.model, second.model, args.weight)
     validation, test = load_held_out(info, second)
     calibration = calibrate(averaged, validation, test)
-    rejection = fit_rejection(averaged, validation, second.card.options, info.preprocessing)
+    rejection = fit_rejection(averaged, validation, second.card.options, info.preprocessing, info.character_set)
     card = replace(
         second.card,
         sources=merge_sources(first.card.sources, second.card.sources),
@@ -69,7 +73,7 @@ def main() -> None:
         metrics=measure_parts(averaged, validation, test),
     )
     make_folder(args.output.parent)
-    save_checkpoint(args.output, Checkpoint(averaged, card))
+    save_checkpoint(args.output, Checkpoint(averaged, card, second.character_set))
     tested, note = card.metrics["test"], f" ({SAMPLE_NOTE})" if info.synthetic else ""
     print(f"test       top-1 {tested.top1:.2%} of {tested.samples:,} images{note}")
     print(f"calibrated {describe_calibration(calibration)}")

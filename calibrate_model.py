@@ -48,7 +48,9 @@ def main() -> None:
     else:  # predictions, and so accuracies, are as before; the loss on its own dataset is not known
         metrics = {part: replace(each, loss=None) for part, each in checkpoint.card.metrics.items()}
     calibration = replace(found, value=earlier * found.value)
-    rejection = fit_rejection(checkpoint.model, held_out[0], checkpoint.card.options, info.preprocessing)
+    rejection = fit_rejection(
+        checkpoint.model, held_out[0], checkpoint.card.options, info.preprocessing, info.character_set
+    )
     checkpoint.card = replace(checkpoint.card, calibration=calibration, rejection=rejection, metrics=metrics)
     make_folder(args.output.parent)
     save_checkpoint(args.output, checkpoint)

@@ -104,7 +104,7 @@ def main() -> None:
         )
     spec = get_spec(backend, args.quantize or "")
     ending = "".join(f"_{part}" for part in (backend, args.quantize) if part) + ".onnx"
-    path = args.onnx_path or default_export_path(args.model_path, size, ending)
+    path = args.onnx_path or default_export_path(args.model_path, checkpoint.character_set, size, ending)
     mapping_path = path.with_name(f"{path.stem}_mapping.json")
     check_output_file(path, "--onnx-path", ".onnx")
     check_output_file(mapping_path, "--onnx-path")
@@ -115,7 +115,7 @@ def main() -> None:
 
     pooling_type = pooling_of_backend(args.pooling_type or config.pooling_type, backend)
     network = change_pooling(checkpoint.model, pooling_type)
-    samples = load_sample_inputs(args.data_dir, size, checkpoint.card.preprocessing)
+    samples = load_sample_inputs(args.data_dir, size, checkpoint.card.preprocessing, checkpoint.character_set)
     pooling_change, remedy = describe_pooling_change(checkpoint.model, network, samples)
     note = f" ({SAMPLE_NOTE})" if checkpoint.card.synthetic else ""
     print(
@@ -135,7 +135,7 @@ def main() -> None:
     # What was measured of a network of another pooling is not said of this one.
     card = replace(checkpoint.card, metrics={}, rejection=None) if remedy else checkpoint.card
     properties = {
-        **Checkpoint(network, card).to_metadata(),
+        **Checkpoint(network, card, checkpoint.character_set).to_metadata(),
         "trained_pooling_type": config.pooling_type,
         "pooling_change": pooling_change,
         "accuracy_of": "the network before it was quantized" if args.quantize else "this file's network",
@@ -156,7 +156,7 @@ def main() -> None:
     info = describe_file(path.name, content, spec, properties)
     if card.rejection:
         info["rejection_threshold"] = card.rejection.threshold
-    mapping = build_mapping(info)
+    mapping = build_mapping(checkpoint.character_set, info)
     with replace_on_success(path) as file:
         file.write(content)
         write_json(mapping_path, mapping)

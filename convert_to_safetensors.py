@@ -41,7 +41,9 @@ def main() -> None:
     """Loads the checkpoint, writes the file, and compares it where asked."""
     args = parse_args()
     checkpoint = load_checkpoint(args.model_path)
-    path = args.output_path or default_export_path(args.model_path, checkpoint.config.image_size, ".safetensors")
+    path = args.output_path or default_export_path(
+        args.model_path, checkpoint.character_set, checkpoint.config.image_size, ".safetensors"
+    )
     check_output_file(path, "--output-path", ".safetensors")
     content = serialize_checkpoint(checkpoint)
     make_folder(path.parent)

@@ -5,22 +5,21 @@ Writes: evaluation/evaluation.json, evaluation/report.html (charts, confusions, 
 Run:    python evaluate_model.py --model kanji_model_etl9g_64x64_3036classes_tract.onnx --data-dir dataset --split test
 """
 
-from kanjinet.cli import make_parser, positive_int, run_script, show_path
+from kanjinet.cli import ALLOW_HELP, make_parser, positive_int, run_script, show_path
 
 import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from kanjinet.classes import CHARACTERS, NO_CLASS, NUM_CLASSES
+from kanjinet.classes import NO_CLASS, SCRIPTS, CharacterSet, find_largest_set, translate_classes
 from kanjinet.data.dataset import DatasetInfo, Labels, read_dataset_info, read_images, read_labels
-from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.data.image_files import list_labeled_images, read_gray
 from kanjinet.data.splits import PARTS, Indices, split_as_trained
 from kanjinet.errors import KanjinetError
@@ -29,7 +28,7 @@ from kanjinet.evaluation.metrics import TOP_K, Predictions
 from kanjinet.evaluation.page import prepare_one
 from kanjinet.evaluation.recognizer import Recognizer, load_recognizer
 from kanjinet.evaluation.report import ModelEvaluation, write_report
-from kanjinet.evaluation.results import DatasetSource, FolderSource, HardClass, ModelMetrics, character_of
+from kanjinet.evaluation.results import DatasetSource, FolderSource, HardClass, ModelMetrics, describe_metrics
 from kanjinet.storage.files import check_output_folder, make_folder, write_json
 from kanjinet.storage.onnx_file import DEVICE_HELP, DEVICES
 from kanjinet.storage.png import write_png
@@ -56,6 +55,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--split", choices=(*PARTS, "all"), help=split_help)
     images_help = "instead of a dataset: a folder with one sub-folder of images a character, named 田, 7530 or U+7530"
     parser.add_argument("--images", type=Path, help=images_help)
+    parser.add_argument("--allow", help=f"which characters may be predicted: {ALLOW_HELP}")
     parser.add_argument("--device", choices=DEVICES, default="auto", help=f"what the models run on; {DEVICE_HELP}")
     parser.add_argument("--output-dir", type=Path, default=Path("evaluation"), help="folder for the results")
     parser.add_argument("--pictures", type=positive_int, default=96, help="images in predictions.png")
@@ -70,6 +70,7 @@ class EvaluationSet:
     """Represents the n labeled images that all models are evaluated on."""
 
     source: DatasetSource | FolderSource  # where they come from
+    character_set: CharacterSet  # whose classes labels and predictions are
     labels: npt.NDArray[np.int64]  # (n,) classes
     data_sets: npt.NDArray[np.uint8] | None  # (n,) which stand for writers; None where nothing is known of the writers
     name_image: Callable[[int], str]  # index of an image -> where it comes from, for people
@@ -77,6 +78,7 @@ class EvaluationSet:
     reading_s: dict[tuple[int, str], float]  # seconds that this took
     has_character: npt.NDArray[np.bool_]  # (n,) whether there is anything to recognize
     not_read: list[str]  # a message for each file that could not be read
+    allow: str | None = None  # which characters may be predicted; all by default
 
 
 def main() -> None:
@@ -87,6 +89,7 @@ def main() -> None:
         images = read_folder(args.images, recognizers)
     else:
         images = read_part(args.data_dir or Path("dataset"), args.split or "test", recognizers)
+    images = replace(images, allow=args.allow)
     evaluations = [evaluate(recognizers[0], images)]
     evaluations += [evaluate(each, images, evaluations[0].predictions) for each in recognizers[1:]]
     output_dir = make_folder(args.output_dir)
@@ -95,7 +98,7 @@ def main() -> None:
     write_report(output_dir / REPORT_NAME, evaluations)
     write_grid(output_dir / IMAGE_NAME, evaluations[0], args.pictures)
     for evaluation in evaluations:
-        print_metrics(evaluation.metrics)
+        print("\n".join(describe_metrics(evaluation.metrics)))
     written = (show_path(output_dir / name) for name in (RESULT_NAME, REPORT_NAME, IMAGE_NAME))
     print(f"written    {', '.join(written)}")
     if images.not_read:
@@ -108,7 +111,7 @@ def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> Eva
     info = read_dataset_info(folder)
     for recognizer in recognizers:
         check_fit(recognizer, info)
-    labels = read_labels(info.folder, info.chunks)
+    labels = read_labels(info)
     options = recognizers[0].card.options
     if part == "all":
         indices = np.arange(len(labels))
@@ -121,6 +124,7 @@ def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> Eva
     if part != "train":
         for recognizer in recognizers:
             warn_of_training_images(recognizer, info, labels, indices)
+    character_set = find_largest_set([info.character_set, *(each.character_set for each in recognizers)])
     data_sets, sheets = labels.data_sets[indices], labels.sheets[indices]
     form, start = (info.image_size, info.preprocessing), time.perf_counter()
     inputs = read_images(info, indices)
@@ -128,7 +132,8 @@ def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> Eva
         source=DatasetSource(
             str(info.folder), info.sha256, info.database, info.synthetic, part, split_rule=options.split
         ),
-        labels=labels.classes[indices].astype(np.int64),
+        character_set=character_set,
+        labels=translate_classes(labels.classes[indices].astype(np.int64), info.character_set, character_set),
         data_sets=data_sets,
         name_image=lambda index: f"data set {data_sets[index]}, sheet {sheets[index]}",
         inputs={form: inputs},
@@ -139,7 +144,12 @@ def read_part(folder: Path, part: str, recognizers: Sequence[Recognizer]) -> Eva
 
 
 def check_fit(recognizer: Recognizer, info: DatasetInfo) -> None:
-    """Refuses images of another size or preprocessing than the network was trained on."""
+    """Refuses images of another size or preprocessing than the network was trained on, or of other characters."""
+    if set(info.character_set.characters) - set(recognizer.character_set.characters):
+        raise KanjinetError(
+            f"{info.folder}: of {info.character_set.title}; {recognizer.path} reads {recognizer.character_set.title}",
+            f"prepare a dataset with --characters {recognizer.character_set.name}, or name another model",
+        )
     size, version = recognizer.image_size, recognizer.card.preprocessing
     if (info.image_size, info.preprocessing) != (size, version):
         raise KanjinetError(
@@ -160,9 +170,11 @@ def warn_of_training_images(recognizer: Recognizer, info: DatasetInfo, labels: L
 
 def read_folder(folder: Path, recognizers: Sequence[Recognizer]) -> EvaluationSet:
     """Reads images of any kind, preprocessed as each model needs it."""
-    found = list_labeled_images(folder)
+    smallest = min((each.character_set for each in recognizers), key=lambda each: each.num_classes)
+    character_set = find_largest_set([each.character_set for each in recognizers])
+    found = list_labeled_images(folder, smallest)
     for name in found.skipped_folders:
-        print(f"note       {folder / name}: left out: its name is none of the 3,036 characters, nor the code of one")
+        print(f"note       {folder / name}: left out: its name is none of {smallest.title}, nor the code of one")
     if found.skipped_files:
         print(f"note       {folder}: {found.skipped_files}")
     forms = sorted({(recognizer.image_size, recognizer.card.preprocessing) for recognizer in recognizers})
@@ -192,7 +204,8 @@ def read_folder(folder: Path, recognizers: Sequence[Recognizer]) -> EvaluationSe
     paths = [found.paths[index].relative_to(folder) for index in read]
     return EvaluationSet(
         source=FolderSource(str(folder)),
-        labels=found.classes[read],
+        character_set=character_set,
+        labels=translate_classes(found.classes[read], smallest, character_set),
         data_sets=None,
         name_image=lambda index: str(paths[index]),
         inputs={form: np.stack(images) for form, images in inputs.items()},
@@ -206,9 +219,10 @@ def evaluate(recognizer: Recognizer, images: EvaluationSet, first: Predictions |
     """Measures a model's predictions for all images, and compares them with those of the first model."""
     form = (recognizer.image_size, recognizer.card.preprocessing)
     inputs, start = images.inputs[form], time.perf_counter()
-    predictions = predict(recognizer, inputs, images)
+    predictions, said_none = predict(recognizer, inputs, images)
     elapsed_s = time.perf_counter() - start
-    strokes = np.array(stroke_counts())
+    character_set = images.character_set
+    strokes = np.array(stroke_counts(character_set))
     metrics = ModelMetrics(
         model=recognizer.path.name,
         size_bytes=recognizer.path.stat().st_size,
@@ -217,17 +231,28 @@ def evaluate(recognizer: Recognizer, images: EvaluationSet, first: Predictions |
         license=recognizer.card.license,
         source=images.source,
         without_character=int(np.count_nonzero(~images.has_character)),
-        said_none=count_said_none(recognizer, predictions, images),
+        said_none=said_none,
         not_read=images.not_read,
+        character_set=character_set,
         accuracy=predictions.top_k_accuracy(),
-        kanji=predictions.top_k_accuracy(~predictions.is_hiragana),
-        hiragana=predictions.top_k_accuracy(predictions.is_hiragana),
+        up_to_twins=predictions.top_k_accuracy(up_to_twins=True) if character_set.has_twins else {},
+        scripts={
+            script: predictions.top_k_accuracy(predictions.is_of(script))
+            for script in sorted(SCRIPTS, key=lambda script: script != "kanji")
+            if character_set.is_of(script).any()
+        },
         writers={} if images.data_sets is None else predictions.accuracy_by(images.data_sets),
         stroke_counts=predictions.accuracy_by(strokes[predictions.labels]),
         calibration=bin_by_confidence(predictions.confidence, predictions.is_correct),
         confusions=predictions.count_confusions(),
         hardest=[
-            HardClass(label, accuracy, int(strokes[label]), predictions.list_errors(label))
+            HardClass(
+                label,
+                accuracy,
+                int(strokes[label]),
+                predictions.list_errors(label),
+                f"{character_set.jis_codes[label]:04X}",
+            )
             for label, accuracy in predictions.rank_hardest()[:HARDEST_LISTED]
         ],
         images_per_s=len(inputs) / elapsed_s,
@@ -238,61 +263,37 @@ def evaluate(recognizer: Recognizer, images: EvaluationSet, first: Predictions |
     return ModelEvaluation(metrics, predictions, inputs, epochs, images.name_image)
 
 
-def count_said_none(recognizer: Recognizer, predictions: Predictions, images: EvaluationSet) -> int | None:
-    """Counts the images of which the model says that they show none of the characters; None where it never does."""
-    if recognizer.card.rejection is None:
-        return None
-    return int(np.count_nonzero(recognizer.says_none(predictions.confidence) & images.has_character))
-
-
-def predict(recognizer: Recognizer, inputs: npt.NDArray[np.uint8], images: EvaluationSet) -> Predictions:
-    ranked = np.empty((len(inputs), max(TOP_K)), dtype=np.int64)
-    confidence = np.empty(len(inputs))
+def predict(
+    recognizer: Recognizer, inputs: npt.NDArray[np.uint8], images: EvaluationSet
+) -> tuple[Predictions, int | None]:
+    """Returns predictions, and of how many images the model says that they show none; None where it never says so."""
+    allowed = None if images.allow is None else recognizer.character_set.find_allowed(images.allow)
+    ranked = np.full((len(inputs), max(TOP_K)), NO_CLASS, dtype=np.int64)
+    confidence, of_any = np.empty(len(inputs)), np.empty(len(inputs))
     with tqdm(total=len(inputs), desc=recognizer.path.name, unit="image", leave=False, disable=None) as bar:
         for first in range(0, len(inputs), BLOCK):
             rows = slice(first, first + BLOCK)
-            best = recognizer.find_best(inputs[rows], max(TOP_K))
-            ranked[rows], confidence[rows] = best.classes, best.probabilities[:, 0]
+            best = recognizer.find_best(inputs[rows], max(TOP_K), allowed)
+            ranked[rows, : best.classes.shape[1]], confidence[rows] = best.classes, best.probabilities[:, 0]
+            of_any[rows] = best.confidence
             bar.update(len(best.classes))
     ranked[~images.has_character], confidence[~images.has_character] = NO_CLASS, 0
-    return Predictions(images.labels, ranked, confidence)
+    said_none = None
+    if recognizer.card.rejection:
+        said_none = int(np.count_nonzero(recognizer.says_none(of_any) & images.has_character))
+    ranked = translate_classes(ranked, recognizer.character_set, images.character_set)
+    return Predictions(images.labels, ranked, confidence, images.character_set), said_none
 
 
 def write_grid(path: Path, evaluation: ModelEvaluation, count: int) -> None:
     """Writes a random choice of images with their predictions."""
     predictions = evaluation.predictions
     chosen = np.random.default_rng(0).permutation(len(predictions.labels))[:count]
-    labels = [CHARACTERS[label] for label in predictions.labels[chosen].tolist()]
-    predicted = list(map(character_of, predictions.ranked[chosen, 0].tolist()))
-    write_png(path, draw_image_grid(list(evaluation.images[chosen]), labels, COLUMNS, predicted))
-
-
-def print_metrics(metrics: ModelMetrics) -> None:
-    source = metrics.source
-    note = f" ({SAMPLE_NOTE})" if source.synthetic else ""
-    where = (
-        source.images
-        if isinstance(source, FolderSource)
-        else f"{source.database}, split {source.split} of {source.split_rule}"
+    character_of = evaluation.metrics.character_of
+    labels, predicted = (
+        list(map(character_of, classes[chosen].tolist())) for classes in (predictions.labels, predictions.ranked[:, 0])
     )
-    print(f"model      {metrics.model}, {where}{note}")
-    for name, accuracy in (("all", metrics.accuracy), ("kanji", metrics.kanji), ("hiragana", metrics.hiragana)):
-        if accuracy:
-            low, high = accuracy[1].interval
-            fractions = "  ".join(f"top-{k} {found.value:7.2%}" for k, found in accuracy.items())
-            print(f"{name:10} {fractions}  of {accuracy[1].samples:,} images; top-1 within {low:.2%} to {high:.2%}")
-    if len(metrics.writers) > 1:
-        by_writer = sorted(accuracy.value for accuracy in metrics.writers.values())
-        spread = f"{by_writer[0]:.2%} to {by_writer[-1]:.2%}, median {np.median(by_writer):.2%}"
-        print(f"writers    top-1 {spread}, in {len(by_writer)} data sets")
-    print(f"confidence expected calibration error {metrics.calibration_error:.2%}")
-    if metrics.said_none is not None:
-        print(f"none       {metrics.said_none:,} images are said to show none of the {NUM_CLASSES:,} characters")
-    if metrics.comparison:
-        this, first = metrics.comparison["only_this_right"], metrics.comparison["only_first_right"]
-        print(f"compared   {this:,} images that only this model reads, {first:,} that only the first one does")
-    network = f"{metrics.images_per_s:,.0f} once they are read and preprocessed"
-    print(f"speed      {metrics.images_per_s_with_reading:,.0f} images/s; {network}")
+    write_png(path, draw_image_grid(list(evaluation.images[chosen]), labels, COLUMNS, predicted))
 
 
 if __name__ == "__main__":

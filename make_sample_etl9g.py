@@ -2,7 +2,8 @@
 
 Reads:  the package kanjivg (stroke data by Ulrich Apel, CC BY-SA 3.0); with --fonts, handwriting fonts.
 Writes: ETL9G/ETL9G_01, ETL9G_02, ... and ETL9G/ETL9INFO, which says that they are synthetic; or with --format, in
-        a folder of that name, files in the format of ETL8G or ETL9B.
+        a folder of that name, files in the format of ETL8G or ETL9B; with --characters japanese, JAPANESE/JAPANESE_01
+        ... with ETL9G's records.
 Run:    python make_sample_etl9g.py --files 2
 
 An interrupted run is continued by the same command: whole files of the same seed, difficulty and fonts are
@@ -23,13 +24,15 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from kanjinet.classes import CLASS_OF_CHARACTER
+from kanjinet.classes import CHARACTER_SETS
 from kanjinet.data.etl_files import list_etl_files
 from kanjinet.data.etl_records import (
     DATABASES,
     ETL9B,
+    JAPANESE,
     MAX_INFO_BYTES,
     SYNTHETIC_MARK,
+    Database,
     etl_file_name,
     write_records,
 )
@@ -54,13 +57,13 @@ def main() -> None:
     """Writes the files that are missing, and the contact sheet."""
     args = parse_args()
     started = time.perf_counter()
-    database = DATABASES[args.format]
+    database = choose_database(args)
     num_sets = args.sets or args.files * database.sets_per_file
-    output_dir = args.output_dir or Path(args.format)
+    output_dir = args.output_dir or Path(database.name)
     check_output_folder(output_dir, "--output-dir")
     check_output_file(args.contact_sheet, "--contact-sheet")
     folder = make_folder(output_dir)
-    refuse_other_files(folder, args.format)
+    refuse_other_files(folder, database.name)
     find_kanjivg_folder()  # or say at once what is missing
     fonts = find_fonts(args.fonts) if args.fonts else ()
     sample = Sample(num_sets, args.seed, args.difficulty, database, fonts)
@@ -89,18 +92,27 @@ def parse_args() -> argparse.Namespace:
     """Parses the command line."""
     parser = make_parser(__doc__, "python make_sample_etl9g.py --files 2 --output-dir ETL9G")
     parser.add_argument("--output-dir", type=Path, help="folder for the files (default: the format's name, ETL9G)")
-    parser.add_argument("--format", choices=tuple(DATABASES), default="ETL9G", help="database whose format is written")
+    formats = [name for name, database in DATABASES.items() if name == database.format_name]
+    parser.add_argument("--format", choices=formats, default="ETL9G", help="database whose format is written")
+    characters_help = "etl9g: the format's own; japanese: also katakana, digits, Latin letters, all kanji of JIS X 0208"
+    parser.add_argument("--characters", choices=CHARACTER_SETS, default="etl9g", help=characters_help)
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
         "--files",
         type=count_to(MOST_FILES),
         default=2,
-        help="files of 12,144 characters, 1-50; ETL9G has 50; ETL8G has 32 of 4,780, ETL9B 5 of 121,440",
+        help=(
+            "files of 12,144 characters, 1-50; ETL9G has 50; ETL8G has 32 of 4,780, ETL9B 5 of 121,440; those of "
+            "--characters japanese have 13,188"
+        ),
     )
     size.add_argument(
         "--sets",
         type=count_to(MOST_SETS),
-        help="data sets of 3,036 characters, 1-200, four to a file, for less than whole files; ETL8G has 160 of 956",
+        help=(
+            "data sets of 3,036 characters, 1-200, four to a file, for less than whole files; ETL8G has 160 of 956, "
+            "--characters japanese 100 of 6,594, two to a file"
+        ),
     )
     parser.add_argument("--seed", type=seed_number, default=0, help="the same seed and options, the same bytes")
     parser.add_argument("--workers", type=positive_int, help="processes (default: by usable cores and memory)")
@@ -109,17 +121,19 @@ def parse_args() -> argparse.Namespace:
         "--fonts", type=Path, metavar="FOLDER", help="handwriting fonts (TTF, OTF, WOFF2) that write half of the sheets"
     )
     parser.add_argument("--contact-sheet", type=Path, metavar="IMAGE.PNG", help="also write an image of many writers")
-    parser.add_argument(
-        "--contact-characters", type=known_characters, default=CONTACT_CHARACTERS, help="of its first rows, a row each"
-    )
+    parser.add_argument("--contact-characters", default=CONTACT_CHARACTERS, help="of its first rows, a row each")
     args = parser.parse_args()
-    database = DATABASES[args.format]
+    if args.characters != "etl9g" and args.format != "ETL9G":
+        parser.error(f"--characters {args.characters}: only in the format of ETL9G, not of {args.format}")
+    database = choose_database(args)
     for option, value, maximum in (
         ("--files", args.files, database.num_data_sets // database.sets_per_file),
         ("--sets", args.sets or 1, database.num_data_sets),
     ):
         if value > maximum:
-            parser.error(f"{option} {value}: expected at most {maximum}, as many as {args.format} has")
+            parser.error(f"{option} {value}: expected at most {maximum}, as many as {database.name} has")
+    if unknown := [each for each in args.contact_characters if each not in database.character_set.class_of_character]:
+        parser.error(f"--contact-characters: {unknown[0]}: expected some of {database.character_set.title}")
     if args.contact_characters != CONTACT_CHARACTERS and not args.contact_sheet:
         parser.error("--contact-characters are for --contact-sheet: give that, too")
     return args
@@ -137,11 +151,9 @@ def count_to(maximum: int) -> Callable[[str], int]:
     return parse
 
 
-def known_characters(text: str) -> str:
-    """An argparse type: some of the 3,036 characters."""
-    if not text or any(character not in CLASS_OF_CHARACTER for character in text):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected hiragana and kanji of ETL9G")
-    return text
+def choose_database(args: argparse.Namespace) -> Database:
+    """Returns the layout of the files: that of samples of more characters has a name of its own."""
+    return JAPANESE if args.characters == JAPANESE.character_set.name else DATABASES[args.format]
 
 
 def refuse_other_files(folder: Path, database: str) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from kanjinet.classes import describe_classes
+from kanjinet.classes import CHARACTER_SETS, CharacterSet
 from kanjinet.contract import IMAGE_SIZES, PREPROCESSINGS
 from kanjinet.data.dataset import (
     CHARACTER_MAPPING_NAME,
@@ -30,9 +30,10 @@ from kanjinet.data.dataset import (
     ChunkInfo,
     DatasetInfo,
     check_chunk,
-    chunk_name,
+    chunk_name_of,
     decode_labels,
     describe_dataset,
+    hash_dataset,
     read_chunk_infos,
     read_dataset_info,
     read_labels,
@@ -43,7 +44,6 @@ from kanjinet.data.etl_files import EtlFile, describe_etl_files, find_etl_files
 from kanjinet.data.etl_records import (
     DATABASES,
     SAMPLE_NOTE,
-    chunk_number,
     describe_model_characters,
     is_synthetic,
     list_fonts,
@@ -73,6 +73,7 @@ class Settings:
 
     folder: Path
     database: str
+    character_set: CharacterSet
     image_size: int
     preprocessing: str
     allow_partial: bool
@@ -80,6 +81,8 @@ class Settings:
     def describe(self) -> dict[str, object]:
         """Returns what decides about a chunk's bytes, for chunk_info.json."""
         database = {} if self.database == "ETL9G" else {"database": self.database}
+        if self.character_set != DATABASES[self.database].character_set:
+            database["characters"] = self.character_set.name
         return {**database, "image_size": self.image_size, "preprocessing": self.preprocessing}
 
 
@@ -88,6 +91,8 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python prepare_etl9g_dataset.py --etl-dir ETL9G --output-dir dataset --size 64")
     parser.add_argument("--etl-dir", type=Path, default=Path("ETL9G"), help="folder of the ETL9G files")
     parser.add_argument("--output-dir", type=Path, default=Path("dataset"), help="folder for the dataset")
+    characters_help = "character set of the dataset (default: the files' own, etl9g for ETL9G, ETL8G and ETL9B)"
+    parser.add_argument("--characters", choices=CHARACTER_SETS, help=characters_help)
     parser.add_argument("--size", type=int, default=64, choices=IMAGE_SIZES, help="side of the images, pixels")
     parser.add_argument("--workers", type=positive_int, help="processes (default: by usable cores and memory)")
     parser.add_argument(
@@ -97,7 +102,9 @@ def parse_args() -> argparse.Namespace:
         help="normalize: cropped to the ink, lines evened out, centered; plain: the whole cell resized, for comparison",
     )
     parser.add_argument(
-        "--allow-partial", action="store_true", help="accept files that do not hold whole data sets of 3,036 records"
+        "--allow-partial",
+        action="store_true",
+        help="accept files that do not hold whole data sets of each character once",
     )
     parser.add_argument(
         "--verify",
@@ -122,7 +129,9 @@ def main() -> None:
         raise KanjinetError(f"{args.etl_dir}: only model characters, no handwriting", "get the other files as well")
     folder = make_folder(args.output_dir)
     preprocessing = PREPROCESSINGS[args.preprocess]
-    settings = Settings(folder, files[0].database, args.size, preprocessing, args.allow_partial)
+    database = DATABASES[files[0].database]
+    character_set = CHARACTER_SETS[args.characters] if args.characters else database.character_set
+    settings = Settings(folder, database.name, character_set, args.size, preprocessing, args.allow_partial)
     with lock_folder(folder, "prepare_etl9g_dataset.py"):
         refuse_foreign_chunks(parts, settings)
         chunks, written = prepare_chunks(parts, settings, choose_workers(args.workers, len(parts)))
@@ -145,13 +154,13 @@ def verify_dataset(folder: Path) -> None:
     if problems:
         problem = f"{folder}: {problems} of {len(info.chunks)} chunks are wrong, as listed above"
         raise KanjinetError(problem, RERUN_REMEDY)
-    labels = read_labels(folder, info.chunks)
+    labels = read_labels(info)
     metadata = read_json(folder / METADATA_NAME, RERUN_REMEDY)
-    expected = describe_dataset(info.database, info.chunks, labels, info.image_size, info.preprocessing)
+    expected = describe_dataset(info, labels)
     if wrong := sorted(name for name in expected.keys() | metadata.keys() if expected.get(name) != metadata.get(name)):
         raise KanjinetError(f"{folder / METADATA_NAME}: {wrong[0]} is wrong", RERUN_REMEDY)
     mapping_path = folder / CHARACTER_MAPPING_NAME
-    if read_json(mapping_path, RERUN_REMEDY) != describe_classes():
+    if read_json(mapping_path, RERUN_REMEDY) != info.character_set.describe_classes():
         raise KanjinetError(f"{mapping_path}: not the class table", RERUN_REMEDY)
     print(f"verified   {show_path(folder)}: {info.num_samples:,} images in {len(info.chunks)} chunks")
 
@@ -159,15 +168,16 @@ def verify_dataset(folder: Path) -> None:
 def refuse_foreign_chunks(parts: list[EtlFile], settings: Settings) -> None:
     """Refuses to mix a dataset of other files with this one, or to replace it."""
     folder, remedy = settings.folder, "remove it, or choose another --output-dir"
-    expected = {chunk_name(chunk_number(part)) for part in parts}
+    expected = {chunk_name_of(part) for part in parts}
     present = {path.name for path in folder.iterdir() if CHUNK_NAME.fullmatch(path.name)}
     if foreign := sorted(present - expected):
         problem = f"{folder}: holds {foreign[0]}, which is made from none of the files given now"
         raise KanjinetError(problem, remedy)
     try:
-        database = read_chunk_infos(folder)[1].get("database", "ETL9G") if present else settings.database
+        earlier = read_chunk_infos(folder)[1] if present else settings.describe()
     except KanjinetError:  # damaged: all of it is written again
         return
+    database = earlier.get("database", "ETL9G")
     if database != settings.database:
         raise KanjinetError(
             f"{folder}: holds a dataset of {database}, and the files are of {settings.database}", remedy
@@ -184,7 +194,7 @@ def prepare_chunks(parts: list[EtlFile], settings: Settings, workers: int) -> tu
     finished: dict[str, ChunkInfo] = {}
     written = 0
     with open_workers(workers) as pool:
-        tasks = [pool.submit(make_chunk, part, settings, known.get(chunk_name(chunk_number(part)))) for part in parts]
+        tasks = [pool.submit(make_chunk, part, settings, known.get(chunk_name_of(part))) for part in parts]
         for task in tqdm(as_completed(tasks), total=len(tasks), unit="chunk", disable=None):
             chunk, is_new, disagreement = task.result()
             finished[chunk.name] = chunk
@@ -215,9 +225,9 @@ def make_chunk(part: EtlFile, settings: Settings, known: ChunkInfo | None) -> tu
 
     Returns what chunk_info.json says of it, whether it was written now, and what to tell of its records.
     """
-    path = settings.folder / chunk_name(chunk_number(part))
+    path = settings.folder / chunk_name_of(part)
     records = read_records(part, allow_partial=settings.allow_partial)
-    labels, kept, disagreement = decode_labels(part, records)
+    labels, kept, disagreement = decode_labels(part, records, settings.character_set)
     info = ChunkInfo(
         name=path.name,
         records=len(labels),
@@ -242,11 +252,19 @@ def make_chunk(part: EtlFile, settings: Settings, known: ChunkInfo | None) -> tu
 def write_descriptions(chunks: tuple[ChunkInfo, ...], settings: Settings) -> None:
     """Writes the JSON files; last of all, because it marks the dataset as finished, metadata.json."""
     folder = settings.folder
-    labels = read_labels(folder, chunks)
+    info = DatasetInfo(
+        folder=folder,
+        image_size=settings.image_size,
+        preprocessing=settings.preprocessing,
+        database=settings.database,
+        character_set=settings.character_set,
+        synthetic=any(chunk.synthetic for chunk in chunks),
+        chunks=chunks,
+        sha256=hash_dataset(chunks),
+    )
     write_chunk_infos(folder, chunks, settings.describe())
-    write_json(folder / CHARACTER_MAPPING_NAME, describe_classes())
-    description = describe_dataset(settings.database, chunks, labels, settings.image_size, settings.preprocessing)
-    write_json(folder / METADATA_NAME, description)
+    write_json(folder / CHARACTER_MAPPING_NAME, settings.character_set.describe_classes())
+    write_json(folder / METADATA_NAME, describe_dataset(info, read_labels(info)))
 
 
 def print_summary(folder: Path, info: DatasetInfo, written: int, elapsed_s: float) -> None:
@@ -256,7 +274,7 @@ def print_summary(folder: Path, info: DatasetInfo, written: int, elapsed_s: floa
     print(f"source      {num_files} {info.database} files{note}")
     source_records = sum(chunk.source_bytes for chunk in info.chunks) // DATABASES[info.database].dtype.itemsize
     if left_out := source_records - info.num_samples:
-        print(f"left out    {left_out:,} records, of characters that are none of the 3,036 classes")
+        print(f"left out    {left_out:,} records, of characters that are none of {info.character_set.title}")
     print(f"dataset     {show_path(folder)}: {info.num_samples:,} images of {info.image_size} x {info.image_size}")
     print(f"chunks      {written} written, {len(info.chunks) - written} already there, {size_mb:,.1f} MB")
     if written:

@@ -1,4 +1,4 @@
-"""Recognize handwritten characters: which of the 3,036 each image shows, one or a page of them, and how probably.
+"""Recognize handwritten characters: which one each image shows, or which ones a page does, and how probably.
 
 Reads:  image files of any kind and size, folders of them, or standard input (-); dark on light or light on dark
 Writes: a table, JSON or CSV, on standard output or into --output; with --explain, the images that the network saw and
@@ -6,7 +6,7 @@ Writes: a table, JSON or CSV, on standard output or into --output; with --explai
 Run:    python recognize_kanji.py drawing.png photographs --top 3
 """
 
-from kanjinet.cli import make_parser, positive_int, run_script, show_path
+from kanjinet.cli import ALLOW_HELP, make_parser, positive_int, run_script, show_path
 
 import argparse
 import csv
@@ -17,17 +17,17 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from tqdm import tqdm
 
-from kanjinet.classes import NUM_CLASSES
+from kanjinet.classes import CHARACTER_SETS
 from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.data.image_files import MAX_FILE_BYTES, ImageArray, describe_skipped, list_images, read_gray
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.image_grid import draw_boxes
 from kanjinet.evaluation.page import Found
-from kanjinet.evaluation.recognizer import Candidates, Page, Recognizer, load_recognizer
+from kanjinet.evaluation.recognizer import Candidates, Mask, Page, Recognizer, load_recognizer
 from kanjinet.storage.files import check_output_file, check_output_folder, make_folder, replace_on_success
 from kanjinet.storage.onnx_file import DEVICE_HELP, DEVICES
 from kanjinet.storage.png import write_png
@@ -35,13 +35,20 @@ from kanjinet.storage.png import write_png
 STANDARD_INPUT = "-"
 BAR_FROM = 20  # images: fewer are read in a moment
 MAX_STEM = 50  # characters, of up to 4 bytes: file systems have room for 255 bytes
-NONE_OF_THESE = f"none of the {NUM_CLASSES:,}, as far as the model can tell; the nearest are:"
+NONE_OF_THESE = "none of the {:,}, as far as the model can tell; the nearest are:"
 NO_CHARACTER = "no character: no ink stands out from the paper"
 CSV_BOX = ("left", "top", "right", "bottom")
 CSV_COLUMNS = (
     *("image", "rank", "character", "probability", "jis_code", "stroke_count", "problem", "is_none"),
     *("place", *CSV_BOX, "unsure"),
 )
+
+
+class Request(NamedTuple):
+    """Represents what is asked for each character: how many candidates, and of which classes (None: of all)."""
+
+    top: int
+    allowed: Mask | None
 
 
 @dataclass
@@ -56,10 +63,14 @@ class Prediction:
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python recognize_kanji.py drawing.png --format json")
     parser.add_argument("images", nargs="+", help="image files, folders of them, or - for standard input")
-    model_help = "a .pth, .safetensors or .onnx file (default: the pretrained model)"
+    names = " or ".join(CHARACTER_SETS)
+    model_help = f"a .pth, .safetensors or .onnx file, or {names} for a pretrained model (default: etl9g)"
     parser.add_argument("--model", type=Path, help=model_help)
     parser.add_argument("--device", choices=DEVICES, default="auto", help=f"what the model runs on; {DEVICE_HELP}")
-    parser.add_argument("--top", type=positive_int, default=5, help="candidates for each character, at most 3,036")
+    parser.add_argument(
+        "--top", type=positive_int, default=5, help="candidates for each character, at most all of the model's"
+    )
+    parser.add_argument("--allow", help=f"which characters may be given: {ALLOW_HELP}")
     parser.add_argument("--format", choices=tuple(WRITERS), default="table", help="form of the predictions")
     parser.add_argument("--output", type=Path, help="file for the predictions, in UTF-8 (default: standard output)")
     parser.add_argument("--explain", type=Path, help="folder for what the network saw, and where")
@@ -74,7 +85,9 @@ def main() -> None:
     recognizer = load_recognizer(args.model, args.device)
     explain_dir = make_folder(args.explain) if args.explain else None
     failures: list[str] = []
-    predictions = predict(recognizer, sources, min(args.top, NUM_CLASSES), explain_dir, failures)
+    top = min(args.top, recognizer.character_set.num_classes)
+    request = Request(top, recognizer.check_request(top, args.allow))
+    predictions = predict(recognizer, sources, request, explain_dir, failures)
     write = WRITERS[args.format]
     if args.output:
         text = io.StringIO()
@@ -113,7 +126,7 @@ def list_sources(words: list[str]) -> list[str]:
 
 
 def predict(
-    recognizer: Recognizer, sources: list[str], top: int, explain_dir: Path | None, failures: list[str]
+    recognizer: Recognizer, sources: list[str], request: Request, explain_dir: Path | None, failures: list[str]
 ) -> Iterator[Prediction]:
     """Yields all sources' predictions in order; those that cannot be read are named on stderr and in `failures`."""
     hides_bar = True if len(sources) < BAR_FROM else None  # None: where the output is no terminal
@@ -128,7 +141,7 @@ def predict(
             problem = str(error).removeprefix(f"{name}: ")
             failures.append(name)
             tqdm.write(f"error: {error}", file=sys.stderr)
-        yield Prediction(name, None if found.boxes else problem, recognizer.read_found(found, top))
+        yield Prediction(name, None if found.boxes else problem, recognizer.read_found(found, *request))
 
 
 def read_source(name: str) -> ImageArray:
@@ -169,7 +182,7 @@ def write_table(file: TextIO, predictions: Iterable[Prediction], recognizer: Rec
                 left, top, right, bottom = character.box
                 print(f"  {place}  at {left}, {top} to {right}, {bottom}", file=file)
             if character.candidates.is_none:
-                print(f"    {NONE_OF_THESE}", file=file)
+                print(f"    {NONE_OF_THESE.format(recognizer.character_set.num_classes)}", file=file)
             for rank, found in enumerate(character.candidates, start=1):
                 strokes = f"{found.stroke_count:2} stroke{'' if found.stroke_count == 1 else 's'}"
                 line = f"{rank:4}  {found.character}  {found.probability:7.2%}  JIS {found.jis_code}  {strokes}"

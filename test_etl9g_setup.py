@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kanjinet.classes import CHARACTERS, CLASS_OF_CHARACTER, JIS_CODES, NUM_CLASSES, NUM_HIRAGANA
+from kanjinet.classes import SCRIPTS
 from kanjinet.data.dataset import (
     CHARACTER_MAPPING_NAME,
     DatasetInfo,
@@ -46,7 +46,7 @@ def main() -> None:
     image_path = args.picture or args.data_dir / IMAGE_NAME
     check_output_file(image_path, "--picture")
     info = read_dataset_info(args.data_dir)
-    labels = read_labels(info.folder, info.chunks)
+    labels = read_labels(info)
     print_statistics(info, labels)
     check_mapping(info)
     draw_samples(info, labels, image_path)
@@ -56,13 +56,14 @@ def main() -> None:
 
 
 def print_statistics(info: DatasetInfo, labels: Labels) -> None:
-    per_class = np.bincount(labels.classes, minlength=NUM_CLASSES)
-    hiragana = int(per_class[:NUM_HIRAGANA].sum())
+    character_set = info.character_set
+    per_class = np.bincount(labels.classes, minlength=character_set.num_classes)
+    of_scripts = ((int(per_class[character_set.is_of(script)].sum()), script) for script in SCRIPTS)
     print(f"dataset    {show_path(info.folder)}{f' ({SAMPLE_NOTE})' if info.synthetic else ''}")
     size = f"{info.image_size} x {info.image_size}"
     print(f"images     {len(labels):,} of {size}, uint8, preprocessing {info.preprocessing}")
-    print(f"           {hiragana:,} hiragana, {len(labels) - hiragana:,} kanji")
-    found = f"{np.count_nonzero(per_class):,} of {NUM_CLASSES:,}"
+    print(f"           {', '.join(f'{count:,} {script}' for count, script in of_scripts if count)}")
+    found = f"{np.count_nonzero(per_class):,} of {character_set.num_classes:,}"
     print(f"classes    {found}, {per_class.min()} to {per_class.max()} images each")
     of = f"{info.database}'s {DATABASES[info.database].num_data_sets}"
     print(f"data sets  {len(np.unique(labels.data_sets))} of {of}, in {len(info.chunks)} chunks")
@@ -75,14 +76,12 @@ def check_mapping(info: DatasetInfo) -> None:
     mapping = read_json(path, remedy)
     if not isinstance(mapping, dict):
         raise KanjinetError(f"{path}: not a mapping of classes to characters", remedy)
-    for index, (character, code) in enumerate(zip(CHARACTERS, JIS_CODES, strict=True)):
-        found = mapping.get(str(index))
-        if found != {"character": character, "jis_code": f"{code:04X}"}:
-            raise KanjinetError(
-                f"{path}: class {index} is {brief(found)}, expected {character} (JIS {code:04X})", remedy
-            )
-    index = CLASS_OF_CHARACTER["田"]
-    print(f"mapping    {len(mapping):,} characters; 田 is class {index:,}, JIS {JIS_CODES[index]:04X}")
+    for index, entry in info.character_set.describe_classes().items():
+        if (found := mapping.get(index)) != entry:
+            expected = f"{entry['character']} (JIS {entry['jis_code']})"
+            raise KanjinetError(f"{path}: class {index} is {brief(found)}, expected {expected}", remedy)
+    ta = info.character_set.class_of_character["田"]
+    print(f"mapping    {len(mapping):,} characters; 田 is class {ta:,}, JIS {mapping[str(ta)]['jis_code']}")
 
 
 def draw_samples(info: DatasetInfo, labels: Labels, path: Path) -> None:
@@ -98,7 +97,7 @@ def draw_samples(info: DatasetInfo, labels: Labels, path: Path) -> None:
     shown = np.sort(random.choice(len(chosen), min(IMAGES, len(chosen)), replace=False))
     classes = labels.classes[chosen]
     shown = shown[np.argsort(classes[shown], kind="stable")]
-    names = [CHARACTERS[index] for index in classes[shown].tolist()]
+    names = [info.character_set.characters[index] for index in classes[shown].tolist()]
     make_folder(path.parent)
     write_png(path, draw_image_grid(list(images[shown]), names, COLUMNS))
     print(f"image      {show_path(path)}: {len(shown)} samples, each above its label in print")
@@ -111,13 +110,16 @@ def check_networks(info: DatasetInfo) -> None:
     from kanjinet.model import DEFAULT_VERSION, MODEL_VERSIONS, LightweightKanjiNet, ModelConfig, count_parameters
     from kanjinet.training.validation import predict_logits
 
-    image = torch.from_numpy(read_images(info, np.zeros(1, dtype=np.int64)))
+    image, num_classes = (
+        torch.from_numpy(read_images(info, np.zeros(1, dtype=np.int64))),
+        info.character_set.num_classes,
+    )
     for version in MODEL_VERSIONS:
-        network = LightweightKanjiNet(ModelConfig.preset(version, info.image_size))
+        network = LightweightKanjiNet(ModelConfig.preset(version, info.image_size, num_classes=num_classes))
         logits = predict_logits(network, image)
-        if logits.shape != (1, NUM_CLASSES) or not bool(torch.isfinite(logits).all()):
+        if logits.shape != (1, num_classes) or not bool(torch.isfinite(logits).all()):
             raise KanjinetError(
-                f"network {version} gives {tuple(logits.shape)}, expected (1, {NUM_CLASSES}) finite logits"
+                f"network {version} gives {tuple(logits.shape)}, expected (1, {num_classes}) finite logits"
             )
         parameters = count_parameters(network)
         default = "  (default)" if version == DEFAULT_VERSION else ""

@@ -87,7 +87,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="for TensorBoard's curves (default: none)")
     repeats_help = "show each hiragana so many times an epoch: more of them are recognized then, and fewer kanji"
     parser.add_argument("--hiragana-repeats", type=positive_int, default=default.hiragana_repeats, help=repeats_help)
-    sets_help = "generated sets of 3,036 characters besides the dataset's, new ones every epoch (default: none)"
+    sets_help = "generated sets of all characters besides the dataset's, new ones every epoch (default: none)"
     parser.add_argument("--fresh-sets", type=positive_int, help=sets_help)
     parser.add_argument("--fresh-others", type=positive_int, help="sets of images of none of them (default: none)")
     difficulty_help = f"of their simulated writers, 0 = neat ... 1 = hasty (default: {DEFAULT_DIFFICULTY})"
@@ -135,15 +135,15 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
     fonts = find_fonts(args.fresh_fonts) if args.fresh_fonts else ()
     options = replace(options, fresh_fonts_sha256=hash_fonts(fonts))
     sources = merge_sources(info.sources, (font.source for font in fonts))
-    model = LightweightKanjiNet(make_config(options)) if is_resumed else None
+    config, checkpoint = make_config(options, info.character_set.num_classes), None
     if init_from:
         checkpoint = load_checkpoint_to_train(init_from, options, info)
-        model, sources = checkpoint.model, merge_sources(sources, checkpoint.card.sources)
+        sources = merge_sources(sources, checkpoint.card.sources)
         options = replace(options, init_from_sha256=sha256_of_file(init_from))
     with open_parts(info, options, device, group, fonts) as parts:
         if args.batch_size > len(parts.train):
             raise KanjinetError(f"--batch-size {args.batch_size}: only {len(parts.train)} training images", "use fewer")
-        model = model or initialize_network(options, parts.train)
+        model = LightweightKanjiNet(config) if is_resumed else initialize_network(options, parts.train, checkpoint)
         trainer = Trainer(model.to(device), parts.train, options, group=group)
         print_plan(trainer, parts, info, init_from)
         print(f"ready      after {time.perf_counter() - started:.1f} s, {measure_memory_gib():.1f} GiB", flush=True)

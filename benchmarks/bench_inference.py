@@ -71,7 +71,7 @@ def main() -> None:
     trained = load_trained_network(args.model)
     version, size = trained.config.version, trained.config.image_size
     older = LightweightKanjiNet(ModelConfig.preset("2.1", size, trained.config.pooling_type)).eval()
-    samples = load_sample_inputs(args.data_dir, size, NORMALIZE).inputs
+    samples = load_sample_inputs(args.data_dir, size, NORMALIZE, trained.character_set).inputs
     images = np.concatenate([samples, make_random_inputs(BATCH, size)])
     older_model, model = export_network(older, BACKEND).model, export_network(trained.model, BACKEND).model
     files = {

@@ -8,10 +8,11 @@ The images are of characters by simulated writers with a seed of their own: as t
 in which images from elsewhere are. A third of the characters are hiragana. With --views, the probabilities of several
 augmented views of each image are averaged too: test-time augmentation. A second table has images of other things, by
 more such writers: how many are predicted with more than 90 %, and how many are said to show none of the characters.
+A model of more characters than ETL9G's is tested on those too, of each script, by strokes or with --fonts by these.
 """
 
 import common  # noqa: F401  (puts the toolkit on the path)
-from kanjinet.cli import make_parser, positive_int, run_script
+from kanjinet.cli import ALLOW_HELP, make_parser, positive_int, run_script
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -23,15 +24,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kanjinet.classes import CHARACTERS, NO_CLASS, NUM_CLASSES, NUM_HIRAGANA
+from kanjinet.classes import ETL9G_SET, NO_CLASS, NUM_CLASSES, NUM_HIRAGANA, SCRIPTS, CharacterSet, translate_classes
 from kanjinet.data.drawings import Drawings, read_drawings
 from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.evaluation.metrics import Predictions
 from kanjinet.evaluation.recognizer import Recognizer, load_recognizer
+from kanjinet.synth.font_writers import FontWriter, Way, draw_known_glyphs
+from kanjinet.synth.fonts import Font, find_fonts
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.other_characters import Kind
-from kanjinet.synth.others import write_others
+from kanjinet.synth.others import list_kinds, write_others
+from kanjinet.synth.repertoire import numbers_of
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY, sample_writer
 from kanjinet.training.accuracy import bin_by_confidence, calibration_error
 from kanjinet.training.allocator import keep_freed_memory
@@ -53,6 +57,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, required=True, help="the model: .pth, .safetensors or .onnx")
     parser.add_argument("--drawings", type=Path, help=".npz of real drawings (arrays images and characters)")
     parser.add_argument("--writers", type=positive_int, default=100, help="simulated writers, of 40 characters each")
+    parser.add_argument("--allow", help=f"which characters may be predicted: {ALLOW_HELP}")
+    parser.add_argument("--fonts", type=Path, help="fonts that write the characters beyond ETL9G's (default: strokes)")
     parser.add_argument("--views", type=positive_int, help="also average over so many augmented views of each image")
     return parser.parse_args()
 
@@ -120,41 +126,72 @@ CORRUPTIONS: dict[str, Callable[[ImageArray, np.random.Generator], ImageArray]] 
 }
 
 
-def write_others_of(kind: Kind, writers: int) -> Drawings:
+def write_others_of(kind: Kind, writers: int, character_set: CharacterSet) -> Drawings:
     """Writes images (n, 127, 128) of one kind of other things."""
     cells = []
     for writer in range(writers):
         rng = np.random.default_rng([SEED, 1, writer])
         style = sample_writer(rng, DEFAULT_DIFFICULTY)
-        cells.append(write_others([kind] * OTHERS_EACH, style, rng) * np.uint8(INK_SCALE))
+        cells.append(write_others([kind] * OTHERS_EACH, style, rng, character_set=character_set) * np.uint8(INK_SCALE))
     return Drawings(np.concatenate(cells), np.full(writers * OTHERS_EACH, NO_CLASS))
 
 
-def list_tests(args: argparse.Namespace) -> Iterator[tuple[str, Drawings]]:
-    """Yields the labeled images of each test with its name."""
+def write_more(character_set: CharacterSet, script: str, writers: int, fonts: tuple[Font, ...]) -> Drawings:
+    """Writes cells (n, 127, 128) of a script's characters that ETL9G lacks, each writer with one of the fonts."""
+    is_known = np.isin(list(character_set.characters), list(ETL9G_SET.characters))
+    members = np.flatnonzero(character_set.is_of(script) & ~is_known)
+    cells, classes = [], []
+    for writer in range(writers):
+        rng = np.random.default_rng([SEED, 2, writer])
+        chosen, style = rng.choice(members, CHARACTERS_EACH), sample_writer(rng, DEFAULT_DIFFICULTY)
+        font_writer = FontWriter(fonts[writer % len(fonts)], Way.RAW, 0, 0, 0) if fonts else None
+        numbers = numbers_of(character_set, chosen)
+        written = write_sheet(numbers, style, rng, with_fragments=False, font_writer=font_writer)
+        is_by_font = (
+            np.ones(len(chosen), bool) if font_writer is None else draw_known_glyphs(font_writer.font, numbers)[0]
+        )
+        cells.append(written[is_by_font] * np.uint8(INK_SCALE))
+        classes.append(chosen[is_by_font])
+    return Drawings(np.concatenate(cells), np.concatenate(classes))
+
+
+def list_tests(args: argparse.Namespace, character_set: CharacterSet) -> Iterator[tuple[str, Drawings]]:
+    """Yields the images of each test, labeled with the set's classes, with its name."""
     written = write_characters(args.writers)
     for name, change in CORRUPTIONS.items():
         rng = np.random.default_rng(SEED)
         worse = np.stack([change(cell, rng) for cell in written.ink])
-        yield f"sample writers, {name}", Drawings(worse, written.classes)
+        yield f"sample writers, {name}", Drawings(worse, translate_classes(written.classes, ETL9G_SET, character_set))
     if args.drawings:
-        yield "real drawings", read_drawings(args.drawings)
+        yield "real drawings", read_drawings(args.drawings, character_set)
+    fonts = find_fonts(args.fonts) if args.fonts else ()
+    for script in SCRIPTS if character_set != ETL9G_SET else ():
+        yield (
+            f"{'fonts' if fonts else 'sample writers'}, more {script}",
+            write_more(character_set, script, args.writers, fonts),
+        )
 
 
-def predict(recognizer: Recognizer, images: Drawings, other_views: int) -> Predictions:
+def predict(recognizer: Recognizer, images: Drawings, other_views: int, allow: str | None = None) -> Predictions:
     """Returns the predictions for labeled images, averaged over as many other views of each."""
+    allowed = None if allow is None else recognizer.character_set.find_allowed(allow)
     inputs = preprocess(images.ink, recognizer.image_size, recognizer.card.preprocessing, cells=False)
-    probabilities = compute_probabilities(recognizer, inputs)
+    probabilities = compute_probabilities(recognizer, inputs, allowed)
     torch.manual_seed(SEED)
     for _ in range(other_views):
-        probabilities += compute_probabilities(recognizer, augment(inputs))
+        probabilities += compute_probabilities(recognizer, augment(inputs), allowed)
     ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
-    return Predictions(images.classes, ranked, probabilities.max(axis=1) / (1 + other_views))
+    confidence = recognizer.character_set.sum_twins(probabilities).max(axis=1) / (1 + other_views)
+    return Predictions(images.classes, ranked, confidence, recognizer.character_set)
 
 
-def compute_probabilities(recognizer: Recognizer, inputs: ImageArray) -> npt.NDArray[np.float64]:
-    """Computes the probability of each class, (n, 3036), for network inputs (n, S, S)."""
+def compute_probabilities(
+    recognizer: Recognizer, inputs: ImageArray, allowed: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.float64]:
+    """Computes the probability of each class, (n, classes), for network inputs (n, S, S)."""
     logits = torch.from_numpy(recognizer.compute_logits(inputs).astype(np.float64))
+    if allowed is not None:
+        logits[:, torch.from_numpy(~allowed)] = -torch.inf
     return np.asarray(logits.softmax(1).numpy())
 
 
@@ -169,18 +206,25 @@ def main() -> None:
     args = parse_args()
     recognizer = load_recognizer(args.model)
     print(f"{args.model}, {args.writers} writers of {CHARACTERS_EACH} characters ({SAMPLE_NOTE})")
-    print(f"{'':38}{'images':>9}{'top-1':>10}{'top-5':>10}{'hiragana':>10}{'kanji':>10}{'calibration error':>20}")
+    print(
+        f"{'':38}{'images':>9}{'top-1':>10}{'top-5':>10}{'hiragana':>10}{'kanji':>10}{'calibration error':>20}"
+        f"{'up to twins':>13}"
+    )
     found = {}
-    for name, images in list_tests(args):
-        found[name] = predict(recognizer, images, 0)
+    for name, images in list_tests(args, recognizer.character_set):
+        found[name] = predict(recognizer, images, 0, args.allow)
         print_test(name, found[name])
         if args.views:
-            print_test(f"    {args.views} other views of each too", predict(recognizer, images, args.views))
+            print_test(f"    {args.views} other views of each too", predict(recognizer, images, args.views, args.allow))
     print(f"{'':38}{'images':>9}{'above 90 %':>16}{'said to be none':>16}")
     for name, predictions in found.items():
         print_sure(name, recognizer, predictions)
-    for kind in Kind:
-        print_sure(kind.value, recognizer, predict(recognizer, write_others_of(kind, args.writers), 0))
+    for kind in list_kinds(recognizer.character_set):
+        print_sure(
+            kind.value,
+            recognizer,
+            predict(recognizer, write_others_of(kind, args.writers, recognizer.character_set), 0),
+        )
 
 
 def print_sure(name: str, recognizer: Recognizer, predictions: Predictions) -> None:
@@ -192,14 +236,15 @@ def print_sure(name: str, recognizer: Recognizer, predictions: Predictions) -> N
 def print_test(name: str, predictions: Predictions) -> None:
     """Prints the metrics of a test and its most frequent errors."""
     both = predictions.top_k_accuracy()
-    kana = predictions.top_k_accuracy(predictions.is_hiragana)
-    kanji = predictions.top_k_accuracy(~predictions.is_hiragana)
+    kana, kanji = (predictions.top_k_accuracy(predictions.is_of(script)) for script in ("hiragana", "kanji"))
     shown = (both[1], both[5], kana.get(1), kanji.get(1))
     columns = "".join(f"{accuracy.value:10.2%}" if accuracy else f"{'–':>10}" for accuracy in shown)
     error = calibration_error(bin_by_confidence(predictions.confidence, predictions.is_correct))
-    print(f"{name:38}{both[1].samples:9,}{columns}{error:20.2%}")
+    twins = predictions.top_k_accuracy(up_to_twins=True)[1].value
+    print(f"{name:38}{both[1].samples:9,}{columns}{error:20.2%}{twins:13.2%}")
     errors = predictions.count_confusions()[:ERRORS_SHOWN]
-    print("    " + " ".join(f"{CHARACTERS[label]}>{CHARACTERS[other]} {count}" for label, other, count in errors))
+    names = predictions.character_set.characters
+    print("    " + " ".join(f"{names[label]}>{names[other]} {count}" for label, other, count in errors))
 
 
 if __name__ == "__main__":

@@ -95,14 +95,16 @@ class ModelConfig:
             raise KanjinetError(f"channels {brief(self.channels)}, depths {brief(self.depths)}: too many layers")
 
     @classmethod
-    def preset(cls, version: str, image_size: int = 64, pooling_type: str = "adaptive_avg") -> "ModelConfig":
+    def preset(
+        cls, version: str, image_size: int = 64, pooling_type: str = "adaptive_avg", num_classes: int = NUM_CLASSES
+    ) -> "ModelConfig":
         """Returns the configuration of a version."""
         no_se, se = (0, 0, 0, 0, 0), (0, 0, 8, 16, 16)
         if version == "1.0":
-            return cls(version, image_size, pooling_type, _CHANNELS[:4], (1, 1, 1, 1), no_se[:4], 512)
+            return cls(version, image_size, pooling_type, _CHANNELS[:4], (1, 1, 1, 1), no_se[:4], 512, num_classes)
         if version in ("2.0", "2.1"):
             reductions = no_se if version == "2.0" else se
-            return cls(version, image_size, pooling_type, _CHANNELS, (1, 1, 1, 1, 1), reductions, 1024)
+            return cls(version, image_size, pooling_type, _CHANNELS, (1, 1, 1, 1, 1), reductions, 1024, num_classes)
         return cls(
             version,
             image_size,
@@ -111,6 +113,7 @@ class ModelConfig:
             depths=(1, 1, 2, 3, 1),
             se_reductions=se,
             hidden_features=0,
+            num_classes=num_classes,
             classifier_rank=192,
             block="residual",
             stem="conv5x5",
@@ -281,10 +284,10 @@ def init_orthogonal_(weight: torch.Tensor) -> None:
 
 
 class LightweightKanjiNet(nn.Module):
-    """Computes logits of the 3,036 classes for images of single characters.
+    """Computes logits of the classes for images of single characters.
 
     Input: (batch, 1, size, size) or flattened (batch, size * size) floats, ink 1 on paper 0.
-    Output: (batch, 3036) logits, in class order (kanjinet.classes).
+    Output: (batch, num_classes) logits, in class order (kanjinet.classes).
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -19,10 +19,10 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
+from kanjinet.classes import CHARACTER_SETS, CharacterSet
 from kanjinet.contract import CONTRACTS, IMAGE_SIZES, check_preprocessing
 from kanjinet.data.etl_files import EtlFile, has_etl_files
-from kanjinet.data.etl_records import DATABASES, RECORDS_PER_FILE, decode_classes, decode_origins
+from kanjinet.data.etl_records import DATABASES, MAX_CHUNK_RECORDS, chunk_number, decode_classes, decode_origins
 from kanjinet.data.resources import usable_cores
 from kanjinet.errors import KanjinetError, brief
 from kanjinet.storage.files import read_bounded, read_json, write_json
@@ -32,7 +32,7 @@ from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES, open_array, open_zip,
 METADATA_NAME = "metadata.json"
 CHUNK_INFO_NAME = "chunk_info.json"
 CHARACTER_MAPPING_NAME = "character_mapping.json"
-CHUNK_NAME = re.compile(r"etl9g_dataset_chunk_([0-9]{2})\.npz")
+CHUNK_NAME = re.compile(r"(etl9g|japanese)_dataset_chunk_([0-9]{2})\.npz")
 _ARRAYS = {"X": (np.uint8, 3), "y": (np.uint16, 1), "data_set": (np.uint8, 1), "sheet": (np.uint8, 1)}  # type, rank
 DATASET_FORMAT = "kanjinet-dataset-1"
 _REMEDY = "run prepare_etl9g_dataset.py"
@@ -42,9 +42,14 @@ _IMAGES_AT_ONCE = 256
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that ZIP knows: the same input gives the same bytes at any time
 
 
-def chunk_name(number: int) -> str:
+def chunk_name(number: int, prefix: str = "etl9g") -> str:
     """Returns the name of a chunk by its number: that of the ETL9G file that it is made from."""
-    return f"etl9g_dataset_chunk_{number:02d}.npz"
+    return f"{prefix}_dataset_chunk_{number:02d}.npz"
+
+
+def chunk_name_of(part: EtlFile) -> str:
+    """Returns the name of the chunk that is made from a data file or a part of one."""
+    return chunk_name(chunk_number(part), "japanese" if part.database == "JAPANESE" else "etl9g")
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class DatasetInfo:
     image_size: int
     preprocessing: str
     database: str  # ETL9G, ETL8G or ETL9B: what the files are, or are samples of
+    character_set: CharacterSet
     synthetic: bool
     chunks: tuple[ChunkInfo, ...]
     sha256: str
@@ -97,17 +103,19 @@ class Labels:
         return len(self.classes)
 
 
-def decode_labels(file: EtlFile, records: npt.NDArray[np.void]) -> tuple[Labels, npt.NDArray[np.bool_], str]:
+def decode_labels(
+    file: EtlFile, records: npt.NDArray[np.void], character_set: CharacterSet | None = None
+) -> tuple[Labels, npt.NDArray[np.bool_], str]:
     """Decodes the labels of a data file's records.
 
     Returns:
-        The labels of those records that are of the 3,036 classes; which of all they are, (n,); and what to say where
+        The labels of those records that are of the classes; which of all they are, (n,); and what to say where
         sheet numbers and order disagree.
 
     Raises:
         KanjinetError: a JIS code that the database does not have.
     """
-    classes, origins = decode_classes(file, records), decode_origins(file, records)
+    classes, origins = decode_classes(file, records, character_set), decode_origins(file, records)
     kept = classes >= 0
     labels = Labels(classes[kept].astype(np.uint16), origins.data_sets[kept], origins.sheets[kept])
     return labels, kept, origins.disagreement
@@ -170,8 +178,8 @@ def read_chunk_infos(folder: Path) -> tuple[tuple[ChunkInfo, ...], dict[str, Any
         names = [chunk.name for chunk in chunks]
         if names != sorted(set(names)) or not all(CHUNK_NAME.fullmatch(name) for name in names):
             raise KanjinetError(f"{path}: its chunk names are not etl9g_dataset_chunk_01.npz ... in order", _REMEDY)
-        if not all(type(chunk.records) is int and 0 < chunk.records <= RECORDS_PER_FILE for chunk in chunks):
-            raise KanjinetError(f"{path}: a chunk without records, or with more than {RECORDS_PER_FILE:,}", _REMEDY)
+        if not all(type(chunk.records) is int and 0 < chunk.records <= MAX_CHUNK_RECORDS for chunk in chunks):
+            raise KanjinetError(f"{path}: a chunk without records, or with more than {MAX_CHUNK_RECORDS:,}", _REMEDY)
     except (KeyError, TypeError, ValueError) as error:
         raise KanjinetError(f"{path}: does not list chunks ({brief(error)})", _REMEDY) from error
     return chunks, settings
@@ -200,11 +208,11 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
             image_size=int(metadata["image_size"]),
             preprocessing=str(metadata["preprocessing"]["version"]),
             database=str(metadata.get("dataset", "ETL9G")),
+            character_set=_find_character_set(metadata["class_table_sha256"], path),
             synthetic=bool(metadata["synthetic"]),
             chunks=chunks,
             sha256=str(metadata["dataset_sha256"]),
         )
-        class_table = metadata["class_table_sha256"]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise KanjinetError(f"{path}: not the description of a dataset ({brief(error)})", RERUN_REMEDY) from error
     if info.database not in DATABASES:
@@ -213,8 +221,6 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
         )
     if info.image_size not in IMAGE_SIZES:
         raise KanjinetError(f"{path}: image_size {info.image_size}, expected one of {IMAGE_SIZES}", RERUN_REMEDY)
-    if class_table != CLASS_TABLE_SHA256:
-        raise KanjinetError(f"{path}: another class table ({brief(class_table)})", RERUN_REMEDY)
     check_preprocessing(info.preprocessing, str(path))
     if info.sha256 != hash_dataset(chunks):
         raise KanjinetError(f"{path}: does not belong to {CHUNK_INFO_NAME} beside it", RERUN_REMEDY)
@@ -276,7 +282,7 @@ def check_chunk(info: DatasetInfo, chunk: ChunkInfo) -> None:
     arrays = read_chunk(info.folder, chunk)
     path = info.folder / chunk.name
     _check_size(path, arrays["X"].shape[1:], info.image_size)
-    _check_classes(path, arrays["y"])
+    _check_classes(path, arrays["y"], info.character_set)
 
 
 def _check_size(path: Path, found: tuple[int, ...], size: int) -> None:
@@ -284,20 +290,28 @@ def _check_size(path: Path, found: tuple[int, ...], size: int) -> None:
         raise KanjinetError(f"{path}: images of {found}, expected {(size, size)}", RERUN_REMEDY)
 
 
-def _check_classes(path: Path, classes: npt.NDArray[np.uint16]) -> None:
-    if len(classes) and int(classes.max()) >= NUM_CLASSES:
-        raise KanjinetError(f"{path}: class {classes.max()}, expected 0-{NUM_CLASSES - 1}", RERUN_REMEDY)
+def _find_character_set(class_table_sha256: object, path: Path) -> CharacterSet:
+    for character_set in CHARACTER_SETS.values():
+        if character_set.sha256 == class_table_sha256:
+            return character_set
+    raise KanjinetError(f"{path}: another class table ({brief(class_table_sha256)})", RERUN_REMEDY)
 
 
-def read_labels(folder: Path, chunks: tuple[ChunkInfo, ...]) -> Labels:
+def _check_classes(path: Path, classes: npt.NDArray[np.uint16], character_set: CharacterSet) -> None:
+    if len(classes) and int(classes.max()) >= character_set.num_classes:
+        problem = f"{path}: class {classes.max()}, expected 0-{character_set.num_classes - 1}"
+        raise KanjinetError(problem, RERUN_REMEDY)
+
+
+def read_labels(info: DatasetInfo) -> Labels:
     """Reads classes, data sets and sheets of all samples, without their images.
 
     Raises:
-        KanjinetError: a missing or damaged chunk, or a class outside 0-3035.
+        KanjinetError: a missing or damaged chunk, or a class that the character set does not have.
     """
-    parts = (read_chunk(folder, chunk, ("y", "data_set", "sheet")) for chunk in chunks)
+    parts = (read_chunk(info.folder, chunk, ("y", "data_set", "sheet")) for chunk in info.chunks)
     labels = concatenate_labels([Labels(part["y"], part["data_set"], part["sheet"]) for part in parts])
-    _check_classes(folder, labels.classes)
+    _check_classes(info.folder, labels.classes, info.character_set)
     return labels
 
 
@@ -348,24 +362,23 @@ def _unpack(
             images[rows[inside]] = block[numbers[inside] - first]
 
 
-def describe_dataset(
-    database: str, chunks: tuple[ChunkInfo, ...], labels: Labels, image_size: int, preprocessing: str
-) -> dict[str, Any]:
+def describe_dataset(info: DatasetInfo, labels: Labels) -> dict[str, Any]:
     """Returns the content of metadata.json."""
-    fonts = merge_sources(*(chunk.fonts for chunk in chunks))
+    fonts = merge_sources(*(chunk.fonts for chunk in info.chunks))
+    character_set = info.character_set
     return {
         "format": DATASET_FORMAT,
-        "dataset": database,
-        "synthetic": any(chunk.synthetic for chunk in chunks),
+        "dataset": info.database,
+        "synthetic": info.synthetic,
         **({"fonts": list(fonts)} if fonts else {}),
         "total_samples": len(labels),
-        "num_classes": NUM_CLASSES,
-        "image_size": image_size,
-        "num_chunks": len(chunks),
+        "num_classes": character_set.num_classes,
+        "image_size": info.image_size,
+        "num_chunks": len(info.chunks),
         "data_sets": np.unique(labels.data_sets).tolist(),
-        "dataset_sha256": hash_dataset(chunks),
-        "preprocessing": {"version": preprocessing, "contract": CONTRACTS[preprocessing]},
-        "class_table": CHARACTERS,
-        "class_table_sha256": CLASS_TABLE_SHA256,
-        "samples_per_class": np.bincount(labels.classes, minlength=NUM_CLASSES).tolist(),
+        "dataset_sha256": info.sha256,
+        "preprocessing": {"version": info.preprocessing, "contract": CONTRACTS[info.preprocessing]},
+        "class_table": character_set.characters,
+        "class_table_sha256": character_set.sha256,
+        "samples_per_class": np.bincount(labels.classes, minlength=character_set.num_classes).tolist(),
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import CLASS_OF_CHARACTER
+from kanjinet.classes import ETL9G_SET, CharacterSet
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.zip_files import read_arrays
 
@@ -19,11 +19,11 @@ class Drawings:
     classes: npt.NDArray[np.int64]
 
 
-def read_drawings(path: Path) -> Drawings:
+def read_drawings(path: Path, character_set: CharacterSet = ETL9G_SET) -> Drawings:
     """Reads an .npz file of `images` (n, height, width) uint8, dark on white, and `characters` (n,), one each.
 
     Raises:
-        KanjinetError: no such file, another kind of file, or a character that is none of the 3,036.
+        KanjinetError: no such file, another kind of file, or a character that is none of the set's.
     """
     remedy = "name an .npz file with the arrays images (n, height, width) uint8 and characters (n,)"
     if not path.is_file():
@@ -37,7 +37,7 @@ def read_drawings(path: Path) -> Drawings:
         raise KanjinetError(
             f"{path}: images {images.shape} {images.dtype}, characters {characters.shape}, are no drawings", remedy
         )
-    if unknown := sorted({str(character) for character in characters} - CLASS_OF_CHARACTER.keys()):
-        raise KanjinetError(f"{path}: {unknown[0]!r} is none of ETL9G's 3,036 characters", "leave its drawings out")
-    classes = np.array([CLASS_OF_CHARACTER[str(character)] for character in characters], dtype=np.int64)
+    if unknown := sorted({str(character) for character in characters} - character_set.class_of_character.keys()):
+        raise KanjinetError(f"{path}: {unknown[0]!r} is none of {character_set.title}", "leave its drawings out")
+    classes = np.array([character_set.class_of_character[str(character)] for character in characters], dtype=np.int64)
     return Drawings(255 - images, classes)

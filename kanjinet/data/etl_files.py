@@ -9,7 +9,8 @@ from pathlib import Path
 
 from kanjinet.errors import KanjinetError
 
-NUM_FILES = {"ETL9G": 50, "ETL8G": 33, "ETL9B": 5}  # of each database, as AIST gives it
+NUM_FILES = {"ETL9G": 50, "ETL8G": 33, "ETL9B": 5, "JAPANESE": 50}  # of each database; JAPANESE: samples only
+_CHUNKS = "*_dataset_chunk_*.npz"
 DEPTH = 2  # folders within folders that are looked into: a ZIP's own, and one around it
 _DATABASE = "|".join(NUM_FILES)
 _DATA_FILE = re.compile(rf"({_DATABASE})[-_ ]?([0-9]{{1,2}})(\.bin|\.dat|\.raw)?(.*)", re.IGNORECASE | re.DOTALL)
@@ -58,7 +59,7 @@ def find_etl_files(folder: Path) -> list[EtlFile]:
         return _check_listing(folder, listing)
     if listing.archives:
         raise _explain_archive(listing.archives[0])
-    if any(folder.glob("etl9g_dataset_chunk_*.npz")):
+    if any(folder.glob(_CHUNKS)):
         remedy = "name it with --data-dir in the stages after preparation; --etl-dir is the folder of the raw files"
         raise KanjinetError(f"{folder}: a prepared dataset, not the files that it is made from", remedy)
     if _list_folders([parent := folder.resolve().parent]).files:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import NUM_CLASSES, classes_of_jis
+from kanjinet.classes import ETL9G_SET, JAPANESE_SET, NUM_CLASSES, CharacterSet
 from kanjinet.data.etl_files import NUM_FILES as FILES_OF
 from kanjinet.data.etl_files import EtlFile
 from kanjinet.errors import KanjinetError
@@ -28,6 +28,7 @@ NUM_FILES = FILES_OF["ETL9G"]
 SETS_PER_FILE = 4  # data sets: each holds every character once
 NUM_DATA_SETS = NUM_FILES * SETS_PER_FILE  # 200
 SHEETS_PER_SET = 20
+CHARACTERS_PER_SHEET = 152  # the last sheet of a set has 148
 RECORDS_PER_FILE = SETS_PER_FILE * NUM_CLASSES  # 12,144
 
 
@@ -78,6 +79,7 @@ class Database:
     dtype: np.dtype[np.void]
     sets_per_file: int
     characters: int = NUM_CLASSES  # of a data set
+    character_set: CharacterSet = ETL9G_SET  # that they are of
     sheets_per_set: int = SHEETS_PER_SET
     num_dummies: int = 0  # records before the first cell of a file
     num_models: int = 0  # records of model characters after the last data set of the last file
@@ -86,7 +88,12 @@ class Database:
     @property
     def info_file_name(self) -> str:
         """The small text file beside the data files."""
-        return f"{self.name[:4]}INFO"
+        return "JAPANESEINFO" if self.name == "JAPANESE" else f"{self.name[:4]}INFO"
+
+    @property
+    def format_name(self) -> str:
+        """The database of AIST whose records it has; samples of more characters than AIST collected have ETL9G's."""
+        return "ETL9G" if self.name == "JAPANESE" else self.name
 
     @property
     def records_per_file(self) -> int:
@@ -109,7 +116,16 @@ ETL8G = Database("ETL8G", _list_gray_fields(30, 11), sets_per_file=5, characters
 ETL9B = Database(
     "ETL9B", BINARY_RECORD_DTYPE, sets_per_file=40, num_dummies=1, num_models=NUM_CLASSES, sets_per_part=SETS_PER_FILE
 )
-DATABASES = {database.name: database for database in (ETL9G, ETL8G, ETL9B)}
+JAPANESE = Database(
+    "JAPANESE",
+    RECORD_DTYPE,
+    sets_per_file=2,
+    characters=JAPANESE_SET.num_classes,
+    character_set=JAPANESE_SET,
+    sheets_per_set=-(-JAPANESE_SET.num_classes // CHARACTERS_PER_SHEET),
+)
+DATABASES = {database.name: database for database in (ETL9G, ETL8G, ETL9B, JAPANESE)}
+MAX_CHUNK_RECORDS = max(each.records_per_file // each.parts_per_file for each in DATABASES.values())
 
 MAX_INFO_BYTES = 1 << 20  # no more of ETL9INFO is read
 _ROWS_LEFT_OUT = (0x21, 0x24)  # of JIS X 0208, the high byte: AIST names 2122 and the small kana among ETL8's
@@ -268,15 +284,19 @@ def pack_pixels(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return images[..., 0::2] << np.uint8(4) | images[..., 1::2]
 
 
-def decode_classes(file: EtlFile, records: npt.NDArray[np.void]) -> npt.NDArray[np.int16]:
-    """Decodes the class index, 0-3035, of each record; -1 for the small kana of ETL8G, which are no classes.
+def decode_classes(
+    file: EtlFile, records: npt.NDArray[np.void], character_set: CharacterSet | None = None
+) -> npt.NDArray[np.int16]:
+    """Decodes the class index of each record; -1 for what is no class, such as ETL8G's small kana among ETL9G's.
+
+    The classes are by default those of the database's own character set.
 
     Raises:
         KanjinetError: a record has a JIS code that its database does not have.
     """
     jis_codes = records["jis_code"].astype(np.uint16)
-    classes = classes_of_jis(jis_codes)
-    unknown = classes < 0
+    own_set = DATABASES[file.database].character_set
+    unknown = own_set.classes_of_jis(jis_codes) < 0
     if file.database == "ETL8G":
         unknown &= ~np.isin(jis_codes >> 8, _ROWS_LEFT_OUT)
     if unknown.any():
@@ -286,7 +306,7 @@ def decode_classes(file: EtlFile, records: npt.NDArray[np.void]) -> npt.NDArray[
             f"{DATABASES[file.database].characters:,} ({np.count_nonzero(unknown):,} such records)",
             "the file is damaged or of another database; get it again",
         )
-    return classes
+    return (character_set or own_set).classes_of_jis(jis_codes)
 
 
 @dataclass(frozen=True)
@@ -331,7 +351,7 @@ def decode_origins(file: EtlFile, records: npt.NDArray[np.void]) -> Origins:
             f"{len(records):,} records, record {first + 1} with sheet {records['sheet'][first]} the first; the "
             + ("sheet numbers are taken" if are_sheets_right else "order is taken: the k-th of a character is of set k")
         )
-    if database is not ETL9G:
+    if database not in (ETL9G, JAPANESE):
         sheets = (sheets - 1) % database.sheets_per_set + 1
     first_set = (file.number - 1) * database.sets_per_file + file.part * num_sets + 1
     return Origins((first_set + chosen).astype(np.uint8), np.where(is_inside, sheets, 0).astype(np.uint8), disagreement)

@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from kanjinet.classes import CLASS_OF_CHARACTER
+from kanjinet.classes import ETL9G_SET, CharacterSet
 from kanjinet.data.preprocessing import preprocess, subtract_paper
 from kanjinet.errors import KanjinetError, explain_os_error
 from kanjinet.storage.files import check_regular
@@ -87,7 +87,7 @@ class LabeledImages:
 
     paths: list[Path]
     classes: npt.NDArray[np.int64]
-    skipped_folders: list[str]  # names that are none of the 3,036 characters
+    skipped_folders: list[str]  # names that are none of the characters
     skipped_files: str  # what `describe_skipped` says of the others
 
 
@@ -295,11 +295,11 @@ def _has_image_name(path: Path) -> bool:
     return Image.registered_extensions().get(path.suffix.lower()) in Image.OPEN
 
 
-def list_labeled_images(folder: Path) -> LabeledImages:
-    """Lists the images in a folder's sub-folders, each named after the character that its images show.
+def list_labeled_images(folder: Path, character_set: CharacterSet = ETL9G_SET) -> LabeledImages:
+    """Lists the images in a folder's sub-folders, each named after the character of a set that its images show.
 
     Raises:
-        KanjinetError: no such folder, or no image of any of the 3,036 characters in it.
+        KanjinetError: no such folder, or no image of any of the characters in it.
     """
     remedy = "name a folder with one sub-folder of images a character, such as 田, 7530 or U+7530 (hex Unicode)"
     if not folder.is_dir():
@@ -309,7 +309,7 @@ def list_labeled_images(folder: Path) -> LabeledImages:
     skipped: list[str] = []
     folders = [folder]
     for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
-        found = CLASS_OF_CHARACTER.get(parse_folder_name(inner.name))
+        found = character_set.class_of_character.get(parse_folder_name(inner.name))
         if found is None:
             skipped.append(inner.name)
             continue
@@ -320,7 +320,7 @@ def list_labeled_images(folder: Path) -> LabeledImages:
     skipped_files = describe_skipped(folders)
     if not paths:
         note = f"; {skipped_files}" if skipped_files else ""
-        raise KanjinetError(f"{folder}: no image of any of the 3,036 characters in it{note}", remedy)
+        raise KanjinetError(f"{folder}: no image of any of {character_set.title} in it{note}", remedy)
     return LabeledImages(paths, np.array(classes, dtype=np.int64), skipped, skipped_files)
 
 

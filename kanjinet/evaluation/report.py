@@ -15,10 +15,11 @@ from kanjinet.classes import NO_CLASS
 from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.evaluation.charts import MARKS, SERIES, Chart, draw_groups, draw_history, draw_reliability
 from kanjinet.evaluation.metrics import Predictions
-from kanjinet.evaluation.results import FolderSource, ModelMetrics, character_of
+from kanjinet.evaluation.results import FolderSource, ModelMetrics
 from kanjinet.storage.files import replace_on_success
 from kanjinet.storage.png import encode_png
 from kanjinet.synth.printed import draw_character
+from kanjinet.training.accuracy import Accuracy
 
 PAIRS_SHOWN, IMAGES_PER_PAIR = 12, 4
 HARDEST_SHOWN, IMAGES_PER_CHARACTER = 16, 6
@@ -78,7 +79,9 @@ def write_report(path: Path, evaluations: Sequence[ModelEvaluation]) -> None:
         reliability=[draw_reliability(each, series) for series, each in enumerate(models)],
         groups=[(name, each, draw_groups(each, name)) for name, each in groups.items()],
         legend=[(MARKS[series % SERIES], series % SERIES, each.model) for series, each in enumerate(models)],
-        character_of=character_of,
+        character_of=models[0].character_of,
+        kinds=list(_list_kinds(models[0])),
+        of_kinds=lambda model, show: [show(each[1]) if each else "–" for each in _list_kinds(model).values()],
         draw_character=draw_character,
         sample_note=SAMPLE_NOTE,
         no_class=NO_CLASS,
@@ -87,6 +90,11 @@ def write_report(path: Path, evaluations: Sequence[ModelEvaluation]) -> None:
     )
     with replace_on_success(path) as file:
         file.write(page.lstrip().encode("utf-8"))
+
+
+def _list_kinds(model: ModelMetrics) -> dict[str, dict[int, Accuracy]]:
+    """Lists the accuracies that stand in columns of their own: of each script, and up to twins."""
+    return model.scripts | ({"top-1 up to twins": model.up_to_twins} if model.up_to_twins else {})
 
 
 def _replace_not_in_xml(value: Any) -> Any:

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kanjinet.classes import CHARACTERS, JIS_CODES, NO_CLASS
+import numpy as np
+
+from kanjinet.classes import NO_CLASS, CharacterSet
+from kanjinet.data.etl_records import SAMPLE_NOTE
 from kanjinet.training.accuracy import Accuracy, CalibrationBin, calibration_error
 
 CONFUSIONS_LISTED = 100
@@ -41,11 +44,7 @@ class HardClass:
     accuracy: Accuracy
     stroke_count: int
     predicted: Sequence[int]
-
-    @property
-    def jis_code(self) -> str:
-        """Four hex digits."""
-        return f"{JIS_CODES[self.label]:04X}"
+    jis_code: str  # four hex digits
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,12 @@ class ModelMetrics:
     without_character: int  # images without a character, which count as errors
     said_none: int | None  # images that are said to show none of the characters; None: the model never says so
     not_read: Sequence[str]  # a message for each file that could not be read
+    character_set: CharacterSet  # whose classes labels and predictions are
     accuracy: dict[int, Accuracy]  # k -> top-k accuracy
-    kanji: dict[int, Accuracy]  # the same, of kanji alone; empty where there are none
-    hiragana: dict[int, Accuracy]
+    up_to_twins: dict[int, Accuracy]  # the same, twins taken for equal; empty where the set has none
+    scripts: dict[
+        str, dict[int, Accuracy]
+    ]  # of each script of the set alone, kanji first; empty where there are none of it
     writers: dict[int, Accuracy]  # data set, which stands for its writers -> top-1 accuracy; empty where not known
     stroke_counts: dict[int, Accuracy]  # number of strokes -> top-1 accuracy
     calibration: list[CalibrationBin]
@@ -74,7 +76,7 @@ class ModelMetrics:
     comparison: dict[str, int]  # images that only this model and only the first one has right; empty for the first
 
     def __post_init__(self) -> None:
-        scripts = sum(part[1].samples for part in (self.kanji, self.hiragana) if part)
+        scripts = sum(part[1].samples for part in self.scripts.values() if part)
         strokes = sum(group.samples for group in self.stroke_counts.values())
         binned = sum(each.accuracy.samples for each in self.calibration)
         if not scripts == strokes == binned == self.samples:
@@ -90,6 +92,10 @@ class ModelMetrics:
         """The expected calibration error, 0-1."""
         return calibration_error(self.calibration)
 
+    def character_of(self, label: int) -> str:
+        """Returns the character of a predicted class; nothing for NO_CLASS."""
+        return "" if label == NO_CLASS else self.character_set.characters[label]
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the object of evaluation.json."""
         return {
@@ -103,8 +109,8 @@ class ModelMetrics:
             "without_character": self.without_character,
             "said_none": self.said_none,
             "not_read": list(self.not_read),
-            "kanji": _accuracy_to_dict(self.kanji),
-            "hiragana": _accuracy_to_dict(self.hiragana),
+            **({"up_to_twins": _accuracy_to_dict(self.up_to_twins)} if self.up_to_twins else {}),
+            **{script: _accuracy_to_dict(accuracy) for script, accuracy in self.scripts.items()},
             "writers": _groups_to_list("data_set", self.writers),
             "stroke_counts": _groups_to_list("stroke_count", self.stroke_counts),
             "calibration": {
@@ -112,19 +118,24 @@ class ModelMetrics:
                 "bins": list(map(_bin_to_dict, self.calibration)),
             },
             "confusions": [
-                {"character": CHARACTERS[label], "read_as": character_of(predicted), "count": count}
+                {"character": self.character_of(label), "read_as": self.character_of(predicted), "count": count}
                 for label, predicted, count in self.confusions[:CONFUSIONS_LISTED]
             ],
-            "hardest": list(map(_hard_class_to_dict, self.hardest)),
+            "hardest": list(map(self._describe_hard_class, self.hardest)),
             "images_per_s": round(self.images_per_s, 1),
             "images_per_s_with_reading": round(self.images_per_s_with_reading, 1),
             **self.comparison,
         }
 
-
-def character_of(label: int) -> str:
-    """Returns the character of a predicted class; nothing for NO_CLASS."""
-    return "" if label == NO_CLASS else CHARACTERS[label]
+    def _describe_hard_class(self, hard: HardClass) -> dict[str, Any]:
+        return {
+            "class": hard.label,
+            **_accuracy_to_dict({1: hard.accuracy}),
+            "character": self.character_of(hard.label),
+            "jis_code": hard.jis_code,
+            "stroke_count": hard.stroke_count,
+            "read_as": list(map(self.character_of, hard.predicted)),
+        }
 
 
 def _accuracy_to_dict(accuracy: dict[int, Accuracy]) -> dict[str, Any]:
@@ -144,12 +155,34 @@ def _bin_to_dict(each: CalibrationBin) -> dict[str, Any]:
     return {"from": each.low, "to": each.high, "confidence": each.confidence, **entries}
 
 
-def _hard_class_to_dict(hard: HardClass) -> dict[str, Any]:
-    return {
-        "class": hard.label,
-        **_accuracy_to_dict({1: hard.accuracy}),
-        "character": CHARACTERS[hard.label],
-        "jis_code": hard.jis_code,
-        "stroke_count": hard.stroke_count,
-        "read_as": list(map(character_of, hard.predicted)),
-    }
+def describe_metrics(metrics: ModelMetrics) -> list[str]:
+    """Returns what is printed of a model's metrics, line by line."""
+    source = metrics.source
+    note = f" ({SAMPLE_NOTE})" if source.synthetic else ""
+    where = (
+        source.images
+        if isinstance(source, FolderSource)
+        else f"{source.database}, split {source.split} of {source.split_rule}"
+    )
+    lines = [f"model      {metrics.model}, {where}{note}"]
+    for name, accuracy in (("all", metrics.accuracy), ("to twins", metrics.up_to_twins), *metrics.scripts.items()):
+        if accuracy:
+            low, high = accuracy[1].interval
+            fractions = "  ".join(f"top-{k} {found.value:7.2%}" for k, found in accuracy.items())
+            lines.append(
+                f"{name:10} {fractions}  of {accuracy[1].samples:,} images; top-1 within {low:.2%} to {high:.2%}"
+            )
+    if len(metrics.writers) > 1:
+        by_writer = sorted(accuracy.value for accuracy in metrics.writers.values())
+        spread = f"{by_writer[0]:.2%} to {by_writer[-1]:.2%}, median {np.median(by_writer):.2%}"
+        lines.append(f"writers    top-1 {spread}, in {len(by_writer)} data sets")
+    lines.append(f"confidence expected calibration error {metrics.calibration_error:.2%}")
+    if metrics.said_none is not None:
+        count = metrics.character_set.num_classes
+        lines.append(f"none       {metrics.said_none:,} images are said to show none of the {count:,} characters")
+    if metrics.comparison:
+        this, first = metrics.comparison["only_this_right"], metrics.comparison["only_first_right"]
+        lines.append(f"compared   {this:,} images that only this model reads, {first:,} that only the first one does")
+    network = f"{metrics.images_per_s:,.0f} once they are read and preprocessed"
+    lines.append(f"speed      {metrics.images_per_s_with_reading:,.0f} images/s; {network}")
+    return lines

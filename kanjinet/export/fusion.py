@@ -52,7 +52,7 @@ class WeightedPooling(nn.Module):
 class FusedNetwork(nn.Module):
     """Represents a network whose batch norm and constant factors are folded into the weights beside them.
 
-    Input (batch, 1, size, size), output (batch, 3036), as of `LightweightKanjiNet`.
+    Input (batch, 1, size, size), output (batch, num_classes), as of `LightweightKanjiNet`.
     """
 
     def __init__(self, source: LightweightKanjiNet, pool: nn.Module, gates: ChannelGates | None) -> None:

@@ -2,16 +2,17 @@
 
 from typing import Any
 
-from kanjinet.classes import CLASS_TABLE_SHA256, NUM_CLASSES, NUM_HIRAGANA, describe_classes
+from kanjinet.classes import ETL9G_SET, SCRIPTS, TWINS, CharacterSet
 from kanjinet.synth.kanjivg import kanjivg_version, stroke_counts
 
 ENHANCED_MAPPING_NAME = "kanji_etl9g_enhanced_mapping.json"
 
 
-def build_mapping(model: dict[str, Any] | None = None) -> dict[str, Any]:
+def build_mapping(character_set: CharacterSet = ETL9G_SET, model: dict[str, Any] | None = None) -> dict[str, Any]:
     """Returns the content of a mapping file.
 
     Args:
+        character_set: whose classes they are.
         model: what `model_info` says about one exported model besides; none in the general mapping.
 
     Returns:
@@ -21,30 +22,31 @@ def build_mapping(model: dict[str, Any] | None = None) -> dict[str, Any]:
     Raises:
         KanjinetError: the package `kanjivg`, which knows the strokes, is missing or incomplete.
     """
-    counts = stroke_counts()
+    counts = stroke_counts(character_set)
+    num_classes = character_set.num_classes
+    of_script = {script: int(character_set.is_of(script).sum()) for script in SCRIPTS}
+    known = character_set.class_of_character.keys()
+    twins = [group for group in ("".join(each for each in twins if each in known) for twins in TWINS) if len(group) > 1]
     characters = {
         index: {**entry, "stroke_count": count}
-        for (index, entry), count in zip(describe_classes().items(), counts, strict=True)
+        for (index, entry), count in zip(character_set.describe_classes().items(), counts, strict=True)
     }
     return {
         "model_info": {
-            "dataset": "ETL9G",
-            "total_classes": NUM_CLASSES,
-            "description": (
-                f"Class index to character: {NUM_HIRAGANA} hiragana, then {NUM_CLASSES - NUM_HIRAGANA:,} JIS level-1 "
-                "kanji, by JIS X 0208 code"
-            ),
-            "class_table_sha256": CLASS_TABLE_SHA256,
+            "dataset": character_set.dataset,
+            "total_classes": num_classes,
+            "description": f"Class index to character: {character_set.description}",
+            "class_table_sha256": character_set.sha256,
             "stroke_count_source": (
                 f"KanjiVG (package kanjivg {kanjivg_version()}), main file of each character, CC BY-SA 3.0"
             ),
+            **({"twins": twins} if twins else {}),
             **(model or {}),
         },
         "characters": characters,
         "statistics": {
-            "total_characters": NUM_CLASSES,
-            "hiragana_count": NUM_HIRAGANA,
-            "kanji_count": NUM_CLASSES - NUM_HIRAGANA,
-            "average_stroke_count": round(sum(counts) / NUM_CLASSES, 2),
+            "total_characters": num_classes,
+            **{f"{script}_count": count for script, count in of_script.items() if count},
+            "average_stroke_count": round(sum(counts) / num_classes, 2),
         },
     }

@@ -11,12 +11,12 @@ import torch
 from onnx import helper, numpy_helper
 
 from kanjinet import __version__
-from kanjinet.classes import NUM_CLASSES
+from kanjinet.classes import SET_OF_TABLE
 from kanjinet.errors import KanjinetError
 from kanjinet.export.fusion import FusedNetwork, fuse_network
 from kanjinet.export.onnx_graph import read_attributes, read_tensors
 from kanjinet.export.spec import SPECS, ExportSpec, check_structure
-from kanjinet.model import LightweightKanjiNet
+from kanjinet.model import LightweightKanjiNet, ModelConfig
 
 DYNAMO = "torch.export"
 TORCHSCRIPT = "TorchScript"
@@ -40,7 +40,7 @@ class Export:
 def export_network(network: LightweightKanjiNet, backend: str) -> Export:
     """Exports a network, in evaluation mode, with batch norm folded.
 
-    Input "input": (batch, 1, size, size) float32; output "output": (batch, 3036) float32.
+    Input "input": (batch, 1, size, size) float32; output "output": (batch, num_classes) float32.
 
     Raises:
         KanjinetError: the graph does not keep to the backend's spec.
@@ -52,19 +52,20 @@ def export_network(network: LightweightKanjiNet, backend: str) -> Export:
     reason = ""
     if backend == "tract":
         try:
-            model = _finish(_export_dynamo(fused, example), size, spec)
+            model = _finish(_export_dynamo(fused, example), network.config, spec)
             return Export(model, f"{DYNAMO}, PyTorch {torch.__version__}", "")
         except (torch.onnx.errors.OnnxExporterError, ImportError, KanjinetError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    model = _finish(_export_torchscript(fused, example, spec), size, spec)
+    model = _finish(_export_torchscript(fused, example, spec), network.config, spec)
     return Export(model, f"{TORCHSCRIPT}, PyTorch {torch.__version__}", reason)
 
 
 def add_metadata(model: onnx.ModelProto, properties: dict[str, str]) -> None:
     """Writes what the file says about itself: producer, description and properties."""
     model.producer_name, model.producer_version = "kanjinet", __version__
+    title = SET_OF_TABLE[properties["class_table"]].title.replace(",", "")
     model.doc_string = (
-        f"LightweightKanjiNet {properties['model_version']}: logits of the {NUM_CLASSES} characters of ETL9G for "
+        f"LightweightKanjiNet {properties['model_version']}: logits of {title} for "
         "images of single characters. Metadata: class_table is the characters in the order of the logits, "
         "preprocessing_contract what must happen to an image before."
     )
@@ -106,12 +107,13 @@ def _export_torchscript(fused: FusedNetwork, example: torch.Tensor, spec: Export
     return onnx.load_from_string(file.getvalue())
 
 
-def _finish(exported: onnx.ModelProto, size: int, spec: ExportSpec) -> onnx.ModelProto:
+def _finish(exported: onnx.ModelProto, config: ModelConfig, spec: ExportSpec) -> onnx.ModelProto:
     """Returns a model with the exported nodes and weights, without what the exporters add.
 
     They leave traces of the source code, intermediate shapes with batch names that contradict a batch pinned by the
     user (tract then refuses the file), constants as nodes, and an IR version newer than the opset needs.
     """
+    size, num_classes = config.image_size, config.num_classes
     tensors = read_tensors(exported)
     nodes = []
     for node in exported.graph.node:
@@ -127,12 +129,12 @@ def _finish(exported: onnx.ModelProto, size: int, spec: ExportSpec) -> onnx.Mode
         nodes,
         "LightweightKanjiNet",
         [make_value("input", float32, [spec.batch, 1, size, size], "images: ink 1 on paper 0")],
-        [make_value("output", float32, [spec.batch, NUM_CLASSES], "logits before the softmax, in class order")],
+        [make_value("output", float32, [spec.batch, num_classes], "logits before the softmax, in class order")],
         [numpy_helper.from_array(tensor, name) for name, tensor in weights.items()],
     )
     opsets = [helper.make_opsetid("", spec.opset)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets))
-    check_structure(model, spec, size, NUM_CLASSES)
+    check_structure(model, spec, size, num_classes)
     return model
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kanjinet.classes import CHARACTERS, NUM_CLASSES
+from kanjinet.classes import ETL9G_SET, CharacterSet
 from kanjinet.data.dataset import METADATA_NAME, DatasetInfo, read_dataset_info, read_images
 from kanjinet.data.preprocessing import preprocess, to_model_input
 from kanjinet.errors import KanjinetError
@@ -33,21 +33,23 @@ class SampleInputs:
     origin: str
 
 
-def load_sample_inputs(data_dir: Path, image_size: int, preprocessing: str) -> SampleInputs:
+def load_sample_inputs(
+    data_dir: Path, image_size: int, preprocessing: str, character_set: CharacterSet = ETL9G_SET
+) -> SampleInputs:
     """Loads images of a dataset that was prepared in the same way, or draws characters where there is none.
 
     Raises:
         KanjinetError: the dataset is damaged, or KanjiVG is not installed.
     """
     random = np.random.default_rng(0)
-    if info := _read_matching_info(data_dir, image_size, preprocessing):
+    if info := _read_matching_info(data_dir, (image_size, preprocessing, character_set)):
         chunk = info.chunks[-1]
         count = min(NUM_IMAGES, chunk.records)
         indices = np.sort(random.choice(chunk.records, count, replace=False))
         images = read_images(replace(info, chunks=(chunk,)), indices)
         return SampleInputs(to_model_input(images), f"{count} images of {data_dir / chunk.name}")
-    classes = np.sort(random.choice(NUM_CLASSES, NUM_IMAGES, replace=False))
-    drawn = np.stack([draw_character(CHARACTERS[index]) for index in classes])
+    classes = np.sort(random.choice(character_set.num_classes, NUM_IMAGES, replace=False))
+    drawn = np.stack([draw_character(character_set.characters[index]) for index in classes])
     images = preprocess(drawn, image_size, preprocessing, cells=False)
     return SampleInputs(to_model_input(images), f"{NUM_IMAGES} characters drawn from KanjiVG")
 
@@ -78,10 +80,11 @@ def read_calibration_info(data_dir: Path, checkpoint: Checkpoint) -> DatasetInfo
     Raises:
         KanjinetError: no dataset, or one that was prepared in another way.
     """
-    info = _read_matching_info(data_dir, checkpoint.config.image_size, checkpoint.card.preprocessing)
+    info = _read_matching_info(data_dir, _describe_inputs(checkpoint))
     if info is None:
         raise KanjinetError(
-            f"{data_dir}: no prepared dataset with images of {checkpoint.config.image_size} pixels and preprocessing "
+            f"{data_dir}: no prepared dataset of {checkpoint.character_set.title} with images of "
+            f"{checkpoint.config.image_size} pixels and preprocessing "
             f"{checkpoint.card.preprocessing}, on which --quantize int8 measures activations",
             "name the one that the network was trained on with --data-dir, or use --quantize int8-weights or fp16",
         )
@@ -94,15 +97,20 @@ def load_held_out_inputs(data_dir: Path, checkpoint: Checkpoint) -> tuple[Inputs
     Returns:
         None where there is no dataset whose images were prepared as those that the network was trained on.
     """
-    info = _read_matching_info(data_dir, checkpoint.config.image_size, checkpoint.card.preprocessing)
+    info = _read_matching_info(data_dir, _describe_inputs(checkpoint))
     if info is None:
         return None
     images, labels = read_part(info, checkpoint, "test", HELD_OUT_IMAGES)
     return to_model_input(images), labels
 
 
-def _read_matching_info(data_dir: Path, image_size: int, preprocessing: str) -> DatasetInfo | None:
+def _describe_inputs(checkpoint: Checkpoint) -> tuple[int, str, CharacterSet]:
+    return checkpoint.config.image_size, checkpoint.card.preprocessing, checkpoint.character_set
+
+
+def _read_matching_info(data_dir: Path, wanted: tuple[int, str, CharacterSet]) -> DatasetInfo | None:
+    """Reads the description of a dataset of an image size, a preprocessing and a character set."""
     if not (data_dir / METADATA_NAME).is_file():
         return None
     info = read_dataset_info(data_dir)
-    return info if (info.image_size, info.preprocessing) == (image_size, preprocessing) else None
+    return info if (info.image_size, info.preprocessing, info.character_set) == wanted else None

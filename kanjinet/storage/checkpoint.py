@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256, NUM_CLASSES
+from kanjinet.classes import ETL9G_SET, SET_OF_TABLE, CharacterSet
 from kanjinet.contract import CONTRACTS, check_preprocessing
 from kanjinet.errors import KanjinetError, brief, first_line
 from kanjinet.model import LightweightKanjiNet, ModelConfig, count_parameters
@@ -32,10 +32,11 @@ _DAMAGED = (
 
 @dataclass
 class Checkpoint:
-    """Holds a network, in evaluation mode on the CPU, with its model card."""
+    """Holds a network, in evaluation mode on the CPU, with its model card and the characters that it reads."""
 
     model: LightweightKanjiNet
     card: ModelCard
+    character_set: CharacterSet = ETL9G_SET
 
     @property
     def config(self) -> ModelConfig:
@@ -50,9 +51,9 @@ class Checkpoint:
             "image_size": str(self.config.image_size),
             "pooling_type": self.config.pooling_type,
             "parameters": str(count_parameters(self.model)),
-            "num_classes": str(NUM_CLASSES),
-            "class_table": CHARACTERS,
-            "class_table_sha256": CLASS_TABLE_SHA256,
+            "num_classes": str(self.character_set.num_classes),
+            "class_table": self.character_set.characters,
+            "class_table_sha256": self.character_set.sha256,
             "preprocessing_contract": CONTRACTS[self.card.preprocessing],
             "accuracy": json.dumps({part: asdict(metrics) for part, metrics in self.card.metrics.items()}),
             "license": self.card.license,
@@ -68,7 +69,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "config": checkpoint.config.to_dict(),
         "state_dict": weights,
         "weights_sha256": hash_tensors(weights),
-        "class_table": CHARACTERS,
+        "class_table": checkpoint.character_set.characters,
         **checkpoint.card.to_dict(),
     }
     write_tensors(path, content)
@@ -85,10 +86,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if found != CHECKPOINT_FORMAT:
         problem = f"{path}: not a checkpoint of this toolkit: format {brief(found)}, expected {CHECKPOINT_FORMAT!r}"
         raise KanjinetError(problem, _REMEDY)
-    if content.get("class_table") != CHARACTERS:
-        raise KanjinetError(f"{path}: another class table than SHA-256 {CLASS_TABLE_SHA256[:12]}...", _REMEDY)
+    character_set = find_character_set(content.get("class_table"), path, _REMEDY)
     try:
-        model = rebuild_model(content["config"], content["state_dict"])
+        model = rebuild_model(content["config"], content["state_dict"], character_set)
         if content.get("weights_sha256", "") not in ("", hash_tensors(model.state_dict())):  # older files have none
             raise KanjinetError(f"{path}: damaged, its weights are not those of its checksum", _REMEDY)
         card = ModelCard.from_dict(content)
@@ -97,7 +97,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise KanjinetError(f"{path}: its parts do not fit together ({first_line(error)})", _REMEDY) from error
     check_preprocessing(card.preprocessing, str(path))
-    return Checkpoint(model, card)
+    return Checkpoint(model, card, character_set)
+
+
+def find_character_set(class_table: object, path: Path, remedy: str) -> CharacterSet:
+    """Finds the character set of a file by its class table: all characters in class order.
+
+    Raises:
+        KanjinetError: it is none that this toolkit knows.
+    """
+    if not isinstance(class_table, str) or class_table not in SET_OF_TABLE:
+        known = ", ".join(each.name for each in SET_OF_TABLE.values())
+        raise KanjinetError(f"{path}: another class table than those of {known}", remedy)
+    return SET_OF_TABLE[class_table]
 
 
 def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -109,7 +121,7 @@ def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def rebuild_model(fields: dict[str, Any], tensors: dict[str, Any]) -> LightweightKanjiNet:
+def rebuild_model(fields: dict[str, Any], tensors: dict[str, Any], character_set: CharacterSet) -> LightweightKanjiNet:
     """Builds a network in evaluation mode from a file's fields of a ModelConfig and copies of its tensors.
 
     An absurd configuration takes no memory.
@@ -121,8 +133,8 @@ def rebuild_model(fields: dict[str, Any], tensors: dict[str, Any]) -> Lightweigh
         config = ModelConfig.from_dict(fields)
     except KanjinetError as error:
         raise ValueError(str(error)) from error
-    if config.num_classes != NUM_CLASSES:
-        raise ValueError(f"{config.num_classes} classes")
+    if config.num_classes != character_set.num_classes:
+        raise ValueError(f"{config.num_classes} classes, and {character_set.num_classes} characters")
     with torch.device("meta"):  # shapes only
         model = LightweightKanjiNet(config)
     expected = model.state_dict()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from kanjinet import __version__
-from kanjinet.classes import NUM_CLASSES
+from kanjinet.classes import CharacterSet
 from kanjinet.contract import check_preprocessing
 from kanjinet.errors import brief
 
@@ -336,6 +336,7 @@ def find_git_revision(folder: Path) -> str:
         return "unknown"
 
 
-def default_export_path(model_path: Path, image_size: int, ending: str) -> Path:
+def default_export_path(model_path: Path, character_set: CharacterSet, image_size: int, ending: str) -> Path:
     """Names an export beside its checkpoint: kanji_model_etl9g_64x64_3036classes_tract.onnx for "_tract.onnx"."""
-    return model_path.with_name(f"kanji_model_etl9g_{image_size}x{image_size}_{NUM_CLASSES}classes{ending}")
+    name, count = character_set.name, character_set.num_classes
+    return model_path.with_name(f"kanji_model_{name}_{image_size}x{image_size}_{count}classes{ending}")

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import torch
 
-from kanjinet.classes import CHARACTERS
 from kanjinet.errors import KanjinetError, brief, first_line
 from kanjinet.model import LightweightKanjiNet
-from kanjinet.storage.checkpoint import Checkpoint, hash_tensors, load_checkpoint, rebuild_model
+from kanjinet.storage.checkpoint import Checkpoint, find_character_set, hash_tensors, load_checkpoint, rebuild_model
 from kanjinet.storage.files import SAFETENSORS, check_kind, read_bounded, sha256_of_entries
 from kanjinet.storage.model_card import ModelCard
 from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES
@@ -66,8 +65,7 @@ def load_safetensors(path: Path) -> Checkpoint:
     if format_name != SAFETENSORS_FORMAT:
         problem = f"{path}: not a network of this toolkit: format {brief(format_name)}, expected {SAFETENSORS_FORMAT!r}"
         raise KanjinetError(problem, _REMEDY)
-    if header.get("class_table") != CHARACTERS:
-        raise KanjinetError(f"{path}: another class table", _REMEDY)
+    character_set = find_character_set(header.get("class_table"), path, _REMEDY)
     try:
         checksums = {
             HEADER_CHECKSUM: sha256_of_entries(header, HEADER_CHECKSUM),
@@ -77,7 +75,8 @@ def load_safetensors(path: Path) -> Checkpoint:
             if header.get(name, found) != found:  # older files have none
                 raise KanjinetError(f"{path}: damaged, its {name} is not that of its content", _REMEDY)
         card = ModelCard.from_strings(header, path)
-        return Checkpoint(rebuild_model(json.loads(header["config"]), tensors), card)
+        model = rebuild_model(json.loads(header["config"]), tensors, character_set)
+        return Checkpoint(model, card, character_set)
     except KeyError as error:
         raise KanjinetError(f"{path}: no {error} in its header", _REMEDY) from error
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -6,10 +6,10 @@ The amounts are bounded, so that a character never becomes another: åœŸ stays åœ
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import NUM_HIRAGANA
 from kanjinet.data.etl_records import CELL_HEIGHT, CELL_WIDTH
 from kanjinet.synth.glyph_table import FREE_END, NO_COMPONENT, POINTS_PER_STROKE
 from kanjinet.synth.kanjivg import VIEW_BOX
+from kanjinet.synth.repertoire import IS_KANA
 from kanjinet.synth.strokes import ALONG, SheetStrokes
 from kanjinet.synth.writers import KANA_WIDTH, Writer, clipped_normals
 
@@ -55,7 +55,7 @@ def distort_strokes(strokes: SheetStrokes, writer: Writer, rng: np.random.Genera
 def place_characters(
     points: npt.NDArray[np.float64],
     cells: npt.NDArray[np.int64],
-    classes: npt.NDArray[np.int64],
+    numbers: npt.NDArray[np.int64],
     writer: Writer,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.float64]:
@@ -64,13 +64,13 @@ def place_characters(
     Args:
         points: (s, 32, 2) in KanjiVG's units.
         cells: (s,) the cell of each stroke.
-        classes: (n,) the class of each cell.
+        numbers: (n,) of the repertoire, of each cell.
 
     Returns:
         (s, 32, 2) in pixels of the cells.
     """
-    count = len(classes)
-    is_kana = classes < NUM_HIRAGANA
+    count = len(numbers)
+    is_kana = IS_KANA[numbers]
     x, y = points[..., 0] / _HALF_BOX, points[..., 1] / _HALF_BOX  # (s, 32), -1 ... 1
     field = writer.warp + clipped_normals(rng, 0.015 + 0.04 * writer.haste, (count, 2, 6))
     terms = [x * x, y * y, x * y, x * x * y, x * y * y, x * x * x]

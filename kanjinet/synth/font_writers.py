@@ -15,6 +15,7 @@ import numpy.typing as npt
 from kanjinet.classes import NUM_CLASSES, NUM_HIRAGANA
 from kanjinet.synth.fonts import GLYPH_SIDE, Font, draw_glyphs
 from kanjinet.synth.glyph_table import read_glyph_table
+from kanjinet.synth.repertoire import IS_KANA
 from kanjinet.synth.strokes import WrittenStrokes, make_outlines
 from kanjinet.synth.thinning import thin
 from kanjinet.synth.writers import Writer
@@ -82,7 +83,7 @@ def draw_known_glyphs(
 
 def write_outlines(
     glyphs: _Image,
-    classes: npt.NDArray[np.int64],
+    numbers: npt.NDArray[np.int64],
     font_writer: FontWriter,
     writer: Writer,
     rng: np.random.Generator,
@@ -91,7 +92,7 @@ def write_outlines(
 
     They are as large, on the average, as KanjiVG's characters, and as centered.
     """
-    is_kana = classes < NUM_HIRAGANA
+    is_kana = IS_KANA[numbers]
     sizes = measure_font(font_writer.font)[np.where(is_kana, 0, 1)]  # (n, 3)
     pixels = 1 / (sizes[:, 0] * np.where(is_kana, writer.kana_scale, writer.kanji_scale))  # of glyphs, to one of cells
     skeletons: Iterable[_Image | None] = itertools.repeat(None)
@@ -110,7 +111,7 @@ def write_outlines(
         found = _trace_shape(shape)
         outlines += [(outline - middle) * sizes[cell, 0] for outline in found]
         cells += [cell] * len(found)
-    ink = np.exp(0.035 * rng.standard_normal(len(classes)))
+    ink = np.exp(0.035 * rng.standard_normal(len(numbers)))
     return make_outlines(outlines, ink[cells], np.array(cells, dtype=np.int64))
 
 

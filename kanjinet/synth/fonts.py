@@ -1,4 +1,4 @@
-"""Handwriting fonts in a folder: names, licenses, which of the 3,036 characters each has, and how these look."""
+"""Handwriting fonts in a folder: names, licenses, which characters of the repertoire each has, and how these look."""
 
 import functools
 import hashlib
@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from kanjinet.classes import CHARACTERS, CLASS_OF_CHARACTER, NUM_CLASSES, NUM_HIRAGANA
+from kanjinet.classes import CLASS_OF_CHARACTER, ETL9G_SET, NUM_CLASSES, NUM_HIRAGANA
 from kanjinet.errors import KanjinetError, first_line
 from kanjinet.storage.files import read_bounded
 from kanjinet.storage.model_card import MAX_FONTS, font_source
-from kanjinet.synth.other_characters import FREQUENT_OTHERS
+from kanjinet.synth.repertoire import NUMBER_OF, REPERTOIRE
 
 FONT_SUFFIXES = (".ttf", ".otf", ".woff2")
 EM = 192  # pixels of a font's em in a drawn glyph
@@ -39,8 +39,6 @@ _OTHER_IN_CHINA = (
     "直置植殖真慎填具骨滑角解触令冷零怜所房扇肩扉雇偏遍篇煽炉芦羽翁翼翠翰耀海悔侮敏繁梅毒器突臭包抱泡胞巷"
     "港喝褐葛延廷庭艇牙芽雅邪灰炭恢低底抵邸沿船虎墨隆"
 )
-CHARACTERS_OF_FONTS = CHARACTERS + "".join(FREQUENT_OTHERS.values())  # the 3,036, and some that are none of them
-_NUMBERS = {character: number for number, character in enumerate(CHARACTERS_OF_FONTS)}
 _FAMILY, _STYLE, _COPYRIGHT, _LICENSE, _LICENSE_URL, _TYPOGRAPHIC_FAMILY, _TYPOGRAPHIC_STYLE = 1, 2, 0, 13, 14, 16, 17
 _LICENSES = {r"open\s*font\s*license|\bOFL\b": "SIL Open Font License 1.1", r"\bMIT\b": "MIT", r"apache": "Apache 2.0"}
 
@@ -87,7 +85,7 @@ def hash_fonts(fonts: Sequence[Font]) -> str | None:
 
 
 def _read_font_file(path: Path) -> tuple[str, str, set[str]]:
-    """Reads a font file's name, its license, and which of the 3,036 characters it has."""
+    """Reads a font file's name, its license, and which characters of the repertoire it has."""
     try:
         import brotli  # for WOFF2 files, of which fontTools imports it itself
         from fontTools.ttLib import TTFont, TTLibError
@@ -101,7 +99,7 @@ def _read_font_file(path: Path) -> tuple[str, str, set[str]]:
         raise KanjinetError(f"{path}: not a font, or a damaged one ({first_line(error)})", _REMEDY) from error
     family, style = names[_TYPOGRAPHIC_FAMILY] or names[_FAMILY], names[_TYPOGRAPHIC_STYLE] or names[_STYLE]
     name = _shorten(f"{family} {'' if style == 'Regular' else style}") or _shorten(path.stem)
-    return name, _name_license(names, path.parent), _NUMBERS.keys() & set(map(chr, codes))
+    return name, _name_license(names, path.parent), NUMBER_OF.keys() & set(map(chr, codes))
 
 
 def _name_license(names: dict[int, str], folder: Path) -> str:
@@ -125,21 +123,21 @@ def _shorten(text: str) -> str:
 def _join_files(name: str, license: str, files: Iterable[tuple[Path, set[str]]]) -> Font:
     """Joins the files of a font; of a character in several files the first one's is taken."""
     digest, paths = hashlib.sha256(), []
-    file_of_character = np.full(len(CHARACTERS_OF_FONTS), -1, dtype=np.int16)
+    file_of_character = np.full(len(REPERTOIRE), -1, dtype=np.int16)
     for file, (path, characters) in enumerate(files):
         paths.append(str(path))
         digest.update(hashlib.sha256(read_bounded(path, _MAX_FONT_BYTES, _REMEDY)).digest())
-        numbers = np.array([_NUMBERS[character] for character in characters], dtype=np.int64)
+        numbers = np.array([NUMBER_OF[character] for character in characters], dtype=np.int64)
         file_of_character[numbers[file_of_character[numbers] < 0]] = file
     if (file_of_character[:NUM_HIRAGANA] < 0).all():
         file_of_character[[CLASS_OF_CHARACTER[character] for character in _OTHER_IN_CHINA]] = -1
     if not (file_of_character[:NUM_CLASSES] >= 0).any():
-        raise KanjinetError(f"{paths[0]}: the font {name} has none of the 3,036 characters", "leave it out")
+        raise KanjinetError(f"{paths[0]}: the font {name} has none of {ETL9G_SET.title}", "leave it out")
     return Font(name, license, digest.hexdigest(), tuple(paths), file_of_character)
 
 
 def draw_glyphs(font: Font, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Draws characters that a font has, by their numbers in CHARACTERS_OF_FONTS: (n, S, S), ink 255 on 0.
+    """Draws characters that a font has, by their numbers in the repertoire: (n, S, S), ink 255 on 0.
 
     Raises:
         KanjinetError: a file is gone or damaged.
@@ -158,7 +156,7 @@ def _draw_packed(font: Font, number: int) -> bytes:
     image = Image.new("L", (GLYPH_SIDE, GLYPH_SIDE))
     try:
         face = _open_face(path)
-        ImageDraw.Draw(image).text((GLYPH_SIDE / 2, _BASELINE), CHARACTERS_OF_FONTS[number], 255, face, anchor="ms")
+        ImageDraw.Draw(image).text((GLYPH_SIDE / 2, _BASELINE), REPERTOIRE[number], 255, face, anchor="ms")
     except OSError as error:
         raise KanjinetError(f"{path}: cannot be drawn from ({first_line(error)})", _REMEDY) from error
     ink = np.asarray(image) >= 128

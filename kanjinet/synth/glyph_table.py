@@ -1,4 +1,4 @@
-"""A table of all forms of the 3,036 characters: evenly spaced points on strokes, and what is known of each stroke."""
+"""A table of all forms of the characters: evenly spaced points on strokes, and what is known of each stroke."""
 
 import functools
 import unicodedata
@@ -8,10 +8,11 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import CHARACTERS, NUM_HIRAGANA
+from kanjinet.classes import ETL9G_SET
 from kanjinet.synth.allographs import END_OF_SHI, FLICKED, list_allographs
 from kanjinet.synth.bezier import sample_evenly
-from kanjinet.synth.kanjivg import VIEW_BOX, Glyph, file_name, find_kanjivg_folder, list_forms, read_svg
+from kanjinet.synth.kanjivg import VIEW_BOX, Glyph, file_name, find_kanjivg_folder, list_forms, read_main_form, read_svg
+from kanjinet.synth.repertoire import REPERTOIRE, WITH_STROKES
 
 POINTS_PER_STROKE = 32
 FORMS = (
@@ -30,6 +31,7 @@ _JIS78_FORMS: dict[str, str] = dict(
     )
 )
 
+_WITH_LOOPS = ETL9G_SET.characters[: int(ETL9G_SET.is_of("hiragana").sum())] + "ぁぇぉゃゅょゎ"
 NO_COMPONENT = -1
 FREE_END = np.iinfo(np.int32).min
 _KINDS_WITH_HOOK = "㇁㇂㇃㇆㇈㇉㇖㇙㇚㇟㇡"
@@ -59,14 +61,16 @@ _ENDING_OF_KIND = {
 
 @dataclass(frozen=True)
 class GlyphTable:
-    """Represents the strokes of every form of all classes, c in number; f counts forms, s strokes.
+    """Represents the strokes of every form of c characters; f counts forms, s strokes.
 
     Components are the outermost and the next one that hold a stroke, counted within the form. What the start and the
     end of a stroke touch is a point of another stroke, as 32 * (that stroke - this stroke) + point.
     """
 
-    form_of_class: npt.NDArray[np.int64]  # (c + 1,) the first form of each class, and the number of forms at the end
-    form_kind: npt.NDArray[np.int8]  # (f,) index into FORMS; each class begins with its main form
+    form_of_class: npt.NDArray[
+        np.int64
+    ]  # (c + 1,) the first form of each character, and the number of forms at the end
+    form_kind: npt.NDArray[np.int8]  # (f,) index into FORMS; each character begins with its main form
     stroke_of_form: npt.NDArray[np.int64]  # (f + 1,) the first stroke of each form
     points: npt.NDArray[np.float64]  # (s, 32, 2) evenly spaced along the stroke; x right and y down, -54.5 ... 54.5
     components: npt.NDArray[np.int16]  # (s, 2) NO_COMPONENT where there is none
@@ -77,20 +81,31 @@ class GlyphTable:
     loop: npt.NDArray[np.int8]  # (s, 2) the pieces, counted from 0, where the small loop of ね or ま begins and ends
 
 
-@functools.lru_cache(maxsize=1)
-def read_glyph_table() -> GlyphTable:
-    """Reads all forms of all classes from KanjiVG, once a process; it takes about three seconds.
+def read_glyph_table(numbers: npt.NDArray[np.int64] | None = None) -> GlyphTable:
+    """Reads all forms of a set's characters from KanjiVG, once a process; for ETL9G it takes about three seconds.
+
+    Args:
+        numbers: of the repertoire: the table holds at least these. By default it holds ETL9G's.
 
     Raises:
         KanjinetError: the package `kanjivg` is missing or damaged.
     """
-    folder = find_kanjivg_folder()
-    forms = list_forms(CHARACTERS)
+    largest = -1 if numbers is None else int(numbers.max(initial=-1))
+    return _read_first_glyphs(next(count for count in WITH_STROKES if largest < count))
+
+
+@functools.lru_cache(maxsize=len(WITH_STROKES))
+def _read_first_glyphs(count: int) -> GlyphTable:
+    """Reads the table of the first characters of the repertoire."""
+    folder, characters = find_kanjivg_folder(), REPERTOIRE[:count]
+    forms = list_forms(characters)
     glyphs: list[Glyph] = []
     form_kinds: list[int] = []
     form_of_class = [0]
-    for character in CHARACTERS:
-        for form in ("", *(form for form in forms[character] if form in FORMS[1:])):
+    for character in characters:
+        glyphs.append(read_main_form(folder, character))
+        form_kinds.append(0)
+        for form in (form for form in forms[character] if form in FORMS[1:]):
             glyphs.append(read_svg(folder / file_name(character, form)))
             form_kinds.append(FORMS.index(form))
         if character in _JIS78_FORMS:
@@ -119,7 +134,7 @@ def make_table(glyphs: list[Glyph], form_kinds: list[int], form_of_class: list[i
     ending[hook_from < 1] = StrokeEnding.HOOKED
     hook_from = np.minimum(hook_from, flicks)  # other ends of kana, which have no kind, tell them apart and stay
     counts = np.array([len(glyph.strokes) for glyph in glyphs])
-    is_kana = [glyph.character in CHARACTERS[:NUM_HIRAGANA] for glyph in glyphs]
+    is_kana = [glyph.character in _WITH_LOOPS for glyph in glyphs]
     voicing = np.concatenate([_mark_voicing(glyph) for glyph in glyphs])
     return GlyphTable(
         form_of_class=np.array(form_of_class),

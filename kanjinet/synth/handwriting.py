@@ -18,7 +18,7 @@ GENERATOR_VERSION = "writers-5"  # changes whenever the same seed gives other by
 
 
 def write_sheet(
-    classes: npt.NDArray[np.int64],
+    numbers: npt.NDArray[np.int64],
     writer: Writer,
     rng: np.random.Generator,
     *,
@@ -28,7 +28,7 @@ def write_sheet(
     """Writes one sheet in one handwriting style.
 
     Args:
-        classes: (n,) class indices in the order of the sheet, 16 a row.
+        numbers: (n,) of the repertoire, in the order of the sheet, 16 a row.
         writer: the style.
         rng: what varies from character to character.
         with_fragments: let neighbors reach into cells, as in ETL9G.
@@ -41,28 +41,28 @@ def write_sheet(
         KanjinetError: the package `kanjivg` is missing or damaged, or a font is.
     """
     if font_writer:
-        strokes = _write_with_font(classes, font_writer, writer, rng)
+        strokes = _write_with_font(numbers, font_writer, writer, rng)
     else:
-        strokes = write_strokes(classes, writer, rng)
+        strokes = write_strokes(numbers, writer, rng)
     if with_fragments:
-        strokes = add_fragments(strokes, classes, rng)
-    return (rasterize_outlines if font_writer else rasterize)(strokes, len(classes), writer.ink, rng)
+        strokes = add_fragments(strokes, numbers, rng)
+    return (rasterize_outlines if font_writer else rasterize)(strokes, len(numbers), writer.ink, rng)
 
 
 def _write_with_font(
-    classes: npt.NDArray[np.int64], font_writer: FontWriter, writer: Writer, rng: np.random.Generator
+    numbers: npt.NDArray[np.int64], font_writer: FontWriter, writer: Writer, rng: np.random.Generator
 ) -> WrittenStrokes:
     """Writes characters with a font, those that it lacks with strokes; returns the outlines of all."""
-    has_glyph, parts = write_glyphs(classes, classes, font_writer, writer, rng)
+    has_glyph, parts = write_glyphs(numbers, numbers, font_writer, writer, rng)
     if not has_glyph.all():
-        part = trace_strokes(write_strokes(classes[~has_glyph], writer, rng))
+        part = trace_strokes(write_strokes(numbers[~has_glyph], writer, rng))
         parts.append(replace(part, cells=np.flatnonzero(~has_glyph)[part.cells]))
     return concatenate_outlines(parts)
 
 
 def write_glyphs(
     numbers: npt.NDArray[np.int64],
-    classes: npt.NDArray[np.int64],
+    written_as: npt.NDArray[np.int64],
     font_writer: FontWriter,
     writer: Writer,
     rng: np.random.Generator,
@@ -70,8 +70,8 @@ def write_glyphs(
     """Writes those characters that a font has.
 
     Args:
-        numbers: (n,) of the characters, in fonts.CHARACTERS_OF_FONTS.
-        classes: (n,) those that they are written like, as large and as freely.
+        numbers: (n,) of the characters, in the repertoire.
+        written_as: (n,) those that they are written like, as large and as freely.
         font_writer: the font, and how its glyphs are used.
         writer: the style.
         rng: what varies from character to character.
@@ -82,39 +82,39 @@ def write_glyphs(
     has_glyph, glyphs = draw_known_glyphs(font_writer.font, numbers)
     if not has_glyph.any():
         return has_glyph, []
-    known = classes[has_glyph]
+    known = written_as[has_glyph]
     part = write_outlines(glyphs, known, font_writer, writer, rng)
     part = replace(part, points=place_characters(part.points, part.cells, known, writer, rng))
     return has_glyph, [replace(part, cells=np.flatnonzero(has_glyph)[part.cells])]
 
 
-def write_strokes(classes: npt.NDArray[np.int64], writer: Writer, rng: np.random.Generator) -> WrittenStrokes:
+def write_strokes(numbers: npt.NDArray[np.int64], writer: Writer, rng: np.random.Generator) -> WrittenStrokes:
     """Writes the strokes of characters, one character a cell, without what comes from neighboring cells."""
-    table = read_glyph_table()
-    return write_forms(SheetStrokes.of_forms(table, classes, _choose_forms(table, classes, writer, rng)), writer, rng)
+    table = read_glyph_table(numbers)
+    return write_forms(SheetStrokes.of_forms(table, numbers, _choose_forms(table, numbers, writer, rng)), writer, rng)
 
 
 def write_forms(strokes: SheetStrokes, writer: Writer, rng: np.random.Generator) -> WrittenStrokes:
-    """Writes the strokes of chosen forms, of any table; how, of hiragana or of kanji, is as their classes say."""
+    """Writes the strokes of chosen forms, of any table; how, of hiragana or of kanji, is as their numbers say."""
     distort_strokes(strokes, writer, rng)
     swap_strokes(strokes, writer, rng)
     joins = join_strokes(strokes, writer, rng)
     round_joins(strokes, joins, writer, rng)
     written = _add_joins(_apply_pen(strokes, writer, rng), joins, writer, rng)
-    return replace(written, points=place_characters(written.points, written.cells, strokes.classes, writer, rng))
+    return replace(written, points=place_characters(written.points, written.cells, strokes.numbers, writer, rng))
 
 
 def _choose_forms(
-    table: GlyphTable, classes: npt.NDArray[np.int64], writer: Writer, rng: np.random.Generator
+    table: GlyphTable, numbers: npt.NDArray[np.int64], writer: Writer, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
     """Chooses a form of each character (n,) by the writer's weights."""
-    firsts = table.form_of_class[classes]
-    counts = table.form_of_class[classes + 1] - firsts
+    firsts = table.form_of_class[numbers]
+    counts = table.form_of_class[numbers + 1] - firsts
     candidates = firsts[:, None] + np.arange(len(FORMS))
     exists = np.arange(len(FORMS)) < counts[:, None]
     weights = writer.form_weights[table.form_kind[np.where(exists, candidates, 0)]] * exists
     sums = np.cumsum(weights, axis=1)
-    return firsts + np.sum(sums < rng.random((len(classes), 1)) * sums[:, -1:], axis=1)
+    return firsts + np.sum(sums < rng.random((len(numbers), 1)) * sums[:, -1:], axis=1)
 
 
 def _apply_pen(strokes: SheetStrokes, writer: Writer, rng: np.random.Generator) -> WrittenStrokes:

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import CLASS_OF_CHARACTER, NUM_CLASSES
 from kanjinet.synth.bezier import evaluate_curves
 from kanjinet.synth.distortion import smooth
+from kanjinet.synth.repertoire import NUMBER_OF, REPERTOIRE
 from kanjinet.synth.strokes import ALONG, SheetStrokes
 from kanjinet.synth.writers import Writer
 
-_FLOWS_ON = np.full(NUM_CLASSES, -1)  # class -> the stroke that many people join with the next
+_FLOWS_ON = np.full(len(REPERTOIRE), -1)  # number -> the stroke that many people join with the next
 for _character, _stroke in zip("きぎさざりふぶぷ", (2, 2, 1, 1, 0, 0, 0, 0), strict=True):
-    _FLOWS_ON[CLASS_OF_CHARACTER[_character]] = _stroke
+    _FLOWS_ON[NUMBER_OF[_character]] = _stroke
 
 
 @dataclass
@@ -44,7 +44,7 @@ def join_strokes(strokes: SheetStrokes, writer: Writer, rng: np.random.Generator
     has_next = np.zeros(len(points), dtype=bool)
     has_next[:-1] = cells[1:] == cells[:-1]
     number_in_cell = np.arange(len(cells)) - np.searchsorted(cells, cells)
-    flows_on = number_in_cell == _FLOWS_ON[strokes.classes[cells]]
+    flows_on = number_in_cell == _FLOWS_ON[strokes.numbers[cells]]
     has_few_strokes = (strokes.counts[cells] <= 3) & ~is_kana  # 二 must not become 乙
 
     probability = writer.join_rate * np.exp(-distance / (18 + 36 * writer.haste))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import CHARACTERS
+from kanjinet.classes import ETL9G_SET, CharacterSet
 from kanjinet.errors import KanjinetError
 
 VIEW_BOX = 109.0  # units a side of every KanjiVG image
@@ -24,6 +24,8 @@ _TAG = re.compile(r"<(g|path)\b([^>]*)>|</g>")
 _ATTRIBUTE = re.compile(r'([\w:]+)\s*=\s*"([^"]*)"')
 _PATH = re.compile(r"[Mm][^A-Za-z]+([CcSs][^A-Za-z]+)+")
 _COMMAND = re.compile(r"([A-Za-z])([^A-Za-z]+)")
+_ZERO = "〇"
+_CIRCLE = "M54.5,20.5c-18.8,0-34,15.2-34,34c0,18.8,15.2,34,34,34c18.8,0,34-15.2,34-34c0-18.8-15.2-34-34-34"
 _VALUES_PER_COMMAND = {"M": 2, "C": 6, "S": 4}
 
 
@@ -72,14 +74,17 @@ def kanjivg_version() -> str:
     return importlib.metadata.version("kanjivg")
 
 
-def stroke_counts() -> list[int]:
+def stroke_counts(character_set: CharacterSet = ETL9G_SET) -> list[int]:
     """Returns the number of strokes of each class's main file, in class order.
 
     Raises:
         KanjinetError: the package `kanjivg` is missing or incomplete.
     """
     folder = find_kanjivg_folder()
-    return [_read_text(folder / file_name(character)).count("<path ") for character in CHARACTERS]
+    return [
+        1 if character == _ZERO else _read_text(folder / file_name(character)).count("<path ")
+        for character in character_set.characters
+    ]
 
 
 def file_name(character: str, form: str = "") -> str:
@@ -110,7 +115,15 @@ def read_glyph(character: str, form: str = "") -> Glyph:
     Raises:
         KanjinetError: KanjiVG does not have it, or its file is damaged.
     """
-    return read_svg(find_kanjivg_folder() / file_name(character, form))
+    folder = find_kanjivg_folder()
+    return read_svg(folder / file_name(character, form)) if form else read_main_form(folder, character)
+
+
+def read_main_form(folder: Path, character: str) -> Glyph:
+    """Reads the main form of a character from KanjiVG's folder, or makes that of 〇, which KanjiVG lacks."""
+    if character == _ZERO:
+        return Glyph(character, (Stroke("", parse_path(_CIRCLE), ()),))
+    return read_svg(folder / file_name(character))
 
 
 def read_svg(path: Path) -> Glyph:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import NUM_HIRAGANA
 from kanjinet.data.etl_records import CELL_HEIGHT, CELL_WIDTH
+from kanjinet.synth.repertoire import IS_KANA
 from kanjinet.synth.strokes import WrittenStrokes, concatenate_strokes
 from kanjinet.synth.writers import clipped_normals
 
@@ -16,14 +16,14 @@ _LEFT, _RIGHT, _ABOVE, _BELOW = range(4)
 _SIDE_PROBABILITIES = (0.42, 0.42, 0.08, 0.08)
 
 
-def add_fragments(strokes: WrittenStrokes, classes: npt.NDArray[np.int64], rng: np.random.Generator) -> WrittenStrokes:
+def add_fragments(strokes: WrittenStrokes, numbers: npt.NDArray[np.int64], rng: np.random.Generator) -> WrittenStrokes:
     """Adds copies of strokes that reach from the neighbors on the sheet into some cells.
 
     Hiragana stand closer together than their cells are wide, so most of their cells have such a fragment.
-    `strokes` are those of the whole sheet, cells ascending; `classes` (n,) are those of the cells.
+    `strokes` are those of the whole sheet, cells ascending; `numbers` (n,) are those of the cells.
     """
-    count = len(classes)
-    is_kana = classes < NUM_HIRAGANA
+    count = len(numbers)
+    is_kana = IS_KANA[numbers]
     fraction = np.where(is_kana, _KANA_FRAGMENT_FRACTION, _KANJI_FRAGMENT_FRACTION)
     chosen = np.flatnonzero(rng.random(count) < fraction)
     sides = rng.choice(4, len(chosen), p=_SIDE_PROBABILITIES)

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import NO_CLASS, NUM_CLASSES
-from kanjinet.data.etl_records import SHEETS_PER_SET
+from kanjinet.classes import ETL9G_SET, NO_CLASS, CharacterSet
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.data.worker_processes import MAX_WORKERS, choose_workers, open_workers
 from kanjinet.synth.font_writers import choose_font_writer
@@ -19,6 +18,7 @@ from kanjinet.synth.fonts import Font
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.kanjivg import find_kanjivg_folder
 from kanjinet.synth.others import choose_kinds, write_others
+from kanjinet.synth.repertoire import numbers_of
 from kanjinet.synth.sheets import list_sheet_classes
 from kanjinet.synth.writers import sample_writer
 
@@ -30,7 +30,7 @@ _HELD_OUT_EPOCH = 1 << 24  # which no training has
 class GenerationSpec:
     """Says what is generated for each epoch of a training; the images depend on that and on the epoch alone."""
 
-    sets: int  # data sets of 3,036 characters, each of 20 sheets by 20 writers
+    sets: int  # data sets of each character, of sheets by as many writers
     difficulty: float  # 0 = neat ... 1 = hasty
     seed: int
     epochs: int
@@ -38,6 +38,7 @@ class GenerationSpec:
     preprocessing: str  # version
     fonts: tuple[Font, ...] = ()  # that are among the writers
     other_sets: int = 0  # as many images that show none of the characters; they come after the sets
+    character_set: CharacterSet = ETL9G_SET
 
 
 class SampleGenerator:
@@ -48,19 +49,21 @@ class SampleGenerator:
     """
 
     def __init__(self, spec: GenerationSpec, pool: ProcessPoolExecutor, rank: int = 0, size: int = 1) -> None:
-        others = np.full(spec.other_sets * NUM_CLASSES, NO_CLASS)
-        self.labels: npt.NDArray[np.int64] = np.append(np.tile(np.concatenate(list_sheet_classes()), spec.sets), others)
+        others = np.full(spec.other_sets * spec.character_set.num_classes, NO_CLASS)
+        sheets = list_sheet_classes(spec.character_set)
+        self.labels: npt.NDArray[np.int64] = np.append(np.tile(np.concatenate(sheets), spec.sets), others)
+        self._sheets_per_set = len(sheets)
         self._spec, self._pool = spec, pool
         self._numbers = range(rank, spec.sets + spec.other_sets, size)
         self._sheets: dict[int, deque[Future[Images]]] = {}  # by epoch, those that are begun
 
     def generate(self, epoch: int) -> Iterator[Images]:
-        """Yields the images of each of this process's data sets in turn, (3036, S, S)."""
+        """Yields the images of each of this process's data sets in turn, (classes, S, S)."""
         self._begin(epoch)
         sheets = self._sheets.pop(epoch)
         while sheets:
             # A sheet that is copied is let go: the sheets of an epoch take as much memory as its images.
-            yield np.concatenate([sheets.popleft().result() for _ in range(SHEETS_PER_SET)])
+            yield np.concatenate([sheets.popleft().result() for _ in range(self._sheets_per_set)])
 
     def prefetch(self, epoch: int) -> None:
         """Begins to generate an epoch's samples in the background, unless the training is over by then."""
@@ -70,7 +73,7 @@ class SampleGenerator:
     def _begin(self, epoch: int) -> None:
         if epoch not in self._sheets:
             generate = functools.partial(_generate_sheet, self._spec, epoch)
-            tasks = ((number, sheet) for number in self._numbers for sheet in range(SHEETS_PER_SET))
+            tasks = ((number, sheet) for number in self._numbers for sheet in range(self._sheets_per_set))
             self._sheets[epoch] = deque(self._pool.submit(generate, *task) for task in tasks)
 
 
@@ -87,18 +90,20 @@ def open_generator(spec: GenerationSpec, rank: int = 0, size: int = 1) -> Iterat
 
 
 def generate_held_out_others(spec: GenerationSpec) -> Images:
-    """Generates NUM_CLASSES images (n, S, S) that show none of the characters and are in no epoch of a training."""
-    return np.concatenate([_generate_sheet(spec, _HELD_OUT_EPOCH, spec.sets, sheet) for sheet in range(SHEETS_PER_SET)])
+    """Generates as many images (n, S, S) as there are characters, that show none and are in no epoch of a training."""
+    sheets = range(len(list_sheet_classes(spec.character_set)))
+    return np.concatenate([_generate_sheet(spec, _HELD_OUT_EPOCH, spec.sets, sheet) for sheet in sheets])
 
 
 def _generate_sheet(spec: GenerationSpec, epoch: int, number: int, sheet: int) -> Images:
-    """Generates one sheet of an epoch, (152 or 148, S, S), in a worker process."""
+    """Generates one sheet of an epoch, (152 or fewer, S, S), in a worker process."""
     rng = np.random.default_rng(np.random.SeedSequence(spec.seed, spawn_key=(epoch, number, sheet)))
     writer = sample_writer(rng, spec.difficulty)
-    classes = list_sheet_classes()[sheet]
+    classes = list_sheet_classes(spec.character_set)[sheet]
     font_writer = choose_font_writer(spec.fonts, spec.seed, (epoch, number, sheet))
     if number >= spec.sets:
-        cells = write_others(choose_kinds(len(classes), rng), writer, rng, font_writer)
+        kinds = choose_kinds(len(classes), rng, spec.character_set)
+        cells = write_others(kinds, writer, rng, font_writer, spec.character_set)
     else:
-        cells = write_sheet(classes, writer, rng, font_writer=font_writer)
+        cells = write_sheet(numbers_of(spec.character_set, classes), writer, rng, font_writer=font_writer)
     return preprocess(cells * np.uint8(INK_SCALE), spec.image_size, spec.preprocessing, cells=True)

@@ -1,15 +1,15 @@
-"""Characters that are none of the 3,036, by kind."""
+"""Characters that are none of a set's, by kind."""
 
 import functools
 import unicodedata
 from enum import Enum
 
-from kanjinet.classes import CLASS_OF_CHARACTER
+from kanjinet.classes import ETL9G_SET, CharacterSet
 from kanjinet.synth.kanjivg import list_characters
 
 
 class Kind(Enum):
-    """What an image shows that shows none of the 3,036 characters."""
+    """What an image shows that shows none of the characters."""
 
     KATAKANA = "katakana"
     DIGITS = "digits"
@@ -23,7 +23,7 @@ class Kind(Enum):
     SLOPING = "sloping lines"
 
 
-# Those that handwriting fonts have too. Without what looks like one of the 3,036 when it alone is written, such as カ,
+# Those that handwriting fonts have too. Without what looks like one of ETL9G's when it alone is written, such as カ,
 # ニ and ロ, or 丁 without its hook. Small kana are left out: an image is cropped to its ink.
 FREQUENT_OTHERS = {
     Kind.KATAKANA: "アイウキクケコサシスツテナネマミムメモヤユラルワヲンヰヱヴギグゲゴザジズダヂヅデドバブボパプポ",
@@ -32,8 +32,7 @@ FREQUENT_OTHERS = {
     Kind.SIGNS: "ゐゑゔ々〆ゝゞ。゜!?:",
     Kind.JOYO: "彙鬱楷諧毀嗅惧憬錮傲刹恣摯羞箋踪緻嘲貪丼訃璧哺喩瘍拉辣慄曖",  # without 剝 塡 頰 𠮟 籠: forms of ETL9G's
 }
-NUM_FREQUENT_OTHERS = sum(map(len, FREQUENT_OTHERS.values()))
-# Forms of the 3,036 characters that have a code of their own, older ones above all, and kanji that only print tells
+# Forms of the sets' characters that have a code of their own, older ones above all, and kanji that only print tells
 # from one of them.
 _FORMS_OF_CHARACTERS = frozenset(
     "儘剝堯壺攪檜槇檮濤灌礦礪竈籠藪蘂蠅蠣諫賤遙邇靱頸鰺鶯俱頰噓吞萊讚繡閖簞蟬仝聨懷鷗恊舖繫焰釡襃騷醬艷圈冐狹單竒摑釀濳"
@@ -48,13 +47,17 @@ _FORMS_OF_CHARACTERS = frozenset(
 )
 
 
-@functools.lru_cache(maxsize=1)
-def list_others() -> dict[Kind, str]:
-    """Lists the characters of each kind that has some: those of FREQUENT_OTHERS first, in their order.
+@functools.lru_cache(maxsize=2)
+def list_others(character_set: CharacterSet = ETL9G_SET) -> dict[Kind, str]:
+    """Lists the characters of each kind that are none of a set's: those of FREQUENT_OTHERS first, in their order.
 
     Raises:
         KanjinetError: the package `kanjivg` is missing.
     """
     kanji = (each for each in list_characters() if unicodedata.name(each, "").startswith("CJK UNIFIED"))
-    known = {*CLASS_OF_CHARACTER, *_FORMS_OF_CHARACTERS, *FREQUENT_OTHERS[Kind.JOYO]}
-    return {**FREQUENT_OTHERS, Kind.KANJI: "".join(each for each in kanji if each not in known)}
+    known = {*character_set.characters, *_FORMS_OF_CHARACTERS, *FREQUENT_OTHERS[Kind.JOYO]}
+    others = {**FREQUENT_OTHERS, Kind.KANJI: "".join(each for each in kanji if each not in known)}
+    return {
+        kind: "".join(each for each in members if each not in character_set.class_of_character)
+        for kind, members in others.items()
+    }

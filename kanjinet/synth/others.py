@@ -1,4 +1,4 @@
-"""Images of none of the 3,036 characters, by the same simulated writers: other characters, scribbles, clicks."""
+"""Images of none of a set's characters, by the same simulated writers: other characters, scribbles, clicks."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -7,14 +7,15 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import CLASS_OF_CHARACTER, NUM_CLASSES
+from kanjinet.classes import CLASS_OF_CHARACTER, ETL9G_SET, NUM_CLASSES, CharacterSet
 from kanjinet.data.etl_records import CELL_HEIGHT, CELL_WIDTH
 from kanjinet.synth.font_writers import FontWriter
 from kanjinet.synth.glyph_table import POINTS_PER_STROKE, GlyphTable, make_table
 from kanjinet.synth.handwriting import write_forms, write_glyphs
 from kanjinet.synth.kanjivg import file_name, find_kanjivg_folder, read_svg
-from kanjinet.synth.other_characters import NUM_FREQUENT_OTHERS, Kind, list_others
+from kanjinet.synth.other_characters import FREQUENT_OTHERS, Kind, list_others
 from kanjinet.synth.rasterizer import rasterize_outlines, trace_strokes
+from kanjinet.synth.repertoire import NUMBER_OF
 from kanjinet.synth.strokes import ALONG, SheetStrokes, WrittenStrokes, concatenate_outlines
 from kanjinet.synth.writers import Writer
 
@@ -30,19 +31,28 @@ _KINDS = tuple(Kind)
 _AS_HIRAGANA, _AS_KANJI = CLASS_OF_CHARACTER["あ"], NUM_CLASSES - 1
 
 
-@functools.lru_cache(maxsize=1)
-def read_other_glyphs() -> tuple[GlyphTable, dict[Kind, range]]:
-    """Reads the strokes of all other characters, once a process, and tells where in the table those of a kind are."""
+@functools.lru_cache(maxsize=2)
+def read_other_glyphs(character_set: CharacterSet = ETL9G_SET) -> tuple[GlyphTable, str, dict[Kind, range]]:
+    """Reads the strokes of all other characters than a set's, once a process.
+
+    Returns:
+        Their table, the characters in its order, and where those of each kind are that has some.
+    """
     folder, characters, places = find_kanjivg_folder(), "", {}
-    for kind, members in list_others().items():
-        places[kind] = range(len(characters), len(characters) + len(members))
-        characters += members
+    for kind, members in list_others(character_set).items():
+        if members:
+            places[kind] = range(len(characters), len(characters) + len(members))
+            characters += members
     glyphs = [read_svg(folder / file_name(character)) for character in characters]
-    return make_table(glyphs, [0] * len(glyphs), list(range(len(glyphs) + 1))), places
+    return make_table(glyphs, [0] * len(glyphs), list(range(len(glyphs) + 1))), characters, places
 
 
 def write_others(
-    kinds: Iterable[Kind], writer: Writer, rng: np.random.Generator, font_writer: FontWriter | None = None
+    kinds: Iterable[Kind],
+    writer: Writer,
+    rng: np.random.Generator,
+    font_writer: FontWriter | None = None,
+    character_set: CharacterSet = ETL9G_SET,
 ) -> npt.NDArray[np.uint8]:
     """Writes one image of each kind: (n, 127, 128) uint8 ink levels, 0-15.
 
@@ -51,34 +61,47 @@ def write_others(
         writer: the style.
         rng: what varies from image to image.
         font_writer: whose glyphs stand in place of strokes, where the font has the character.
+        character_set: of whose characters none is shown.
 
     Raises:
         KanjinetError: the package `kanjivg` is missing or damaged, or a font is.
     """
-    table, places = read_other_glyphs()
+    table, characters, places = read_other_glyphs(character_set)
     members = tuple(kinds)
     forms = np.array([rng.choice(places[kind]) if kind in places else -1 for kind in members])
-    as_class = np.array([_AS_KANJI if kind in (Kind.JOYO, Kind.KANJI) else _AS_HIRAGANA for kind in members])
+    written_as = np.array([_AS_KANJI if kind in (Kind.JOYO, Kind.KANJI) else _AS_HIRAGANA for kind in members])
     by_strokes = forms >= 0
     outlines: list[WrittenStrokes] = []
     if font_writer:
-        cells = np.flatnonzero(by_strokes & (forms < NUM_FREQUENT_OTHERS))
-        has_glyph, outlines = write_glyphs(NUM_CLASSES + forms[cells], as_class[cells], font_writer, writer, rng)
+        by_fonts = "".join(FREQUENT_OTHERS.values())
+        numbers = np.array([NUMBER_OF[each] if each in by_fonts else -1 for each in characters] + [-1])[forms]
+        cells = np.flatnonzero(numbers >= 0)
+        has_glyph, outlines = write_glyphs(numbers[cells], written_as[cells], font_writer, writer, rng)
         outlines = [replace(part, cells=cells[part.cells]) for part in outlines]
         by_strokes[cells[has_glyph]] = False
     strokes = [
         _write_lines(_DRAW[members[cell]](rng), cell, writer, rng) for cell in np.flatnonzero(forms < 0).tolist()
     ]
     if (cells := np.flatnonzero(by_strokes)).size:
-        part = write_forms(SheetStrokes.of_forms(table, as_class[cells], forms[cells]), writer, rng)
+        part = write_forms(SheetStrokes.of_forms(table, written_as[cells], forms[cells]), writer, rng)
         strokes.append(replace(part, cells=cells[part.cells]))
     together = concatenate_outlines([*outlines, *map(trace_strokes, strokes)])
     return rasterize_outlines(together, len(members), writer.ink, rng)
 
 
-def choose_kinds(count: int, rng: np.random.Generator) -> list[Kind]:
-    """Chooses the kinds of images to train with."""
-    fractions = np.array([_FRACTIONS[kind] for kind in _KINDS])
+def list_kinds(character_set: CharacterSet = ETL9G_SET) -> list[Kind]:
+    """Lists the kinds of images that show none of a set's characters: no line where it may be a 1 or a ノ."""
+    others, has_lines = list_others(character_set), "1" in character_set.class_of_character
+    drawn = (Kind.SCRIBBLES, Kind.CLICKS) if has_lines else _DRAW
+    return [kind for kind in _KINDS if others.get(kind, kind in drawn)]
+
+
+def choose_kinds(count: int, rng: np.random.Generator, character_set: CharacterSet = ETL9G_SET) -> list[Kind]:
+    """Chooses the kinds of images to train with: those that show none of a set's characters."""
+    kinds = list_kinds(character_set)
+    fractions = np.array([_FRACTIONS[kind] * (kind in kinds) for kind in _KINDS])
+    if len(kinds) < len(_KINDS):
+        fractions /= fractions.sum()
     return [_KINDS[number] for number in rng.choice(len(_KINDS), count, p=fractions)]
 
 

@@ -4,6 +4,7 @@ Source: AIST, "Specification of ETL-9", and its published first fields of record
 files of ETL9B; "Specification of ETL-8".
 """
 
+import functools
 import itertools
 import re
 from dataclasses import dataclass
@@ -12,15 +13,24 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import CLASS_OF_CHARACTER, JIS_CODES, NUM_CLASSES, NUM_HIRAGANA, jis_to_character
+from kanjinet.classes import (
+    ETL9G_SET,
+    JIS_CODES,
+    NUM_CLASSES,
+    NUM_HIRAGANA,
+    CharacterSet,
+    jis_to_character,
+)
 from kanjinet.data.etl_files import NUM_FILES
 from kanjinet.data.etl_records import (
     CELL_HEIGHT,
     CELL_WIDTH,
+    CHARACTERS_PER_SHEET,
     ETL8G,
     ETL9B,
     ETL9G,
     FONT_LABEL,
+    JAPANESE,
     MAX_INK,
     SHEETS_PER_SET,
     SYNTHETIC_MARK,
@@ -32,13 +42,13 @@ from kanjinet.synth.fonts import Font
 from kanjinet.synth.handwriting import GENERATOR_VERSION, write_sheet
 from kanjinet.synth.kanjivg import kanjivg_version
 from kanjinet.synth.neighbors import COLUMNS_PER_SHEET
+from kanjinet.synth.repertoire import NUMBER_OF, numbers_of
 from kanjinet.synth.writers import sample_writer
 
 _SMALL_KANA = {0x2443: "つ", 0x2463: "や", 0x2465: "ゆ", 0x2467: "よ"}  # of ETL8G; written as these, and shrunk
 _SMALL_KANA_SIZE = 0.7
 _BINARY_WEIGHT = 0.4  # of Otsu's threshold against the mean, as AIST made ETL9B from ETL9G
 CONTACT_CHARACTERS = "あきさふはばぱ申由甲土士未末千干牛午大犬太己巳関閲永飛鬼識"
-CHARACTERS_PER_SHEET = 152  # the last sheet of a set has 148
 GATHERED_YYMM = 8212
 _GATHERED_YYMM_OF_ETL8G = 8001
 _SHEETS_WITH_THREE_HIRAGANA = range(3, 20, 2)  # 9 sheets; the other 11 have four: 71 in all
@@ -65,7 +75,7 @@ class Sample:
             number: list(range(first, min(first + sets_per_file, num_sets + 1)))
             for number, first in enumerate(range(1, num_sets + 1, sets_per_file), start=1)
         }
-        if num_sets == self.database.num_data_sets and self.database != ETL9G:
+        if num_sets == self.database.num_data_sets and self.database in (ETL8G, ETL9B):
             plan.setdefault(NUM_FILES[self.database.name], []).append(num_sets + 1)
         return plan
 
@@ -75,7 +85,7 @@ class Sample:
         sheets = f"{database.sheets_per_set} sheets, one simulated writer a {'set' if database == ETL8G else 'sheet'}"
         return f"""{SYNTHETIC_MARK.decode()}
 
-These files are synthetic. They have the format of {database.name} (AIST), but no person wrote the characters:
+These files are synthetic. They have the format of {database.format_name} (AIST), but no person wrote the characters:
 make_sample_etl9g.py wrote them, stroke by stroke, as simulated writers{self._mention_fonts()}.
 An accuracy measured on them says nothing certain about real handwriting.
 
@@ -102,8 +112,23 @@ Readings:   not given; the field holds each character's Unicode code point
         return re.sub(number, "", info.replace("\r\n", "\n")) == re.sub(number, "", self.describe())
 
 
-def list_sheet_classes() -> list[npt.NDArray[np.int64]]:
-    """Lists the classes of each of a data set's 20 sheets, in the order of writing.
+@functools.lru_cache(maxsize=2)
+def list_sheet_classes(character_set: CharacterSet = ETL9G_SET) -> list[npt.NDArray[np.int64]]:
+    """Lists the classes of each of a data set's sheets, in the order of writing: 152 a sheet, the last one fewer.
+
+    Kanji follow JIS order across the sheets; the others stand between them, evenly and in an order of their own.
+    """
+    if character_set == ETL9G_SET:
+        return _list_etl9g_sheets()
+    is_kanji = character_set.is_of("kanji")
+    others = np.random.default_rng(0).permutation(np.flatnonzero(~is_kanji))
+    kanji = np.flatnonzero(is_kanji)
+    classes = np.insert(kanji, np.linspace(0, len(kanji), len(others), endpoint=False).astype(np.int64), others)
+    return np.split(classes, range(CHARACTERS_PER_SHEET, len(classes), CHARACTERS_PER_SHEET))
+
+
+def _list_etl9g_sheets() -> list[npt.NDArray[np.int64]]:
+    """Lists the classes of ETL9G's 20 sheets.
 
     Kanji follow JIS order across the sheets; hiragana stand between them, 3 or 4 a sheet. Where exactly is known of
     no sheet; these places agree with AIST's samples (0x3124 is number 101 of sheet 1, 0x3227 number 49 of sheet 2).
@@ -138,7 +163,8 @@ def list_sheet_codes(database: Database) -> list[npt.NDArray[np.uint16]]:
     ETL8G has 75 hiragana and 881 kanji, the educational ones of its time; a sample has as many, spread over ETL9G's.
     """
     if database != ETL8G:
-        return [JIS_CODES[classes] for classes in list_sheet_classes()]
+        character_set = database.character_set
+        return [character_set.jis_codes[classes] for classes in list_sheet_classes(character_set)]
     kana = np.sort(np.append(JIS_CODES[:NUM_HIRAGANA], list(_SMALL_KANA)))
     spread = np.linspace(NUM_HIRAGANA, NUM_CLASSES - 1, database.characters - len(kana)).astype(np.int64)
     return np.array_split(np.concatenate([kana, JIS_CODES[spread]]), database.sheets_per_set)
@@ -164,8 +190,8 @@ def make_sheet_records(sample: Sample, data_set: int, sheet: int) -> npt.NDArray
     writer = sample_writer(hand if database == ETL8G else rng, difficulty)
     font_key = (data_set, 0, 8) if database == ETL8G else key
     font_writer = choose_font_writer(sample.fonts if difficulty else (), sample.seed, font_key)
-    classes = np.array([CLASS_OF_CHARACTER[character] for character in drawn])
-    images = write_sheet(classes, writer, rng, font_writer=font_writer)
+    numbers = np.array([NUMBER_OF[character] for character in drawn])
+    images = write_sheet(numbers, writer, rng, font_writer=font_writer)
     records = np.zeros(len(jis_codes), dtype=database.dtype)
     sets_before = data_set - 1 if database == ETL9B else (data_set - 1) % database.sets_per_file
     records["sheet"] = sets_before * database.sheets_per_set + sheet
@@ -180,7 +206,7 @@ def make_sheet_records(sample: Sample, data_set: int, sheet: int) -> npt.NDArray
     records["reading"] = [f"U+{text}".ljust(8).encode() for text in code_points]
     records["serial"] = places + 1
     records["gathered_yymm"] = _GATHERED_YYMM_OF_ETL8G if database == ETL8G else GATHERED_YYMM
-    if database == ETL9G:
+    if database in (ETL9G, JAPANESE):
         records["scanned_yymm"] = scanned_yymm((data_set - 1) // database.sets_per_file + 1)
     records["position_x"] = places % COLUMNS_PER_SHEET
     records["position_y"] = places // COLUMNS_PER_SHEET
@@ -220,13 +246,14 @@ def make_contact_sheet(sample: Sample, characters: str = CONTACT_CHARACTERS) -> 
     Returns:
         (rows * 127, 16 * 128) uint8, ink dark on white.
     """
-    shared = np.array([CLASS_OF_CHARACTER[character] for character in characters])
+    shared = np.array([NUMBER_OF[character] for character in characters])
     columns = []
     for number in range(COLUMNS_PER_SHEET):
         rng = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=(0, number)))
         columns.append(write_sheet(shared, sample_writer(rng, sample.difficulty), rng, with_fragments=False))
     rng = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=(0, COLUMNS_PER_SHEET)))
-    various = rng.choice(NUM_CLASSES, (6, COLUMNS_PER_SHEET), replace=False)
+    character_set = sample.database.character_set
+    various = numbers_of(character_set, rng.choice(character_set.num_classes, (6, COLUMNS_PER_SHEET), replace=False))
     images = write_sheet(various.ravel(), sample_writer(rng, sample.difficulty), rng)
     grid = np.concatenate([np.stack(columns, axis=1), images.reshape(6, COLUMNS_PER_SHEET, CELL_HEIGHT, CELL_WIDTH)])
     grid = 255 - np.minimum(grid, MAX_INK // 2) * (255 // (MAX_INK // 2))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import NUM_HIRAGANA
 from kanjinet.synth.glyph_table import POINTS_PER_STROKE, GlyphTable
+from kanjinet.synth.repertoire import IS_KANA
 
 _PIECE_POINTS = 32  # outlines with more are cut
 ALONG = np.linspace(0, 1, POINTS_PER_STROKE)  # where each point lies along its stroke
@@ -19,28 +19,28 @@ class SheetStrokes:
     """Represents the strokes of a sheet while one step after the other distorts them."""
 
     table: GlyphTable  # where they come from
-    classes: npt.NDArray[np.int64]  # (n,) class index of each cell
+    numbers: npt.NDArray[np.int64]  # (n,) of the repertoire, of each cell
     counts: npt.NDArray[np.int64]  # (n,) strokes in each cell
     rows: npt.NDArray[np.int64]  # (s,) row of each stroke in the table
     points: npt.NDArray[np.float64]  # (s, 32, 2) in KanjiVG's units from the middle of the character
     cells: npt.NDArray[np.int64]  # (s,) cell of each stroke, ascending
-    is_kana: npt.NDArray[np.bool_]  # (s,) whether the stroke belongs to a hiragana
+    is_kana: npt.NDArray[np.bool_]  # (s,) whether the stroke belongs to a kana or the like
 
     @classmethod
     def of_forms(
-        cls, table: GlyphTable, classes: npt.NDArray[np.int64], forms: npt.NDArray[np.int64]
+        cls, table: GlyphTable, numbers: npt.NDArray[np.int64], forms: npt.NDArray[np.int64]
     ) -> "SheetStrokes":
-        """Takes the strokes of one form (n,) of each class (n,) from the table."""
+        """Takes the strokes of one form (n,) of each number (n,) from the table."""
         firsts = table.stroke_of_form[forms]
         counts = table.stroke_of_form[forms + 1] - firsts
-        cells = np.repeat(np.arange(len(classes)), counts)
+        cells = np.repeat(np.arange(len(numbers)), counts)
         rows = np.arange(len(cells)) + np.repeat(firsts - (np.cumsum(counts) - counts), counts)
-        return cls(table, classes, counts, rows, table.points[rows], cells, (classes < NUM_HIRAGANA)[cells])
+        return cls(table, numbers, counts, rows, table.points[rows], cells, IS_KANA[numbers][cells])
 
     @property
     def num_cells(self) -> int:
         """Number of cells."""
-        return len(self.classes)
+        return len(self.numbers)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def read_part(
 
     Another dataset is divided in the same way. Of more than `max_images`, so many are chosen, always the same ones.
     """
-    labels = read_labels(info.folder, info.chunks)
+    labels = read_labels(info)
     indices = split_as_trained(labels, info.sha256, checkpoint.card.options)[part]
     if max_images is not None:
         chosen = np.random.default_rng(0).choice(indices, min(max_images, len(indices)), replace=False)
@@ -30,9 +30,14 @@ def load_held_out(info: DatasetInfo, checkpoint: Checkpoint) -> tuple[Samples, S
     """Loads the validation and the test samples of a network's training.
 
     Raises:
-        KanjinetError: the dataset's images are of another size or preprocessing.
+        KanjinetError: the dataset's images are of another size or preprocessing, or of other characters.
     """
     size, preprocessing = checkpoint.config.image_size, checkpoint.card.preprocessing
+    if info.character_set != checkpoint.character_set:
+        raise KanjinetError(
+            f"{info.folder}: of {info.character_set.title}, the network is of {checkpoint.character_set.title}",
+            "name another dataset with --data-dir",
+        )
     if (info.image_size, info.preprocessing) != (size, preprocessing):
         raise KanjinetError(
             f"{info.folder}: images of {info.image_size} pixels, preprocessing {info.preprocessing}, the network "

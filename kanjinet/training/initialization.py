@@ -13,6 +13,7 @@ It is computed here and not by scikit-learn, whose `LinearDiscriminantAnalysis` 
 32,768 images of 3,036 classes on one core, where this takes 1.3 s, and knows no class without an image.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kanjinet.classes import NO_CLASS, CharacterSet
 from kanjinet.data.dataset import DatasetInfo
 from kanjinet.errors import KanjinetError
 from kanjinet.model import LightweightKanjiNet, init_corner_means_, init_edge_filters_, init_orthogonal_
@@ -42,19 +44,21 @@ _SHRINKAGE = 0.1
 _MIN_SINGULAR_VALUE_ROOT = 0.01  # of the largest
 _LIFT = 1.0  # standard deviations by which what is mixed lies above 0, so that ReLU takes little of it away
 _LAST_LIFT = -0.8  # of what is pooled: the fewer cells are above 0, the less does dropout cost
+_IMAGES_OF_NEW_CLASS = 10  # on the average
+_LOGIT_SHIFTS = (-8.0, -6.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)
 _LOGIT_SCALES = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
 
 
 def load_initial_network(path: Path, options: TrainingOptions, info: DatasetInfo) -> Checkpoint:
-    """Loads the trained network of --init-from.
+    """Loads the trained network of --init-from, which may be of another character set.
 
     Raises:
         KanjinetError: it is of another configuration or preprocessing than this training.
     """
     checkpoint = load_trained_network(path)
-    config = make_config(options).to_dict()
+    config = make_config(options, info.character_set.num_classes).to_dict()
     for name, found in checkpoint.config.to_dict().items():
-        if found != config[name]:
+        if found != config[name] and name != "num_classes":
             raise KanjinetError(
                 f"{path}: --init-from: a network with {name} {found}, this training is of one with {config[name]}",
                 "give the options that it was trained with, or another file",
@@ -68,17 +72,24 @@ def load_initial_network(path: Path, options: TrainingOptions, info: DatasetInfo
     return checkpoint
 
 
-def initialize_network(options: TrainingOptions, samples: TrainingSamples) -> LightweightKanjiNet:
-    """Makes a network as a training from scratch begins with it, on the samples' device, channels last.
+def initialize_network(
+    options: TrainingOptions, samples: TrainingSamples, checkpoint: Checkpoint | None = None
+) -> LightweightKanjiNet:
+    """Makes a network as a training begins with it, on the samples' device, channels last.
 
     It is fitted to the samples of the first epoch, or, with `options.initialization` PUBLISHED, as its layers are made.
+    With a checkpoint it is that network, with a classifier for the samples' characters where it is of others.
     """
+    if checkpoint and checkpoint.character_set == samples.character_set:
+        return checkpoint.model
     samples.refresh(epoch=0)
     count = len(samples) - samples.num_others
     known = Samples(samples.images[:count], samples.labels[:count])
     torch.manual_seed(options.seed)
+    if checkpoint:
+        return change_characters(checkpoint, samples.character_set, known)
     device = samples.labels.device
-    model = LightweightKanjiNet(make_config(options))
+    model = LightweightKanjiNet(make_config(options, samples.character_set.num_classes))
     if options.initialization == FITTED and model.config.block == "separable":
         chosen = torch.randperm(len(known), device=device)[:_STAGE_IMAGES]
         set_stages(model, to_float_images(known.images[chosen].cpu()))
@@ -171,6 +182,68 @@ def fit_classifier(model: LightweightKanjiNet, samples: Samples, augmentation: A
     for layer, matrix in zip(layers, matrices, strict=True):
         layer.weight.copy_(matrix)
     layers[-1].bias.copy_(bias * scale)
+
+
+@torch.no_grad()
+def change_characters(checkpoint: Checkpoint, character_set: CharacterSet, samples: Samples) -> LightweightKanjiNet:
+    """Makes a network for another character set from a trained one, in evaluation mode on the samples' device.
+
+    The classifier's rows of characters that it knows stay. Those of others are fitted by linear discriminant analysis
+    to what the last layer takes of the samples' images; a factor on them and a shift of their biases are chosen so that
+    both kinds go together, on augmented images.
+    """
+    config = replace(checkpoint.config, num_classes=character_set.num_classes)
+    model, device = LightweightKanjiNet(config), samples.labels.device
+    name, count = f"classifier.{len(model.classifier) - 1}", character_set.num_classes
+    state = checkpoint.model.state_dict()
+    old_weight, old_bias = state.pop(f"{name}.weight"), state.pop(f"{name}.bias")
+    model.load_state_dict(state, strict=False)
+    model = model.to(device).to(memory_format=choose_memory_format(device)).eval()
+    last = cast(nn.Linear, model.classifier[-1])
+    known_from = [checkpoint.character_set.class_of_character.get(each, NO_CLASS) for each in character_set.characters]
+    source = torch.tensor(known_from)
+    is_known = source != NO_CLASS
+    weight, bias = torch.zeros(last.weight.shape), torch.zeros(count)
+    weight[is_known], bias[is_known] = old_weight[source[is_known]], old_bias[source[is_known]]
+    if not is_known.all():
+        new = ~is_known
+        inputs, labels = _compute_last_inputs(model, samples, max(MAX_IMAGES, _IMAGES_OF_NEW_CLASS * count))
+        fitted = discriminate(inputs, labels, count)
+        augmented, targets = _compute_last_inputs(model, samples, _SCALE_IMAGES, Augmentation())
+        scale, shift = _match_scale((weight, bias), fitted, augmented, targets, new)
+        weight[new], bias[new] = fitted[0][new] * scale, fitted[1][new] * scale + shift
+    last.weight.copy_(weight)
+    last.bias.copy_(bias)
+    return model
+
+
+def _compute_last_inputs(
+    model: LightweightKanjiNet, samples: Samples, count: int, augmentation: Augmentation | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Computes what the last layer takes of some samples (n, d), and returns their labels (n,); both on the CPU."""
+    chosen = torch.randperm(len(samples), device=samples.labels.device)[:count]
+    parts = []
+    for part in samples.images[chosen].split(_BATCH_SIZE):
+        images = to_float_images(part)
+        parts.append(model.classifier[:-1](_compute_features(model, augmentation(images) if augmentation else images)))
+    return torch.cat(parts).cpu(), samples.labels[chosen].cpu()
+
+
+def _match_scale(
+    trained: tuple[torch.Tensor, torch.Tensor],
+    fitted: tuple[torch.Tensor, torch.Tensor],
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    is_new: torch.Tensor,
+) -> tuple[float, float]:
+    """Finds the factor on fitted logits, and the sum to them, with which they go best with the trained ones."""
+    known, new = F.linear(inputs, *trained), F.linear(inputs, *fitted)
+    losses = {}
+    for scale in _LOGIT_SCALES:
+        for shift in _LOGIT_SHIFTS:
+            logits = torch.where(is_new, new * scale + shift, known)
+            losses[scale, shift] = F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING).item()
+    return min(losses, key=losses.__getitem__)
 
 
 def _add_augmented(samples: Samples, augmentation: Augmentation) -> Samples:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from kanjinet.classes import NUM_CLASSES
 from kanjinet.model import LightweightKanjiNet, ModelConfig
 from kanjinet.storage.model_card import FITTED, PUBLISHED, TrainingOptions
 
@@ -33,9 +34,9 @@ RATES_OF_TRAINED = Rates(classifier_scale=0.3)  # its classifier was fitted or t
 RATES_OF_FITTED_HIDDEN = Rates(peak_factor=3.0, classifier_scale=0.05)  # two layers were fitted, the stages only set
 
 
-def make_config(options: TrainingOptions) -> ModelConfig:
+def make_config(options: TrainingOptions, num_classes: int = NUM_CLASSES) -> ModelConfig:
     """Makes the configuration of the network that is trained with these options."""
-    return ModelConfig.preset(options.model_version, options.image_size, options.pooling_type)
+    return ModelConfig.preset(options.model_version, options.image_size, options.pooling_type, num_classes)
 
 
 def choose_initialization(options: TrainingOptions, num_samples: int) -> str:

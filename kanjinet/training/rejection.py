@@ -5,6 +5,7 @@ import math
 import torch
 from torch import nn
 
+from kanjinet.classes import ETL9G_SET, CharacterSet
 from kanjinet.storage.model_card import Rejection, TrainingOptions
 from kanjinet.synth.online import generate_held_out_others
 from kanjinet.training.calibration import thin_out
@@ -19,7 +20,11 @@ REJECTED = 0.95  # of the other images: a threshold that rejects as many is high
 
 
 def fit_rejection(
-    model: nn.Module, validation: Samples, options: TrainingOptions, preprocessing: str
+    model: nn.Module,
+    validation: Samples,
+    options: TrainingOptions,
+    preprocessing: str,
+    character_set: CharacterSet = ETL9G_SET,
 ) -> Rejection | None:
     """Fits the threshold of a calibrated network; None where its training showed it no images of other things.
 
@@ -28,16 +33,17 @@ def fit_rejection(
         validation: held-out images of characters.
         options: of its training, whose generator makes other images, by writers whom it has not seen.
         preprocessing: of both.
+        character_set: of the network.
 
     Raises:
         KanjinetError: the package `kanjivg` is missing or damaged.
     """
-    spec = make_generation_spec(options, preprocessing)
+    spec = make_generation_spec(options, preprocessing, character_set)
     if spec is None or not spec.other_sets:
         return None
     others = torch.from_numpy(generate_held_out_others(spec)).to(validation.labels.device)
-    known = _compute_confidence(model, thin_out(validation).images)
-    other = _compute_confidence(model, others)
+    known = _compute_confidence(model, thin_out(validation).images, character_set)
+    other = _compute_confidence(model, others, character_set)
     lowest = known.quantile(MAX_LOST, interpolation="lower"), other.quantile(REJECTED, interpolation="higher")
     threshold = min(MAX_THRESHOLD, math.floor(float(min(lowest)) * 10_000) / 10_000)
     lost, rejected = (float((part < threshold).double().mean()) for part in (known, other))
@@ -53,5 +59,10 @@ def describe_rejection(rejection: Rejection) -> str:
     )
 
 
-def _compute_confidence(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    return predict_logits(model, images).softmax(1).amax(1).double().cpu()
+def _compute_confidence(model: nn.Module, images: torch.Tensor, character_set: CharacterSet) -> torch.Tensor:
+    """Computes the largest probability of a character together with its twins."""
+    probabilities = predict_logits(model, images).softmax(1)
+    if character_set.has_twins:
+        group = torch.from_numpy(character_set.twin_group).to(probabilities.device)
+        probabilities = torch.zeros_like(probabilities).index_add_(1, group, probabilities)
+    return probabilities.amax(1).double().cpu()

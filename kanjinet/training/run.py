@@ -116,7 +116,7 @@ class TrainingRun:
                 metrics={"validation": best},
                 environment=describe_environment(),
             )
-            save_checkpoint(self.folder / CHECKPOINT_NAME, Checkpoint(self.trainer.model, card))
+            save_checkpoint(self.folder / CHECKPOINT_NAME, Checkpoint(self.trainer.model, card, info.character_set))
         write_history(self.folder / HISTORY_NAME, options, history, synthetic=info.synthetic)
         with replace_on_success(self.folder / CURVES_NAME) as file:
             file.write(draw_curves(history, synthetic=info.synthetic))
@@ -131,7 +131,7 @@ class TrainingRun:
         card = checkpoint.card
         if card.calibration is None:  # else the run had ended before, and is resumed
             card = replace(card, calibration=calibrate(model, *held_out))
-            rejection = fit_rejection(model, held_out[0], card.options, card.preprocessing)
+            rejection = fit_rejection(model, held_out[0], card.options, card.preprocessing, self._info.character_set)
             card = replace(card, rejection=rejection)
         checkpoint.card = replace(card, metrics=measure_parts(model, *held_out))  # the temperature changed the loss
         save_checkpoint(path, checkpoint)

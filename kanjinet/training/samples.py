@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from kanjinet.classes import NO_CLASS, NUM_CLASSES, NUM_HIRAGANA
+from kanjinet.classes import ETL9G_SET, NO_CLASS, CharacterSet
 from kanjinet.data.dataset import DatasetInfo, read_images, read_labels
 from kanjinet.data.splits import (
     MAX_UNTRAINED_FRACTION,
@@ -41,6 +41,7 @@ class TrainingSamples(Samples):
     """
 
     generator: SampleGenerator | None = None
+    character_set: CharacterSet = ETL9G_SET
     group: ProcessGroup = ALONE
     _epoch: int | None = field(default=None, init=False)  # whose samples the last ones are
 
@@ -65,7 +66,7 @@ class TrainingSamples(Samples):
             return
         self._epoch = None
         generated = self.generator.generate(epoch)
-        sets = self.images[-self.num_generated :].split(NUM_CLASSES)
+        sets = self.images[-self.num_generated :].split(self.character_set.num_classes)
         for number, rows in enumerate(sets):
             owner = number % self.group.size
             if owner == self.group.rank:
@@ -105,9 +106,9 @@ def open_parts(
     """
     with contextlib.ExitStack() as stack:
         generator = None
-        if spec := make_generation_spec(options, info.preprocessing, fonts):
+        if spec := make_generation_spec(options, info.preprocessing, info.character_set, fonts):
             generator = stack.enter_context(open_generator(spec, group.rank, group.size))
-        labels = read_labels(info.folder, info.chunks)
+        labels = read_labels(info)
         chosen = choose_samples(labels.classes, options.sample_limit, options.seed)
         indices = split_samples(labels, chosen, options.split, options.seed)
         order = np.concatenate([indices["validation"], indices["test"], indices["train"]])
@@ -123,25 +124,26 @@ def open_parts(
             untrained = 0
         else:
             sensible_limit = find_sensible_limit(labels, options.split, options.seed)
-        training = TrainingSamples(*train, generator, group)
+        training = TrainingSamples(*train, generator, info.character_set, group)
         yield Parts(training, Samples(*validation), Samples(*test), untrained, sensible_limit)
 
 
 def make_generation_spec(
-    options: TrainingOptions, preprocessing: str, fonts: tuple[Font, ...] = ()
+    options: TrainingOptions, preprocessing: str, character_set: CharacterSet = ETL9G_SET, fonts: tuple[Font, ...] = ()
 ) -> GenerationSpec | None:
     """Makes the specification of what a training generates; None where that is nothing."""
     sets, others, difficulty = options.fresh_sets or 0, options.fresh_others or 0, options.fresh_difficulty
     if not sets + others or difficulty is None:
         return None
     form = (options.image_size, preprocessing)
-    return GenerationSpec(sets, difficulty, options.seed, options.epochs, *form, fonts, others)
+    return GenerationSpec(sets, difficulty, options.seed, options.epochs, *form, fonts, others, character_set)
 
 
-def repeat_hiragana(labels: torch.Tensor, repeats: int) -> torch.Tensor:
+def repeat_hiragana(labels: torch.Tensor, repeats: int, character_set: CharacterSet = ETL9G_SET) -> torch.Tensor:
     """Returns the indices of all samples, and of hiragana again until each is there `repeats` times."""
     indices = torch.arange(len(labels), device=labels.device)
-    return torch.cat([indices, indices[(labels >= 0) & (labels < NUM_HIRAGANA)].repeat(repeats - 1)])
+    is_hiragana = torch.from_numpy(np.append(character_set.is_of("hiragana"), False)).to(labels.device)
+    return torch.cat([indices, indices[is_hiragana[labels]].repeat(repeats - 1)])  # NO_CLASS takes the last place
 
 
 def to_float_images(images: torch.Tensor) -> torch.Tensor:

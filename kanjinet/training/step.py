@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from kanjinet.classes import NO_CLASS, NUM_CLASSES
+from kanjinet.classes import NO_CLASS
 from kanjinet.errors import KanjinetError
 from kanjinet.training.cuda_graph import RecordedStep
 from kanjinet.training.device import choose_memory_format
@@ -87,7 +87,7 @@ class TrainingStep:
         losses = F.cross_entropy(
             logits, labels, ignore_index=NO_CLASS, reduction="none", label_smoothing=self.label_smoothing
         )
-        flat = -F.log_softmax(logits, dim=1, dtype=torch.float32).mean(1) - math.log(NUM_CLASSES)
+        flat = -F.log_softmax(logits, dim=1, dtype=torch.float32).mean(1) - math.log(logits.shape[1])
         return torch.where(labels == NO_CLASS, flat, losses).mean()
 
     def _clip_gradient(self) -> None:

@@ -73,7 +73,7 @@ class Trainer:
                 augment = compile_augmentation(augment)
         is_recorded = self.device.type == "cuda" and group.size == 1
         self.step = TrainingStep(network, self.optimizer, samples, augment, is_recorded=is_recorded)
-        self._shown = repeat_hiragana(samples.labels, options.hiragana_repeats)
+        self._shown = repeat_hiragana(samples.labels, options.hiragana_repeats, samples.character_set)
         self.steps_per_epoch = max(1, len(self._shown) // options.batch_size)
 
     def train_epoch(

@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 
-from kanjinet.classes import NO_CLASS
+from kanjinet.classes import ETL9G_SET, NO_CLASS
 from kanjinet.evaluation.metrics import Predictions
 from kanjinet.evaluation.results import FolderSource, ModelMetrics
 from kanjinet.training.accuracy import Accuracy, bin_by_confidence, calibration_error
@@ -89,7 +89,7 @@ def make_predictions() -> Predictions:
 def test_accuracies_are_counted() -> None:
     predictions = make_predictions()
     assert predictions.top_k_accuracy() == {1: Accuracy(2, 6), 3: Accuracy(3, 6), 5: Accuracy(4, 6)}
-    kana = predictions.top_k_accuracy(predictions.is_hiragana)
+    kana = predictions.top_k_accuracy(predictions.is_of("hiragana"))
     assert kana == {1: Accuracy(1, 3), 3: Accuracy(2, 3), 5: Accuracy(3, 3)}
     assert predictions.top_k_accuracy(np.zeros(6, dtype=bool)) == {}
 
@@ -158,8 +158,9 @@ def make_metrics(predictions: Predictions, strokes: dict[int, Accuracy]) -> Mode
         said_none=None,
         not_read=["one"],
         accuracy=predictions.top_k_accuracy(),
-        kanji=predictions.top_k_accuracy(~predictions.is_hiragana),
-        hiragana=predictions.top_k_accuracy(predictions.is_hiragana),
+        character_set=ETL9G_SET,
+        up_to_twins={},
+        scripts={script: predictions.top_k_accuracy(predictions.is_of(script)) for script in ("kanji", "hiragana")},
         writers={},
         stroke_counts=strokes,
         calibration=bin_by_confidence(predictions.confidence, predictions.is_correct),

@@ -124,7 +124,7 @@ def test_folder_of_images_is_judged_by_its_names(images: Path, tmp_path: Path) -
 
 def test_several_models_are_compared_in_one_report(workplace: Path, tmp_path: Path) -> None:
     info = read_dataset_info(workplace / "dataset")
-    labels = read_labels(info.folder, info.chunks)
+    labels = read_labels(info)
     other = make_checkpoint()
     options = replace(other.card.options, sample_limit=3000, seed=9, dataset_sha256=info.sha256)
     other.card = replace(other.card, options=options)

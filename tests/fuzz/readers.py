@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kanjinet.classes import JIS_CODES, describe_classes
+from kanjinet.classes import ETL9G_SET, JIS_CODES
 from kanjinet.contract import NORMALIZE
 from kanjinet.data import etl_records
 from kanjinet.data.dataset import (
@@ -26,6 +26,7 @@ from kanjinet.data.dataset import (
     check_chunk,
     chunk_name,
     describe_dataset,
+    hash_dataset,
     read_dataset_info,
     write_chunk,
 )
@@ -104,14 +105,19 @@ def make_chunks() -> list[bytes]:
     return [file.getvalue() for file in (own, *others)]
 
 
+def describe_info(chunks: tuple[ChunkInfo, ...]) -> DatasetInfo:
+    """What metadata.json says of a dataset of these chunks."""
+    return DatasetInfo(Path(), SIZE, NORMALIZE, "ETL9G", ETL9G_SET, False, chunks, hash_dataset(chunks))
+
+
 @functools.cache
 def make_descriptions() -> dict[str, bytes]:
     """The JSON files of a dataset, as the toolkit writes them."""
     chunks = (describe_chunk(b""),)
     contents = {
         CHUNK_INFO_NAME: {"settings": {}, "chunks": [asdict(chunk) for chunk in chunks]},
-        METADATA_NAME: describe_dataset("ETL9G", chunks, make_labels(), SIZE, NORMALIZE),
-        CHARACTER_MAPPING_NAME: describe_classes(),
+        METADATA_NAME: describe_dataset(describe_info(chunks), make_labels()),
+        CHARACTER_MAPPING_NAME: ETL9G_SET.describe_classes(),
     }
     return {name: json.dumps(content, ensure_ascii=False).encode() for name, content in contents.items()}
 
