@@ -200,18 +200,19 @@ def change_characters(checkpoint: Checkpoint, character_set: CharacterSet, sampl
     model.load_state_dict(state, strict=False)
     model = model.to(device).to(memory_format=choose_memory_format(device)).eval()
     last = cast(nn.Linear, model.classifier[-1])
-    known_from = [checkpoint.character_set.class_of_character.get(each, NO_CLASS) for each in character_set.characters]
-    source = torch.tensor(known_from)
+    classes = checkpoint.character_set.class_of_character
+    source = torch.tensor([classes.get(each, NO_CLASS) for each in character_set.characters])
     is_known = source != NO_CLASS
     weight, bias = torch.zeros(last.weight.shape), torch.zeros(count)
     weight[is_known], bias[is_known] = old_weight[source[is_known]], old_bias[source[is_known]]
     if not is_known.all():
-        new = ~is_known
+        new, middle = ~is_known, (old_weight.mean(0), old_bias.mean())  # a shift of all logits changes no probability
         inputs, labels = _compute_last_inputs(model, samples, max(MAX_IMAGES, _IMAGES_OF_NEW_CLASS * count))
-        fitted = discriminate(inputs, labels, count)
+        fitted = [part - part.mean(0) for part in discriminate(inputs, labels, count)]
         augmented, targets = _compute_last_inputs(model, samples, _SCALE_IMAGES, Augmentation())
-        scale, shift = _match_scale((weight, bias), fitted, augmented, targets, new)
-        weight[new], bias[new] = fitted[0][new] * scale, fitted[1][new] * scale + shift
+        known = F.linear(augmented, weight - middle[0], bias - middle[1])
+        scale, shift = _match_scale(known, F.linear(augmented, *fitted), targets, new)
+        weight[new], bias[new] = fitted[0][new] * scale + middle[0], fitted[1][new] * scale + shift + middle[1]
     last.weight.copy_(weight)
     last.bias.copy_(bias)
     return model
@@ -230,18 +231,13 @@ def _compute_last_inputs(
 
 
 def _match_scale(
-    trained: tuple[torch.Tensor, torch.Tensor],
-    fitted: tuple[torch.Tensor, torch.Tensor],
-    inputs: torch.Tensor,
-    labels: torch.Tensor,
-    is_new: torch.Tensor,
+    known: torch.Tensor, fitted: torch.Tensor, labels: torch.Tensor, is_new: torch.Tensor
 ) -> tuple[float, float]:
-    """Finds the factor on fitted logits, and the sum to them, with which they go best with the trained ones."""
-    known, new = F.linear(inputs, *trained), F.linear(inputs, *fitted)
+    """Finds the factor on fitted logits (n, c), and what to add, with which they go best with the known ones."""
     losses = {}
     for scale in _LOGIT_SCALES:
         for shift in _LOGIT_SHIFTS:
-            logits = torch.where(is_new, new * scale + shift, known)
+            logits = torch.where(is_new, fitted * scale + shift, known)
             losses[scale, shift] = F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING).item()
     return min(losses, key=losses.__getitem__)
 
