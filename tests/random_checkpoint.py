@@ -9,10 +9,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from kanjinet.classes import JAPANESE_SET
 from kanjinet.export.sample_inputs import load_sample_inputs
 from kanjinet.model import LightweightKanjiNet, ModelConfig, SqueezeExcite
 from kanjinet.storage.checkpoint import Checkpoint, save_checkpoint
 from kanjinet.storage.model_card import SYNTHETIC, Environment, Metrics, ModelCard, TrainingOptions
+from kanjinet.training.initialization import change_characters
+from kanjinet.training.samples import Samples
+from tests.conftest import run_script
 
 CARD = ModelCard(
     preprocessing="even-lines-2",
@@ -88,3 +92,20 @@ def write_checkpoint(path: Path, *args: Any, **options: Any) -> Path:
 @torch.no_grad()
 def compute_logits(model: LightweightKanjiNet, inputs: torch.Tensor) -> np.ndarray:
     return model(inputs).numpy()
+
+
+def make_japanese() -> Checkpoint:
+    """A network with random weights, of ETL9G, made one of Japanese."""
+    checkpoint = make_checkpoint()
+    known, rng = JAPANESE_SET.class_of_character, np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 256, (64, 64, 64)).astype(np.uint8))
+    labels = torch.from_numpy(rng.choice([known[each] for each in "アイウエオ田"], 64))
+    model = change_characters(checkpoint, JAPANESE_SET, Samples(images, labels))
+    return Checkpoint(model, checkpoint.card, JAPANESE_SET)
+
+
+def export_japanese(folder: Path) -> Path:
+    """Exports such a network to ONNX, in a folder."""
+    save_checkpoint(folder / "j.pth", make_japanese())
+    run_script(["convert_to_onnx.py", "--model-path", "j.pth", "--target-backend", "ort-tract"], folder)
+    return folder / "kanji_model_japanese_64x64_6594classes_ort-tract.onnx"

@@ -15,7 +15,7 @@ from kanjinet.data.etl_records import JAPANESE, RECORD_DTYPE
 from kanjinet.data.preprocessing import preprocess
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, Recognizer
-from kanjinet.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from kanjinet.storage.checkpoint import load_checkpoint, save_checkpoint
 from kanjinet.storage.safetensors_file import load_trained_network
 from kanjinet.synth.other_characters import Kind, list_others
 from kanjinet.synth.others import choose_kinds, list_kinds
@@ -24,8 +24,8 @@ from kanjinet.synth.sheets import Sample, list_sheet_classes, make_sheet_records
 from kanjinet.training.augmentation import Augmentation
 from kanjinet.training.initialization import change_characters
 from kanjinet.training.samples import Samples, to_float_images
-from tests.conftest import read_schema, run_script
-from tests.random_checkpoint import CARD, make_checkpoint
+from tests.conftest import read_schema
+from tests.random_checkpoint import CARD, export_japanese, make_checkpoint, make_japanese
 
 KNOWN = JAPANESE_SET.class_of_character
 
@@ -104,16 +104,6 @@ def test_without_a_pretrained_model_the_name_says_so(monkeypatch: pytest.MonkeyP
 # Networks
 
 
-def make_japanese() -> Checkpoint:
-    """A network with random weights, of ETL9G, made one of Japanese."""
-    checkpoint = make_checkpoint()
-    rng = np.random.default_rng(0)
-    images = torch.from_numpy(rng.integers(0, 256, (64, 64, 64)).astype(np.uint8))
-    labels = torch.from_numpy(rng.choice([KNOWN[each] for each in "アイウエオ田"], 64))
-    model = change_characters(checkpoint, JAPANESE_SET, Samples(images, labels))
-    return Checkpoint(model, checkpoint.card, JAPANESE_SET)
-
-
 def test_a_network_of_another_set_keeps_what_it_knows(tmp_path: Path) -> None:
     known, changed = make_checkpoint().model, make_japanese()
     inputs = torch.rand(3, 1, 64, 64)
@@ -146,10 +136,9 @@ def test_new_rows_go_with_those_that_the_network_knows() -> None:
     assert (found == labels).float().mean() > 0.9
 
 
+@pytest.mark.slow
 def test_an_export_carries_its_class_table_and_twins(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "j.pth", make_japanese())
-    run_script(["convert_to_onnx.py", "--model-path", "j.pth", "--target-backend", "ort-tract"], tmp_path)
-    path = tmp_path / "kanji_model_japanese_64x64_6594classes_ort-tract.onnx"
+    path = export_japanese(tmp_path)
     mapping = json.loads((path.with_name(f"{path.stem}_mapping.json")).read_text(encoding="utf-8"))
     read_schema("character_mapping").validate(mapping)
     assert mapping["characters"][str(KNOWN["𠮟"])] == {"character": "𠮟", "jis_code": "4F54", "stroke_count": 5}

@@ -1,0 +1,46 @@
+"""The page with models of two character sets, in Chromium."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, expect
+
+from kanjinet.classes import ETL9G_SET, JAPANESE_SET
+from kanjinet.evaluation.recognizer import PRETRAINED_PATH
+from kanjinet.web.bundle import name_models, read_model
+from tests.browser import draw_with_mouse, visit, write_with_jitter
+from tests.page_server import serve_page
+from tests.random_checkpoint import export_japanese
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_page_reads_either_set_and_only_what_is_allowed(
+    browser: Browser, page_files: dict[str, bytes], tmp_path: Path
+) -> None:
+    """The model of Japanese has random weights: what counts is which characters are listed, and in which order."""
+    files = {**page_files, **name_models([read_model(PRETRAINED_PATH), read_model(export_japanese(tmp_path))])}
+    drawn = write_with_jitter("田", np.random.default_rng(3))
+    with serve_page(files) as port, visit(browser, port) as visited:
+        page = visited.page
+        assert page.locator("#characters option").count() == 2
+        draw_with_mouse(page, drawn)
+        assert visited.first_candidate() == "田"
+        page.select_option("#script", "hiragana")
+        assert all(character in ETL9G_SET.characters[:71] for character in visited.candidates())
+        page.select_option("#characters", "japanese")
+        expect(page.locator("#model")).to_contain_text("6,594")
+        for script in ("katakana", "kana", "kanji"):
+            page.select_option("#script", script)
+            found = [JAPANESE_SET.class_of_character[each] for each in visited.candidates()]
+            assert len(found) == 10 and JAPANESE_SET.find_allowed(script)[found].all()
+            groups = JAPANESE_SET.twin_group[found].tolist()
+            assert sorted(groups, key=groups.index) == groups  # twins follow each other
+        page.reload()
+        page.wait_for_selector("#sheet:not(.loading)")
+        assert "6,594" in page.inner_text("#model")  # it is remembered
+        visited.candidates()
+        page.select_option("#characters", "etl9g")
+        expect(page.locator("#model")).to_contain_text("3,036")
+        assert visited.first_candidate() == "田"
