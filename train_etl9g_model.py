@@ -85,7 +85,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--patience", type=positive_int, default=10, help="epochs without improvement before it stops")
     parser.add_argument("--device", choices=DEVICES, default="auto", help=f"what to train on; {DEVICE_HELP}")
     parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="for TensorBoard's curves (default: none)")
-    repeats_help = "show each hiragana so many times an epoch: more of them are recognized then, and fewer kanji"
+    repeats_help = "show all but kanji so many times an epoch: more of them are recognized then, and fewer kanji"
     parser.add_argument("--hiragana-repeats", type=positive_int, default=default.hiragana_repeats, help=repeats_help)
     sets_help = "generated sets of all characters besides the dataset's, new ones every epoch (default: none)"
     parser.add_argument("--fresh-sets", type=positive_int, help=sets_help)

@@ -130,16 +130,22 @@ class CharacterSet:
     @functools.cached_property
     def has_twins(self) -> bool:
         """Whether any characters cannot be told apart when one alone is written."""
-        return bool((self.twin_group != np.arange(self.num_classes)).any())
+        return bool(self._later_twins)
+
+    @functools.cached_property
+    def _later_twins(self) -> list[tuple[int, int]]:
+        """The classes that are not the first of their group, each with the first."""
+        later = np.flatnonzero(self.twin_group != np.arange(self.num_classes))
+        return list(zip(later.tolist(), self.twin_group[later].tolist(), strict=True))
 
     def sum_twins(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Sums values (n, num_classes) of twins: (n, num_classes), at the first of each group, and 0 at the others."""
         if not self.has_twins:
             return values
         sums = values.copy()
-        for index in np.flatnonzero(self.twin_group != np.arange(self.num_classes)).tolist():
-            sums[:, self.twin_group[index]] += values[:, index]
-            sums[:, index] = 0
+        for twin, first in self._later_twins:
+            sums[:, first] += values[:, twin]
+            sums[:, twin] = 0
         return sums
 
     @functools.cached_property

@@ -140,10 +140,10 @@ def make_generation_spec(
 
 
 def repeat_hiragana(labels: torch.Tensor, repeats: int, character_set: CharacterSet = ETL9G_SET) -> torch.Tensor:
-    """Returns the indices of all samples, and of hiragana again until each is there `repeats` times."""
+    """Returns the indices of all samples, and of all but kanji again until each is there `repeats` times."""
     indices = torch.arange(len(labels), device=labels.device)
-    is_hiragana = torch.from_numpy(np.append(character_set.is_of("hiragana"), False)).to(labels.device)
-    return torch.cat([indices, indices[is_hiragana[labels]].repeat(repeats - 1)])  # NO_CLASS takes the last place
+    is_repeated = torch.from_numpy(np.append(~character_set.is_of("kanji"), False)).to(labels.device)
+    return torch.cat([indices, indices[is_repeated[labels]].repeat(repeats - 1)])  # NO_CLASS takes the last place
 
 
 def to_float_images(images: torch.Tensor) -> torch.Tensor:
