@@ -221,7 +221,7 @@ def evaluate(recognizer: Recognizer, images: EvaluationSet, first: Predictions |
     inputs, start = images.inputs[form], time.perf_counter()
     predictions, said_none = predict(recognizer, inputs, images)
     elapsed_s = time.perf_counter() - start
-    character_set = images.character_set
+    character_set, codes = images.character_set, images.character_set.jis_codes
     strokes = np.array(stroke_counts(character_set))
     metrics = ModelMetrics(
         model=recognizer.path.name,
@@ -231,6 +231,7 @@ def evaluate(recognizer: Recognizer, images: EvaluationSet, first: Predictions |
         license=recognizer.card.license,
         source=images.source,
         without_character=int(np.count_nonzero(~images.has_character)),
+        num_characters=recognizer.character_set.num_classes,
         said_none=said_none,
         not_read=images.not_read,
         character_set=character_set,
@@ -246,13 +247,7 @@ def evaluate(recognizer: Recognizer, images: EvaluationSet, first: Predictions |
         calibration=bin_by_confidence(predictions.confidence, predictions.is_correct),
         confusions=predictions.count_confusions(),
         hardest=[
-            HardClass(
-                label,
-                accuracy,
-                int(strokes[label]),
-                predictions.list_errors(label),
-                f"{character_set.jis_codes[label]:04X}",
-            )
+            HardClass(label, accuracy, int(strokes[label]), predictions.list_errors(label), f"{codes[label]:04X}")
             for label, accuracy in predictions.rank_hardest()[:HARDEST_LISTED]
         ],
         images_per_s=len(inputs) / elapsed_s,

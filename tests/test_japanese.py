@@ -5,13 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
 import kanjinet
 from kanjinet.classes import ETL9G_SET, JAPANESE_SET
 from kanjinet.contract import NORMALIZE
-from kanjinet.data.etl_records import JAPANESE, RECORD_DTYPE
+from kanjinet.data.dataset import read_dataset_info, read_labels
+from kanjinet.data.etl_records import JAPANESE, RECORD_DTYPE, write_records
 from kanjinet.data.preprocessing import preprocess
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, Recognizer
@@ -24,7 +26,7 @@ from kanjinet.synth.sheets import Sample, list_sheet_classes, make_sheet_records
 from kanjinet.training.augmentation import Augmentation
 from kanjinet.training.initialization import change_characters
 from kanjinet.training.samples import Samples, to_float_images
-from tests.conftest import read_schema
+from tests.conftest import read_schema, run_script
 from tests.random_checkpoint import CARD, export_japanese, make_checkpoint, make_japanese
 
 KNOWN = JAPANESE_SET.class_of_character
@@ -37,14 +39,44 @@ def test_a_data_set_has_each_character_once() -> None:
     assert all(3 <= np.count_nonzero(~JAPANESE_SET.is_of("kanji")[sheet]) <= 8 for sheet in sheets[:-1])
 
 
-def test_records_hold_the_codes_of_jis_x_0213() -> None:
-    records = make_sheet_records(Sample(1, 3, 0.0, JAPANESE), 1, 30)
+@pytest.fixture(scope="module")
+def records() -> npt.NDArray[np.void]:
+    """Sheet 30 of a sample."""
+    return make_sheet_records(Sample(1, 3, 0.0, JAPANESE), 1, 30)
+
+
+def test_records_hold_the_codes_of_jis_x_0213(records: npt.NDArray[np.void]) -> None:
     assert records.dtype == RECORD_DTYPE
     for code, reading in zip(records["jis_code"].tolist(), records["reading"].tolist(), strict=True):
         character = bytes([0x80 | code >> 8, 0x80 | code & 0xFF]).decode("euc_jis_2004")
         plain = chr(ord(character) - 0xFEE0) if "０" <= character <= "ｚ" else character  # from full width to ASCII
         assert reading == f"U+{ord(plain):04X}".encode().ljust(8), plain
     assert records["pixels"].any(axis=(1, 2)).all()
+
+
+@pytest.mark.slow
+def test_a_dataset_says_which_set_it_is_of(records: npt.NDArray[np.void], tmp_path: Path) -> None:
+    """That of a sample's own, of ETL9G's files where asked, and of ETL9G's by default."""
+    for name in ("JAPANESE", "ETL9G"):
+        (tmp_path / name).mkdir()
+    codes = records["jis_code"].astype(np.uint16)
+    is_known = np.isin(codes, ETL9G_SET.jis_codes)
+    write_records(tmp_path / "JAPANESE" / "JAPANESE_01", [records], JAPANESE)
+    write_records(tmp_path / "ETL9G" / "ETL9G_01", [records[is_known]])
+    for source, options, expected, chosen in (
+        ("JAPANESE", [], JAPANESE_SET, codes),
+        ("ETL9G", ["--characters", "japanese"], JAPANESE_SET, codes[is_known]),
+        ("ETL9G", [], ETL9G_SET, codes[is_known]),
+        ("JAPANESE", ["--characters", "etl9g"], ETL9G_SET, codes[is_known]),  # others are left out
+    ):
+        target = f"{source}{len(options)}"
+        command = ["prepare_etl9g_dataset.py", "--etl-dir", source, "--output-dir", target, "--allow-partial", *options]
+        run_script(command, tmp_path)
+        info = read_dataset_info(tmp_path / target)
+        assert info.character_set == expected
+        assert np.array_equal(expected.jis_codes[read_labels(info).classes], chosen)
+        assert (tmp_path / target / f"{'japanese' if source == 'JAPANESE' else 'etl9g'}_dataset_chunk_01.npz").is_file()
+        run_script(["prepare_etl9g_dataset.py", "--verify", "--output-dir", target], tmp_path)
 
 
 def test_what_is_in_the_set_is_not_among_the_others() -> None:

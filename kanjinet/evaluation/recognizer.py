@@ -298,7 +298,7 @@ def _find_model(path: str | Path | None) -> Path:
     found = find_pretrained(character_set)
     if character_set != ETL9G_SET and not found.is_file():
         raise KanjinetError(
-            f"{path}: no pretrained model of {character_set.title} comes with this version: no {found}",
+            f"{path}: no pretrained model of {character_set.title} comes with this version ({found})",
             "name a file that you trained on a dataset of them, or take etl9g",
         )
     return found

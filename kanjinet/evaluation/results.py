@@ -58,6 +58,7 @@ class ModelMetrics:
     license: str  # that follows from them
     source: DatasetSource | FolderSource  # where the images come from
     without_character: int  # images without a character, which count as errors
+    num_characters: int  # that it reads, which may be fewer than `character_set` has
     said_none: int | None  # images that are said to show none of the characters; None: the model never says so
     not_read: Sequence[str]  # a message for each file that could not be read
     character_set: CharacterSet  # whose classes labels and predictions are
@@ -178,8 +179,8 @@ def describe_metrics(metrics: ModelMetrics) -> list[str]:
         lines.append(f"writers    top-1 {spread}, in {len(by_writer)} data sets")
     lines.append(f"confidence expected calibration error {metrics.calibration_error:.2%}")
     if metrics.said_none is not None:
-        count = metrics.character_set.num_classes
-        lines.append(f"none       {metrics.said_none:,} images are said to show none of the {count:,} characters")
+        which = f"of the {metrics.num_characters:,} characters"
+        lines.append(f"none       {metrics.said_none:,} images are said to show none {which}")
     if metrics.comparison:
         this, first = metrics.comparison["only_this_right"], metrics.comparison["only_first_right"]
         lines.append(f"compared   {this:,} images that only this model reads, {first:,} that only the first one does")

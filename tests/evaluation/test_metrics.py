@@ -155,6 +155,7 @@ def make_metrics(predictions: Predictions, strokes: dict[int, Accuracy]) -> Mode
         license="CC BY-SA 3.0",
         source=FolderSource("drawings"),
         without_character=1,
+        num_characters=3036,
         said_none=None,
         not_read=["one"],
         accuracy=predictions.top_k_accuracy(),
