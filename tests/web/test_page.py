@@ -494,7 +494,7 @@ def test_the_keyboard_reaches_everything(browser: Browser, port: int) -> None:
             )
             assert style == ["solid", "3px"], reached
         assert reached == expected
-        assert len(expected) == 15
+        assert len(expected) == 16
         assert page.locator("#status").get_attribute("role") == "status"
         expect(page.locator("#status")).to_have_text(re.compile(r"^田, \d\d\.\d %, read in \d+ ms$"))
 
@@ -540,7 +540,7 @@ def test_it_fits_the_screen(browser: Browser, port: int, width: int, height: int
             assert first["y"] + first["height"] <= height  # seen without scrolling
         for _language in ("en", "ja"):
             assert page.evaluate("document.documentElement.scrollWidth") <= width
-            for box in page.locator("button:visible, select").evaluate_all(
+            for box in page.locator("button:visible, select:visible").evaluate_all(
                 "all => all.map((e) => ({ id: e.id || e.value, ...e.getBoundingClientRect().toJSON(), "
                 "isCut: e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1 }))"
             ):
