@@ -208,7 +208,7 @@ def main() -> None:
     print(f"{args.model}, {args.writers} writers of {CHARACTERS_EACH} characters ({SAMPLE_NOTE})")
     print(
         f"{'':38}{'images':>9}{'top-1':>10}{'top-5':>10}{'hiragana':>10}{'kanji':>10}{'calibration error':>20}"
-        f"{'up to twins':>13}"
+        f"{'up to twins' if recognizer.character_set.has_twins else '':>13}".rstrip()
     )
     found = {}
     for name, images in list_tests(args, recognizer.character_set):
@@ -240,8 +240,10 @@ def print_test(name: str, predictions: Predictions) -> None:
     shown = (both[1], both[5], kana.get(1), kanji.get(1))
     columns = "".join(f"{accuracy.value:10.2%}" if accuracy else f"{'–':>10}" for accuracy in shown)
     error = calibration_error(bin_by_confidence(predictions.confidence, predictions.is_correct))
-    twins = predictions.top_k_accuracy(up_to_twins=True)[1].value
-    print(f"{name:38}{both[1].samples:9,}{columns}{error:20.2%}{twins:13.2%}")
+    twins = ""
+    if predictions.character_set.has_twins:
+        twins = f"{predictions.top_k_accuracy(up_to_twins=True)[1].value:13.2%}"
+    print(f"{name:38}{both[1].samples:9,}{columns}{error:20.2%}{twins}")
     errors = predictions.count_confusions()[:ERRORS_SHOWN]
     names = predictions.character_set.characters
     print("    " + " ".join(f"{names[label]}>{names[other]} {count}" for label, other, count in errors))
