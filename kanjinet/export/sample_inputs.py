@@ -83,9 +83,9 @@ def read_calibration_info(data_dir: Path, checkpoint: Checkpoint) -> DatasetInfo
     info = _read_matching_info(data_dir, _describe_inputs(checkpoint))
     if info is None:
         raise KanjinetError(
-            f"{data_dir}: no prepared dataset of {checkpoint.character_set.title} with images of "
-            f"{checkpoint.config.image_size} pixels and preprocessing "
-            f"{checkpoint.card.preprocessing}, on which --quantize int8 measures activations",
+            f"{data_dir}: no prepared dataset with images of {checkpoint.config.image_size} pixels and preprocessing "
+            f"{checkpoint.card.preprocessing}, of {checkpoint.character_set.title}, on which --quantize int8 measures "
+            "activations",
             "name the one that the network was trained on with --data-dir, or use --quantize int8-weights or fp16",
         )
     return info
