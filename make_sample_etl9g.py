@@ -2,8 +2,8 @@
 
 Reads:  the package kanjivg (stroke data by Ulrich Apel, CC BY-SA 3.0); with --fonts, handwriting fonts.
 Writes: ETL9G/ETL9G_01, ETL9G_02, ... and ETL9G/ETL9INFO, which says that they are synthetic; or with --format, in
-        a folder of that name, files in the format of ETL8G or ETL9B; with --characters japanese, JAPANESE/JAPANESE_01
-        ... with ETL9G's records.
+        a folder of that name, files in the format of ETL8G, ETL9B, ETL1 or ETL6; with --characters japanese,
+        JAPANESE/JAPANESE_01 ... with ETL9G's records.
 Run:    python make_sample_etl9g.py --files 2
 
 An interrupted run is continued by the same command: whole files of the same seed, difficulty and fonts are
@@ -34,6 +34,7 @@ from kanjinet.data.etl_records import (
     SYNTHETIC_MARK,
     Database,
     etl_file_name,
+    has_mark,
     write_records,
 )
 from kanjinet.data.worker_processes import choose_workers, open_workers
@@ -44,10 +45,17 @@ from kanjinet.storage.png import write_few_grays
 from kanjinet.synth.font_writers import SHEET_FRACTION
 from kanjinet.synth.fonts import find_fonts
 from kanjinet.synth.kanjivg import find_kanjivg_folder
-from kanjinet.synth.sheets import CONTACT_CHARACTERS, Plan, Sample, make_contact_sheet, make_sheet_records
+from kanjinet.synth.sheets import (
+    CONTACT_CHARACTERS,
+    Plan,
+    Sample,
+    make_contact_sheet,
+    make_file_records,
+    make_sheet_records,
+)
 from kanjinet.synth.writers import DEFAULT_DIFFICULTY
 
-MOST_FILES, MOST_SETS = 50, 200  # of ETL9G; the other formats have fewer
+FILES, WRITERS = 2, 200  # that are written unless --files or --sets says how many; WRITERS: of ETL1 and ETL6
 SHEETS_AHEAD_PER_WORKER = 4  # sheets made before they can be written; bounds the memory
 
 Records = npt.NDArray[np.void]
@@ -58,7 +66,7 @@ def main() -> None:
     args = parse_args()
     started = time.perf_counter()
     database = choose_database(args)
-    num_sets = args.sets or args.files * database.sets_per_file
+    num_sets = args.sets or (WRITERS if database.files else (args.files or FILES) * database.sets_per_file)
     output_dir = args.output_dir or Path(database.name)
     check_output_folder(output_dir, "--output-dir")
     check_output_file(args.contact_sheet, "--contact-sheet")
@@ -80,7 +88,7 @@ def main() -> None:
     print_summary(folder, sample, len(finished))
     if missing:
         elapsed_s = time.perf_counter() - started
-        characters = sum(map(len, missing.values())) * database.characters
+        characters = sum(len(sets) * database.characters_in(number) for number, sets in missing.items())
         print(f"{elapsed_s:.1f} s, {characters / elapsed_s:,.0f} characters/s with {workers} processes")
     print("synthetic sample, not real handwriting; strokes: KanjiVG, Ulrich Apel, CC BY-SA 3.0")
     if fonts:
@@ -99,19 +107,19 @@ def parse_args() -> argparse.Namespace:
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
         "--files",
-        type=count_to(MOST_FILES),
-        default=2,
+        type=positive_int,
         help=(
-            "files of 12,144 characters, 1-50; ETL9G has 50; ETL8G has 32 of 4,780, ETL9B 5 of 121,440; those of "
-            "--characters japanese have 13,188"
+            f"files of 12,144 characters, 1-50 (default: {FILES}); ETL9G has 50; ETL8G has 32 of 4,780, ETL9B 5 of "
+            "121,440; those of --characters japanese have 13,188"
         ),
     )
     size.add_argument(
         "--sets",
-        type=count_to(MOST_SETS),
+        type=positive_int,
         help=(
             "data sets of 3,036 characters, 1-200, four to a file, for less than whole files; ETL8G has 160 of 956, "
-            "--characters japanese 100 of 6,594, two to a file"
+            "--characters japanese 100 of 6,594, two to a file; ETL1 has 1,445 of 87 and ETL6 1,383 of 82, a writer's "
+            f"each, in all files (default: {WRITERS})"
         ),
     )
     parser.add_argument("--seed", type=seed_number, default=0, help="the same seed and options, the same bytes")
@@ -127,28 +135,18 @@ def parse_args() -> argparse.Namespace:
         parser.error(f"--characters {args.characters}: only in the format of ETL9G, not of {args.format}")
     database = choose_database(args)
     for option, value, maximum in (
-        ("--files", args.files, database.num_data_sets // database.sets_per_file),
+        ("--files", args.files or 1, database.num_data_sets // database.sets_per_file),
         ("--sets", args.sets or 1, database.num_data_sets),
     ):
         if value > maximum:
             parser.error(f"{option} {value}: expected at most {maximum}, as many as {database.name} has")
+    if database.files and args.files:
+        parser.error(f"--files: a file of {database.name} has some characters of all writers: give --sets, the writers")
     if unknown := [each for each in args.contact_characters if each not in database.character_set.class_of_character]:
         parser.error(f"--contact-characters: {unknown[0]}: expected some of {database.character_set.title}")
     if args.contact_characters != CONTACT_CHARACTERS and not args.contact_sheet:
         parser.error("--contact-characters are for --contact-sheet: give that, too")
     return args
-
-
-def count_to(maximum: int) -> Callable[[str], int]:
-    """Returns an argparse type: 1 to `maximum`."""
-
-    def parse(text: str) -> int:
-        value = positive_int(text)
-        if value > maximum:
-            raise argparse.ArgumentTypeError(f"{text!r}: expected at most {maximum}, as many as ETL9G has")
-        return value
-
-    return parse
 
 
 def choose_database(args: argparse.Namespace) -> Database:
@@ -164,9 +162,9 @@ def refuse_other_files(folder: Path, database: str) -> None:
     if info.exists() and SYNTHETIC_MARK not in read_bytes(info):
         raise KanjinetError(f"{info}: does not say that it belongs to a sample; {doubt}", remedy)
     for file in list_etl_files(folder):
-        record_bytes = DATABASES[file.database].dtype.itemsize
-        first_byte = DATABASES[file.database].num_dummies * record_bytes
-        if SYNTHETIC_MARK not in read_bytes(file.path, record_bytes, first_byte):
+        dtype = DATABASES[file.database].dtype
+        content = read_bytes(file.path, dtype.itemsize, DATABASES[file.database].num_dummies * dtype.itemsize)
+        if not has_mark(np.frombuffer(content, dtype, count=len(content) // dtype.itemsize)):
             problem = f"{file.path}: its first record does not say that it belongs to a sample; {doubt}"
             raise KanjinetError(problem, remedy)
         if file.database != database:
@@ -184,7 +182,8 @@ def keep_finished_files(folder: Path, sample: Sample) -> set[int]:
     is_same_sample = sample.has_same_bytes(earlier)
     finished = set()
     for file in list_etl_files(folder):
-        expected_records = database.num_dummies + len(plan.get(file.number, ())) * database.characters
+        num_characters = len(plan.get(file.number, ())) * database.characters_in(file.number)
+        expected_records = database.num_dummies + num_characters
         has_same_length = file.path.stat().st_size == expected_records * database.dtype.itemsize
         if is_same_sample and has_same_length and file.path.name == etl_file_name(database.name, file.number):
             finished.add(file.number)
@@ -206,11 +205,13 @@ def write_files(folder: Path, plan: Plan, sample: Sample, workers: int, contact:
         if contact:
             pool.submit(write_contact_sheet, *contact, sample).result()
         for number, data_sets in plan.items():
-            jobs = itertools.product(data_sets, sheet_numbers)
-            tasks = (pool.submit(make_sheet_records, sample, *job) for job in jobs)
+            make: Callable[..., Records] = make_file_records if database.files else make_sheet_records
+            jobs = itertools.product(data_sets, [number] if database.files else sheet_numbers)
+            tasks = (pool.submit(make, sample, *job) for job in jobs)
             sheets = take_in_order(tasks, workers * SHEETS_AHEAD_PER_WORKER, bar)
             path = folder / etl_file_name(database.name, number)
-            write_records(path, sort_data_sets(sheets) if database is ETL9B else sheets, database)
+            sort = sort_data_sets if database is ETL9B else sort_file if database.files else iter
+            write_records(path, sort(sheets), database)
 
 
 def sort_data_sets(sheets: Iterator[Records]) -> Iterator[Records]:
@@ -218,6 +219,13 @@ def sort_data_sets(sheets: Iterator[Records]) -> Iterator[Records]:
     while data_set := list(itertools.islice(sheets, ETL9B.sheets_per_set)):
         records = np.concatenate(data_set, dtype=ETL9B.dtype)  # numpy would turn the byte order
         yield records[np.argsort(records["jis_code"], kind="stable")]
+
+
+def sort_file(sheets: Iterator[Records]) -> Iterator[Records]:
+    """Joins the sheets of a file of ETL1 or ETL6, in which the records of each character follow each other."""
+    every = list(sheets)
+    records = np.concatenate(every, dtype=every[0].dtype)
+    yield records[np.argsort(records["number"], kind="stable")]
 
 
 def take_in_order(tasks: Iterator[Future[Records]], max_waiting: int, bar: "tqdm[None]") -> Iterator[Records]:
@@ -241,7 +249,7 @@ def print_summary(folder: Path, sample: Sample, num_kept: int) -> None:
     database, numbers = sample.database, list(sample.plan_files())
     first, last = (etl_file_name(database.name, number) for number in (numbers[0], numbers[-1]))
     kept = f" ({num_kept} of the files were there already)" if num_kept else ""
-    num_characters = sample.num_sets * database.characters
+    num_characters = sample.num_sets * database.characters_of_set
     size_mb = num_characters * database.dtype.itemsize / 1e6
     names = first if first == last else f"{first} ... {last}"
     print(f"wrote {names} and {database.info_file_name} in {show_path(folder)}{kept}")

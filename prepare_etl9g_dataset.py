@@ -1,6 +1,7 @@
 """Prepare the dataset: ETL9G files -> one compressed NPZ chunk each, with every image preprocessed.
 
-Reads:  ETL9G/ETL9G_01 ... ETL9G_50 (any number of them), or the files of ETL8G or ETL9B, also in folders within
+Reads:  ETL9G/ETL9G_01 ... ETL9G_50 (any number of them), or the files of ETL8G or ETL9B, also in folders within;
+        beside them, or alone, those of ETL1 and ETL6
 Writes: dataset/etl9g_dataset_chunk_*.npz, metadata.json, character_mapping.json, chunk_info.json
 Run:    python prepare_etl9g_dataset.py --etl-dir ETL9G --output-dir dataset --size 64
 
@@ -30,6 +31,7 @@ from kanjinet.data.dataset import (
     ChunkInfo,
     DatasetInfo,
     check_chunk,
+    choose_character_set,
     chunk_name_of,
     decode_labels,
     describe_dataset,
@@ -40,7 +42,7 @@ from kanjinet.data.dataset import (
     write_chunk,
     write_chunk_infos,
 )
-from kanjinet.data.etl_files import EtlFile, describe_etl_files, find_etl_files
+from kanjinet.data.etl_files import EtlFile, describe_etl_files, find_databases
 from kanjinet.data.etl_records import (
     DATABASES,
     SAMPLE_NOTE,
@@ -64,6 +66,7 @@ from kanjinet.storage.files import (
 )
 from kanjinet.storage.locks import lock_folder
 
+ETL_DIR = Path("ETL9G")
 BLOCK_RECORDS = 128  # 2 MB of unpacked cells at a time: stays in the processor's cache
 
 
@@ -72,7 +75,7 @@ class Settings:
     """Represents how chunks are made."""
 
     folder: Path
-    database: str
+    databases: tuple[str, ...]
     character_set: CharacterSet
     image_size: int
     preprocessing: str
@@ -80,8 +83,8 @@ class Settings:
 
     def describe(self) -> dict[str, object]:
         """Returns what decides about a chunk's bytes, for chunk_info.json."""
-        database = {} if self.database == "ETL9G" else {"database": self.database}
-        if self.character_set != DATABASES[self.database].character_set:
+        database = {} if self.databases == ("ETL9G",) else {"database": "+".join(self.databases)}
+        if self.character_set != DATABASES[self.databases[0]].character_set:
             database["characters"] = self.character_set.name
         return {**database, "image_size": self.image_size, "preprocessing": self.preprocessing}
 
@@ -89,9 +92,10 @@ class Settings:
 def parse_args() -> argparse.Namespace:
     """Parses the command line."""
     parser = make_parser(__doc__, "python prepare_etl9g_dataset.py --etl-dir ETL9G --output-dir dataset --size 64")
-    parser.add_argument("--etl-dir", type=Path, default=Path("ETL9G"), help="folder of the ETL9G files")
+    etl_dir_help = "folder of the ETL9G files, or folders of several databases: ETL9G ETL1 ETL6 (default: ETL9G)"
+    parser.add_argument("--etl-dir", type=Path, nargs="+", action="extend", metavar="FOLDER", help=etl_dir_help)
     parser.add_argument("--output-dir", type=Path, default=Path("dataset"), help="folder for the dataset")
-    characters_help = "character set of the dataset (default: the files' own, etl9g for ETL9G, ETL8G and ETL9B)"
+    characters_help = "character set of the dataset (default: the files' own, japanese with ETL1 and ETL6, else etl9g)"
     parser.add_argument("--characters", choices=CHARACTER_SETS, help=characters_help)
     parser.add_argument("--size", type=int, default=64, choices=IMAGE_SIZES, help="side of the images, pixels")
     parser.add_argument("--workers", type=positive_int, help="processes (default: by usable cores and memory)")
@@ -122,16 +126,17 @@ def main() -> None:
         return
     check_output_folder(args.output_dir, "--output-dir")
     start = time.perf_counter()
-    files = find_etl_files(args.etl_dir)
-    print(f"reading     {describe_etl_files(files)}{describe_model_characters(files)}")
+    found = find_databases(args.etl_dir or [ETL_DIR])
+    character_set = choose_character_set(args.characters, found)
+    for of_database in found.values():
+        print(f"reading     {describe_etl_files(of_database)}{describe_model_characters(of_database)}")
+    files = [file for of_database in found.values() for file in of_database]
     parts = [part for file in files for part in list_parts(file, allow_partial=args.allow_partial)]
     if not parts:
-        raise KanjinetError(f"{args.etl_dir}: only model characters, no handwriting", "get the other files as well")
+        raise KanjinetError(f"{files[0].path}: only model characters, no handwriting", "get the other files as well")
     folder = make_folder(args.output_dir)
     preprocessing = PREPROCESSINGS[args.preprocess]
-    database = DATABASES[files[0].database]
-    character_set = CHARACTER_SETS[args.characters] if args.characters else database.character_set
-    settings = Settings(folder, database.name, character_set, args.size, preprocessing, args.allow_partial)
+    settings = Settings(folder, tuple(found), character_set, args.size, preprocessing, args.allow_partial)
     with lock_folder(folder, "prepare_etl9g_dataset.py"):
         refuse_foreign_chunks(parts, settings)
         chunks, written = prepare_chunks(parts, settings, choose_workers(args.workers, len(parts)))
@@ -177,11 +182,9 @@ def refuse_foreign_chunks(parts: list[EtlFile], settings: Settings) -> None:
         earlier = read_chunk_infos(folder)[1] if present else settings.describe()
     except KanjinetError:  # damaged: all of it is written again
         return
-    database = earlier.get("database", "ETL9G")
-    if database != settings.database:
-        raise KanjinetError(
-            f"{folder}: holds a dataset of {database}, and the files are of {settings.database}", remedy
-        )
+    database, given = (str(each.get("database", "ETL9G")) for each in (earlier, settings.describe()))
+    if database != given:
+        raise KanjinetError(f"{folder}: holds a dataset of {database}, and the files are of {given}", remedy)
 
 
 def prepare_chunks(parts: list[EtlFile], settings: Settings, workers: int) -> tuple[tuple[ChunkInfo, ...], int]:
@@ -196,10 +199,10 @@ def prepare_chunks(parts: list[EtlFile], settings: Settings, workers: int) -> tu
     with open_workers(workers) as pool:
         tasks = [pool.submit(make_chunk, part, settings, known.get(chunk_name_of(part))) for part in parts]
         for task in tqdm(as_completed(tasks), total=len(tasks), unit="chunk", disable=None):
-            chunk, is_new, disagreement = task.result()
+            chunk, is_new, note = task.result()
             finished[chunk.name] = chunk
-            if disagreement:
-                tqdm.write(f"note        {disagreement}")
+            if note:
+                tqdm.write(f"note        {note}")
             if is_new:
                 written += 1
                 (settings.folder / METADATA_NAME).unlink(missing_ok=True)
@@ -227,7 +230,7 @@ def make_chunk(part: EtlFile, settings: Settings, known: ChunkInfo | None) -> tu
     """
     path = settings.folder / chunk_name_of(part)
     records = read_records(part, allow_partial=settings.allow_partial)
-    labels, kept, disagreement = decode_labels(part, records, settings.character_set)
+    labels, kept, note = decode_labels(part, records, settings.character_set, allow_partial=settings.allow_partial)
     info = ChunkInfo(
         name=path.name,
         records=len(labels),
@@ -239,14 +242,14 @@ def make_chunk(part: EtlFile, settings: Settings, known: ChunkInfo | None) -> tu
         fonts=list_fonts(part),
     )
     if info == known and path.is_file() and sha256_of_file(path) == known.sha256:
-        return info, False, disagreement
+        return info, False, note
     firsts = range(0, len(records), BLOCK_RECORDS)
     blocks = (records["pixels"][first : first + BLOCK_RECORDS][kept[first : first + BLOCK_RECORDS]] for first in firsts)
-    cells = (unpack_cells(DATABASES[part.database], block, INK_SCALE) for block in blocks)
+    cells = (unpack_cells(DATABASES[part.database], block, INK_SCALE) for block in blocks if len(block))
     images = (preprocess(block, settings.image_size, settings.preprocessing, cells=True) for block in cells)
     with replace_on_success(path) as chunk:
         write_chunk(chunk, labels, settings.image_size, images)
-    return replace(info, sha256=sha256_of_file(path)), True, disagreement
+    return replace(info, sha256=sha256_of_file(path)), True, note
 
 
 def write_descriptions(chunks: tuple[ChunkInfo, ...], settings: Settings) -> None:
@@ -256,7 +259,7 @@ def write_descriptions(chunks: tuple[ChunkInfo, ...], settings: Settings) -> Non
         folder=folder,
         image_size=settings.image_size,
         preprocessing=settings.preprocessing,
-        database=settings.database,
+        databases=settings.databases,
         character_set=settings.character_set,
         synthetic=any(chunk.synthetic for chunk in chunks),
         chunks=chunks,
@@ -272,9 +275,9 @@ def print_summary(folder: Path, info: DatasetInfo, written: int, elapsed_s: floa
     size_mb = sum((folder / chunk.name).stat().st_size for chunk in info.chunks) / 1e6
     num_files, note = len({chunk.source_name for chunk in info.chunks}), f" ({SAMPLE_NOTE})" if info.synthetic else ""
     print(f"source      {num_files} {info.database} files{note}")
-    source_records = sum(chunk.source_bytes for chunk in info.chunks) // DATABASES[info.database].dtype.itemsize
-    if left_out := source_records - info.num_samples:
-        print(f"left out    {left_out:,} records, of characters that are none of {info.character_set.title}")
+    if left_out := info.num_source_records - info.num_samples:
+        faulty = ", or faulty: see the notes" if any(DATABASES[each].files for each in info.databases) else ""
+        print(f"left out    {left_out:,} records, of characters that are none of {info.character_set.title}{faulty}")
     print(f"dataset     {show_path(folder)}: {info.num_samples:,} images of {info.image_size} x {info.image_size}")
     print(f"chunks      {written} written, {len(info.chunks) - written} already there, {size_mb:,.1f} MB")
     if written:

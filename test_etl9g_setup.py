@@ -65,7 +65,7 @@ def print_statistics(info: DatasetInfo, labels: Labels) -> None:
     print(f"           {', '.join(f'{count:,} {script}' for count, script in of_scripts if count)}")
     found = f"{np.count_nonzero(per_class):,} of {character_set.num_classes:,}"
     print(f"classes    {found}, {per_class.min()} to {per_class.max()} images each")
-    of = f"{info.database}'s {DATABASES[info.database].num_data_sets}"
+    of = f"{info.database}'s {sum(len(DATABASES[each].labels) for each in info.databases)}"
     print(f"data sets  {len(np.unique(labels.data_sets))} of {of}, in {len(info.chunks)} chunks")
 
 

@@ -1,4 +1,4 @@
-"""A second, plain writer of ETL9G files, made of `struct` alone: independent of the code under test."""
+"""A second, plain writer of ETL files, made of `struct` alone: independent of the code under test."""
 
 import struct
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import numpy as np
 RECORD = struct.Struct(">2H8sI4B4H2B34x8128s7x")  # AIST's layout of ETL9G, as its specification gives it
 RECORD_8G = struct.Struct(">2H8sI4B4H2B30x8128s11x")  # of ETL8G: form_e8g
 BINARY_RECORD = struct.Struct(">2H4s504s64x")  # of ETL9B: form_e9b
+M_RECORD = struct.Struct(">H2sH6BI4H4B4x2016s4x")  # of ETL1 and ETL6: form_m
 
 
 def list_jis_codes() -> list[int]:
@@ -43,6 +44,32 @@ def write_file(path: Path, sheets: Sequence[int], codes: Sequence[int], cells: S
         for index, (sheet, code) in enumerate(zip(sheets, codes, strict=True)):
             fields = (sheet, code, b"        ", index + 1, 0, 0, 0, 0, 0, 0, 8212, 8310, index % 16, index // 16 % 10)
             file.write(RECORD.pack(*fields, cells[index] if cells else bytes(8128)))
+    return path
+
+
+def draw_small_ink(seed: int) -> np.ndarray:
+    """(63, 64) uint8 ink levels 0-15: random strokes in the middle."""
+    rng = np.random.default_rng(seed)
+    cell = np.zeros((63, 64), dtype=np.uint8)
+    cell[15:47, 16:48] = rng.integers(0, 2, (8, 8)).repeat(4, axis=0).repeat(4, axis=1) * rng.integers(6, 12)
+    return cell
+
+
+def pack_m_record(code: int, sheet: int, cell: np.ndarray, name: bytes = b"", place: tuple[int, int] = (1, 1)) -> bytes:
+    """A record of ETL1 or ETL6; `place` is row and column."""
+    fields = (1, name, sheet, code, 0, 0, 0, 1, 24, 1, 0, 0, 7309, 7311, *place, 0, 255)
+    return M_RECORD.pack(*fields, pack_cell(cell))
+
+
+def write_m_file(path: Path, codes: Sequence[int], sheets: Sequence[int]) -> Path:
+    """Writes a record of each code and sheet, character by character, each with an image of its own."""
+    path.parent.mkdir(exist_ok=True)
+    records = (
+        pack_m_record(code, sheet, draw_small_ink(code << 16 | sheet), place=(place // 10 + 1, place % 10 + 1))
+        for place, code in enumerate(codes)
+        for sheet in sheets
+    )
+    path.write_bytes(b"".join(records))
     return path
 
 

@@ -1,7 +1,8 @@
 """The dataset between preparation and training: one compressed NPZ chunk for each ETL9G file, described by JSON files.
 
-A chunk holds `X` uint8 (n, size, size), ink bright on 0; `y` uint16 (n,) class index; `data_set` uint8 (n,) 1-200;
-`sheet` uint8 (n,) 1-80, counted again in each ETL9G file. Data set and sheet together name the writer.
+A chunk holds `X` uint8 (n, size, size), ink bright on 0; `y` uint16 (n,) class index; `data_set` uint8 (n,) 1-200, of
+ETL1 201-225, of ETL6 226-255; `sheet` uint8 (n,) 1-80, counted again in each ETL9G file. Data set and sheet together
+name the writer.
 """
 
 import hashlib
@@ -19,10 +20,11 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import CHARACTER_SETS, CharacterSet
+from kanjinet.classes import CHARACTER_SETS, CharacterSet, find_largest_set
 from kanjinet.contract import CONTRACTS, IMAGE_SIZES, check_preprocessing
-from kanjinet.data.etl_files import EtlFile, has_etl_files
+from kanjinet.data.etl_files import BESIDE_OTHERS, EtlFile, has_etl_files
 from kanjinet.data.etl_records import DATABASES, MAX_CHUNK_RECORDS, chunk_number, decode_classes, decode_origins
+from kanjinet.data.m_type import deal_sheets, decode_sheets
 from kanjinet.data.resources import usable_cores
 from kanjinet.errors import KanjinetError, brief
 from kanjinet.storage.files import read_bounded, read_json, write_json
@@ -32,7 +34,7 @@ from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES, open_array, open_zip,
 METADATA_NAME = "metadata.json"
 CHUNK_INFO_NAME = "chunk_info.json"
 CHARACTER_MAPPING_NAME = "character_mapping.json"
-CHUNK_NAME = re.compile(r"(etl9g|japanese)_dataset_chunk_([0-9]{2})\.npz")
+CHUNK_NAME = re.compile(r"(etl9g|japanese|etl1|etl6)_dataset_chunk_([0-9]{2})\.npz")
 _ARRAYS = {"X": (np.uint8, 3), "y": (np.uint16, 1), "data_set": (np.uint8, 1), "sheet": (np.uint8, 1)}  # type, rank
 DATASET_FORMAT = "kanjinet-dataset-1"
 _REMEDY = "run prepare_etl9g_dataset.py"
@@ -49,7 +51,8 @@ def chunk_name(number: int, prefix: str = "etl9g") -> str:
 
 def chunk_name_of(part: EtlFile) -> str:
     """Returns the name of the chunk that is made from a data file or a part of one."""
-    return chunk_name(chunk_number(part), "japanese" if part.database == "JAPANESE" else "etl9g")
+    has_own_name = part.database in ("JAPANESE", *BESIDE_OTHERS)
+    return chunk_name(chunk_number(part), part.database.lower() if has_own_name else "etl9g")
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class DatasetInfo:
     folder: Path
     image_size: int
     preprocessing: str
-    database: str  # ETL9G, ETL8G or ETL9B: what the files are, or are samples of
+    databases: tuple[str, ...]  # ETL9G, ETL8G or ETL9B, ETL1, ETL6: what the files are, or are samples of
     character_set: CharacterSet
     synthetic: bool
     chunks: tuple[ChunkInfo, ...]
@@ -82,8 +85,23 @@ class DatasetInfo:
     @property
     def sources(self) -> tuple[str, ...]:
         """Sources of the data, as a model card names them."""
-        files = [SYNTHETIC if chunk.synthetic else self.database for chunk in self.chunks]
+        files = [SYNTHETIC if chunk.synthetic else self.database_of(chunk) for chunk in self.chunks]
         return merge_sources(files, *(chunk.fonts for chunk in self.chunks))
+
+    @property
+    def database(self) -> str:
+        """The databases in one word: ETL9G, or ETL9G+ETL1+ETL6."""
+        return "+".join(self.databases)
+
+    def database_of(self, chunk: ChunkInfo) -> str:
+        """Returns the database of a chunk's file."""
+        prefix = chunk.name.partition("_")[0].upper()
+        return prefix if prefix in BESIDE_OTHERS else self.databases[0]
+
+    @property
+    def num_source_records(self) -> int:
+        """Number of records in the files, with those that are left out."""
+        return sum(chunk.source_bytes // DATABASES[self.database_of(chunk)].dtype.itemsize for chunk in self.chunks)
 
     @property
     def num_samples(self) -> int:
@@ -103,18 +121,44 @@ class Labels:
         return len(self.classes)
 
 
+def choose_character_set(name: str | None, databases: Iterable[str]) -> CharacterSet:
+    """Chooses a dataset's character set: the one of that name, or the largest of the databases' own.
+
+    Raises:
+        KanjinetError: it has none of a database's characters.
+    """
+    own_set = find_largest_set([DATABASES[each].character_set for each in databases])
+    chosen = CHARACTER_SETS[name] if name else own_set
+    if chosen != own_set and (foreign := [each for each in databases if DATABASES[each].files]):
+        problem = f"--characters {chosen.name}: {foreign[0]} has none of {chosen.title}"
+        raise KanjinetError(problem, "leave one of both out")
+    return chosen
+
+
 def decode_labels(
-    file: EtlFile, records: npt.NDArray[np.void], character_set: CharacterSet | None = None
+    file: EtlFile,
+    records: npt.NDArray[np.void],
+    character_set: CharacterSet | None = None,
+    *,
+    allow_partial: bool = False,
 ) -> tuple[Labels, npt.NDArray[np.bool_], str]:
     """Decodes the labels of a data file's records.
 
     Returns:
         The labels of those records that are of the classes; which of all they are, (n,); and what to say where
-        sheet numbers and order disagree.
+        sheet numbers and order disagree, or records are left out.
 
     Raises:
-        KanjinetError: a JIS code that the database does not have.
+        KanjinetError: a JIS code that the database does not have; or, of ETL1 and ETL6, unless `allow_partial`, far
+            fewer records of a character than of others.
     """
+    database = DATABASES[file.database]
+    if database.files:
+        own_set = character_set or database.character_set
+        classes, note = decode_sheets(file.path, records, own_set, allow_partial=allow_partial)
+        kept = classes >= 0
+        origins_of_kept = deal_sheets(records["sheet"][kept], database.labels)
+        return Labels(classes[kept].astype(np.uint16), *origins_of_kept), kept, note
     classes, origins = decode_classes(file, records, character_set), decode_origins(file, records)
     kept = classes >= 0
     labels = Labels(classes[kept].astype(np.uint16), origins.data_sets[kept], origins.sheets[kept])
@@ -178,8 +222,10 @@ def read_chunk_infos(folder: Path) -> tuple[tuple[ChunkInfo, ...], dict[str, Any
         names = [chunk.name for chunk in chunks]
         if names != sorted(set(names)) or not all(CHUNK_NAME.fullmatch(name) for name in names):
             raise KanjinetError(f"{path}: its chunk names are not etl9g_dataset_chunk_01.npz ... in order", _REMEDY)
-        if not all(type(chunk.records) is int and 0 < chunk.records <= MAX_CHUNK_RECORDS for chunk in chunks):
-            raise KanjinetError(f"{path}: a chunk without records, or with more than {MAX_CHUNK_RECORDS:,}", _REMEDY)
+        if not all(type(chunk.records) is int and 0 <= chunk.records <= MAX_CHUNK_RECORDS for chunk in chunks):
+            raise KanjinetError(
+                f"{path}: a chunk with less than no records, or more than {MAX_CHUNK_RECORDS:,}", _REMEDY
+            )
     except (KeyError, TypeError, ValueError) as error:
         raise KanjinetError(f"{path}: does not list chunks ({brief(error)})", _REMEDY) from error
     return chunks, settings
@@ -207,7 +253,7 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
             folder=folder,
             image_size=int(metadata["image_size"]),
             preprocessing=str(metadata["preprocessing"]["version"]),
-            database=str(metadata.get("dataset", "ETL9G")),
+            databases=tuple(str(metadata.get("dataset", "ETL9G")).split("+")),
             character_set=_find_character_set(metadata["class_table_sha256"], path),
             synthetic=bool(metadata["synthetic"]),
             chunks=chunks,
@@ -215,7 +261,7 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise KanjinetError(f"{path}: not the description of a dataset ({brief(error)})", RERUN_REMEDY) from error
-    if info.database not in DATABASES:
+    if not DATABASES.keys() >= set(info.databases):
         raise KanjinetError(
             f"{path}: dataset {brief(info.database)}, expected one of {', '.join(DATABASES)}", RERUN_REMEDY
         )

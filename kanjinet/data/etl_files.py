@@ -9,11 +9,15 @@ from pathlib import Path
 
 from kanjinet.errors import KanjinetError
 
-NUM_FILES = {"ETL9G": 50, "ETL8G": 33, "ETL9B": 5, "JAPANESE": 50}  # of each database; JAPANESE: samples only
+# Of each database; JAPANESE: samples only.
+NUM_FILES = {"ETL9G": 50, "ETL8G": 33, "ETL9B": 5, "JAPANESE": 50, "ETL1": 13, "ETL6": 12}
+BESIDE_OTHERS = ("ETL1", "ETL6")  # databases that are prepared beside one of the others
 _CHUNKS = "*_dataset_chunk_*.npz"
 DEPTH = 2  # folders within folders that are looked into: a ZIP's own, and one around it
 _DATABASE = "|".join(NUM_FILES)
-_DATA_FILE = re.compile(rf"({_DATABASE})[-_ ]?([0-9]{{1,2}})(\.bin|\.dat|\.raw)?(.*)", re.IGNORECASE | re.DOTALL)
+_DATA_FILE = re.compile(  # ETL1's and ETL6's names have a C: ETL1C_01
+    rf"({_DATABASE})(?:(?<=[16])C)?[-_ ]?([0-9]{{1,2}})(\.bin|\.dat|\.raw)?(.*)", re.IGNORECASE | re.DOTALL
+)
 _COPY = re.compile(r"(\s|-|~|\().*|.*(copy|kopie|コピー|副本).*", re.IGNORECASE | re.DOTALL)
 _UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".opdownload", ".tmp")
 _ARCHIVE = re.compile(rf"({_DATABASE}).*\.(zip|7z|rar|tar|gz|tgz)", re.IGNORECASE | re.DOTALL)
@@ -64,7 +68,26 @@ def find_etl_files(folder: Path) -> list[EtlFile]:
         raise KanjinetError(f"{folder}: a prepared dataset, not the files that it is made from", remedy)
     if _list_folders([parent := folder.resolve().parent]).files:
         raise KanjinetError(f"{folder}: no ETL9G files in it", f"they lie in the folder around it: {parent}")
-    raise KanjinetError(f"{folder}: no ETL9G files in it, nor ETL8G or ETL9B ones", _REMEDY)
+    raise KanjinetError(f"{folder}: no ETL9G files in it, nor such of ETL8G, ETL9B, ETL1 or ETL6", _REMEDY)
+
+
+def find_databases(folders: list[Path]) -> dict[str, list[EtlFile]]:
+    """Finds the data files in several folders, by database: one, and those that are prepared beside others after it.
+
+    Raises:
+        KanjinetError: as `find_etl_files`, in any of the folders or in all of them, or databases that are not mixed.
+    """
+    found: dict[str, list[EtlFile]] = {}
+    for folder in folders:
+        files = find_etl_files(folder)
+        found.setdefault(files[0].database, []).extend(files)
+    databases = sorted(found, key=lambda database: (database in BESIDE_OTHERS, database))
+    if len(databases) > 1 and databases[1] not in BESIDE_OTHERS:
+        raise KanjinetError(
+            f"--etl-dir: files of {databases[0]} and of {databases[1]}: they are not mixed in one dataset",
+            f"give one of them, and {' and '.join(BESIDE_OTHERS)} beside it",
+        )
+    return {name: _sort_files(", ".join(map(str, folders)), found[name]) for name in databases}
 
 
 def list_etl_files(folder: Path) -> list[EtlFile]:
@@ -132,22 +155,27 @@ def _list_inner_folders(folder: Path) -> list[Path]:
 
 
 def _check_listing(folder: Path, listing: _Listing) -> list[EtlFile]:
-    files = sorted(listing.files, key=lambda file: (file.database, file.number, str(file.path)))
     if listing.copies:
         path = listing.copies[0]
         raise KanjinetError(f"{path}: looks like a copy of a data file", "remove it, or move it into another folder")
-    taken = {(file.database, file.number) for file in files}
+    taken = {(file.database, file.number) for file in listing.files}
     if missing := [file for file in listing.unfinished if (file.database, file.number) not in taken]:
         remedy = "wait until it is downloaded or written, or remove it"
         raise KanjinetError(f"{missing[0].path}: an unfinished file, and the finished one is not there", remedy)
+    return _sort_files(str(folder), listing.files)
+
+
+def _sort_files(where: str, files: list[EtlFile]) -> list[EtlFile]:
+    """Sorts the files of one database by number."""
+    files = sorted(files, key=lambda file: (file.database, file.number, str(file.path)))
     for file, following in zip(files, files[1:], strict=False):
         if file.database != following.database:
             raise KanjinetError(
-                f"{folder}: files of {file.database} and of {following.database}: {file.path}, {following.path}",
-                "name the folder of one of them, or move the others away: a dataset is made from one database",
+                f"{where}: files of {file.database} and of {following.database}: {file.path}, {following.path}",
+                "name the folder of one database, or a folder of each: --etl-dir ETL9G ETL1 ETL6",
             )
         if file.number == following.number:
-            problem = f"{folder}: two files of number {file.number}: {file.path}, {following.path}"
+            problem = f"{where}: two files of number {file.number}: {file.path}, {following.path}"
             raise KanjinetError(problem, "remove one of them")
     return files
 

@@ -2,7 +2,8 @@
 
 ETL9G and ETL8G have cells of 128 x 127 pixels with 16 gray levels, at different places of a record; ETL9B has ETL9G's
 cells at half the resolution, in black and white. Its files begin with a dummy record, and the last one ends with
-the model characters that the writers were shown, as does ETL8G with a file of its own.
+the model characters that the writers were shown, as does ETL8G with a file of its own. ETL1's and ETL6's records are
+those of `m_type`.
 
 Source: AIST, "Specification of ETL-8" and "of ETL-9", formats form_e8g, form_e9g and form_e9b.
 """
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from kanjinet.classes import ETL9G_SET, JAPANESE_SET, NUM_CLASSES, CharacterSet
 from kanjinet.data.etl_files import NUM_FILES as FILES_OF
 from kanjinet.data.etl_files import EtlFile
+from kanjinet.data.m_type import ETL1_FILES, ETL6_FILES, M_RECORD_DTYPE, classes_of_codes
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import read_bytes, replace_on_success
 from kanjinet.storage.model_card import read_fonts
@@ -78,12 +80,15 @@ class Database:
     name: str
     dtype: np.dtype[np.void]
     sets_per_file: int
-    characters: int = NUM_CLASSES  # of a data set
+    characters: int = NUM_CLASSES  # of a data set in a file
     character_set: CharacterSet = ETL9G_SET  # that they are of
     sheets_per_set: int = SHEETS_PER_SET
     num_dummies: int = 0  # records before the first cell of a file
     num_models: int = 0  # records of model characters after the last data set of the last file
     sets_per_part: int = 0  # data sets that are read at once; 0: the whole file
+    files: tuple[str, ...] = ()  # of ETL1 and ETL6: the characters of each, which has those of all writers
+    first_label: int = 1  # how the dataset numbers the first data set: those of several databases are apart
+    num_labels: int = 0  # into how many data sets the dataset deals the sheets of ETL1 and ETL6
 
     @property
     def info_file_name(self) -> str:
@@ -100,6 +105,15 @@ class Database:
         """Of a whole file, without dummies and model characters."""
         return self.sets_per_file * self.characters
 
+    def characters_in(self, number: int) -> int:
+        """How many characters a sample's file of that number has of each data set."""
+        return len(self.files[number - 1]) if self.files else self.characters
+
+    @property
+    def characters_of_set(self) -> int:
+        """How many characters a sample's data set has, in all files that it is in."""
+        return sum(map(len, self.files)) or self.characters
+
     @property
     def parts_per_file(self) -> int:
         """In how many parts a whole file is read: as many chunks are made from it."""
@@ -107,8 +121,15 @@ class Database:
 
     @property
     def num_data_sets(self) -> int:
-        """Of all files; ETL8G's last file has none, only model characters."""
+        """Of all files; ETL8G's last file has none, only model characters. ETL1 and ETL6 have one of each writer."""
+        if self.files:
+            return self.sets_per_file
         return self.sets_per_file * (FILES_OF[self.name] - (self.name == "ETL8G"))
+
+    @property
+    def labels(self) -> range:
+        """The numbers of its data sets in a dataset."""
+        return range(self.first_label, self.first_label + (self.num_labels or self.num_data_sets))
 
 
 ETL9G = Database("ETL9G", RECORD_DTYPE, SETS_PER_FILE)
@@ -124,7 +145,10 @@ JAPANESE = Database(
     character_set=JAPANESE_SET,
     sheets_per_set=-(-JAPANESE_SET.num_classes // CHARACTERS_PER_SHEET),
 )
-DATABASES = {database.name: database for database in (ETL9G, ETL8G, ETL9B, JAPANESE)}
+_M_TYPE: dict[str, Any] = {"dtype": M_RECORD_DTYPE, "character_set": JAPANESE_SET, "sheets_per_set": 1}
+ETL1 = Database("ETL1", **_M_TYPE, sets_per_file=1445, characters=8, files=ETL1_FILES, first_label=201, num_labels=25)
+ETL6 = Database("ETL6", **_M_TYPE, sets_per_file=1383, characters=10, files=ETL6_FILES, first_label=226, num_labels=30)
+DATABASES = {database.name: database for database in (ETL9G, ETL8G, ETL9B, JAPANESE, ETL1, ETL6)}
 MAX_CHUNK_RECORDS = max(each.records_per_file // each.parts_per_file for each in DATABASES.values())
 
 MAX_INFO_BYTES = 1 << 20  # no more of ETL9INFO is read
@@ -135,14 +159,17 @@ SAMPLE_NOTE = "synthetic sample, not real handwriting"  # said wherever a metric
 
 
 def etl_file_name(database: str, number: int) -> str:
-    """Returns the name of a file: ETL9G_01 ... ETL9G_50, ETL8G_01 ..., ETL9B_1 ..."""
-    return f"{database}_{number}" if FILES_OF[database] < 10 else f"{database}_{number:02d}"
+    """Returns the name of a file: ETL9G_01 ... ETL9G_50, ETL8G_01 ..., ETL9B_1 ..., ETL1C_01 ..., ETL6C_01 ..."""
+    if FILES_OF[database] < 10:
+        return f"{database}_{number}"
+    return f"{database}{'C' if DATABASES[database].files else ''}_{number:02d}"
 
 
 def check_file_size(file: EtlFile, size_bytes: int, *, allow_partial: bool = False) -> int:
     """Returns the number of records in a data file of `size_bytes`, without dummies and model characters.
 
-    A file holds at most as many data sets as AIST gives it, and, unless `allow_partial`, whole ones.
+    A file holds at most as many data sets as AIST gives it, and, unless `allow_partial`, whole ones; whether those of
+    ETL1 and ETL6 are whole, which lack some records, their characters tell.
 
     Raises:
         KanjinetError: the length is none that such a file can have.
@@ -166,7 +193,7 @@ def check_file_size(file: EtlFile, size_bytes: int, *, allow_partial: bool = Fal
     if records > database.records_per_file:
         whole = f"{database.records_per_file:,} of an {file.database} file"
         raise KanjinetError(f"{path}: {records:,} records, more than the {whole}", remedy)
-    if records <= 0 or (records % database.characters and not allow_partial):
+    if records <= 0 or (records % database.characters and not database.files and not allow_partial):
         raise KanjinetError(
             f"{path}: {records:,} records are no whole number of data sets ({database.characters:,} records each)",
             f"{remedy}, or use --allow-partial",
@@ -191,7 +218,7 @@ def list_parts(file: EtlFile, *, allow_partial: bool = False) -> list[EtlFile]:
 def describe_model_characters(files: list[EtlFile]) -> str:
     """Says where the model characters are, which are left out, in a database's files; nothing where there are none."""
     last = files[-1]
-    if last.number < FILES_OF[last.database] or last.database == "ETL9G":
+    if last.number < FILES_OF[last.database] or last.database not in ("ETL8G", "ETL9B"):
         return ""
     where = "at its end" if last.database == "ETL9B" else "in it"
     return f"; {last.path.name}: the model characters {where} are left out, for the writers were shown them"
@@ -252,16 +279,17 @@ def write_records(path: Path, records: Iterable[npt.NDArray[np.void]], database:
 def unpack_cells(database: Database, packed: npt.NDArray[np.uint8], scale: int) -> npt.NDArray[np.uint8]:
     """Unpacks the `pixels` of records to cells (n, 127 or 126, 128) uint8; the darkest ink is 15 times `scale`.
 
-    A cell of ETL9B becomes as large as the one that it was made from, for what is a fragment is told in its pixels.
+    A cell of ETL9B, ETL1 or ETL6 becomes as large as one of ETL9G, for what is a fragment is told in its pixels.
     """
-    if database is not ETL9B:
-        return unpack_pixels(packed, scale)
-    bits = np.unpackbits(packed, axis=2) * np.uint8(MAX_INK * scale)  # (n, 63, 64)
-    return bits.repeat(2, axis=1).repeat(2, axis=2)
+    if database is ETL9B:
+        cells = np.unpackbits(packed, axis=2) * np.uint8(MAX_INK * scale)  # (n, 63, 64)
+    else:
+        cells = unpack_pixels(packed, scale)
+    return cells.repeat(2, axis=1).repeat(2, axis=2) if cells.shape[1] < CELL_HEIGHT - 1 else cells
 
 
 def unpack_pixels(packed: npt.NDArray[np.uint8], scale: int = 1) -> npt.NDArray[np.uint8]:
-    """Unpacks (n, 127, 64) bytes to (n, 127, 128) uint8 ink levels, 0 = paper ... 15 = darkest ink, times `scale`.
+    """Unpacks (n, 127, 64) or (n, 63, 32) bytes to twice as many ink levels, 0 = paper ... 15 = darkest, times `scale`.
 
     Two pixels at a time as one 16-bit number, so that numpy's vector instructions do all of it: three times as fast
     as a table. `scale` is at most 17, so that nothing is carried from one pixel to the other.
@@ -294,8 +322,10 @@ def decode_classes(
     Raises:
         KanjinetError: a record has a JIS code that its database does not have.
     """
-    jis_codes = records["jis_code"].astype(np.uint16)
     own_set = DATABASES[file.database].character_set
+    if DATABASES[file.database].files:
+        return classes_of_codes(records["jis_code"], character_set or own_set)
+    jis_codes = records["jis_code"].astype(np.uint16)
     unknown = own_set.classes_of_jis(jis_codes) < 0
     if file.database == "ETL8G":
         unknown &= ~np.isin(jis_codes >> 8, _ROWS_LEFT_OUT)
@@ -370,7 +400,12 @@ def is_synthetic(file: EtlFile, records: npt.NDArray[np.void] | None = None) -> 
     info = file.path.with_name(DATABASES[file.database].info_file_name)
     if info.is_file() and SYNTHETIC_MARK in read_bytes(info, MAX_INFO_BYTES):
         return True
-    return records is not None and bool((records["undefined"] == SYNTHETIC_MARK).any())
+    return records is not None and has_mark(records)
+
+
+def has_mark(records: npt.NDArray[np.void]) -> bool:
+    """Tells whether some of the records say that they are synthetic; ETL1's and ETL6's have room for its beginning."""
+    return bool((records["undefined"] == SYNTHETIC_MARK[: records.dtype["undefined"].itemsize]).any())
 
 
 def list_fonts(file: EtlFile) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kanjinet.data.dataset import Labels
-from kanjinet.data.etl_records import NUM_DATA_SETS
+from kanjinet.data.etl_records import ETL1, ETL6, NUM_DATA_SETS
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.model_card import TrainingOptions
 
@@ -58,9 +58,9 @@ def split_samples(labels: Labels, chosen: Indices, split: str, seed: int) -> dic
     Args:
         labels: of the whole dataset, into which `chosen` are indices.
         split: "random": stratified by class, so that a writer's other characters may be in training;
-            "writers": whole data sets, so that the writers of validation and test are never seen in training;
-            "etl9": the same, with the first 20 and the last 20 data sets as the test, as in the literature on ETL9,
-            and 8 of the 160 between for validation.
+            "writers": whole data sets of each database, so that the writers of validation and test are never seen in
+            training; "etl9": the same, with the first 20 and the last 20 data sets as the test, as in the literature on
+            ETL9, and 8 of the 160 between for validation.
 
     Raises:
         KanjinetError: too few samples or data sets to fill all three parts.
@@ -120,13 +120,27 @@ def _slots_of_data_sets(data_sets: npt.NDArray[np.uint8], rng: np.random.Generat
             f"--split writers needs samples of at least 3 data sets, the chosen ones are of {len(present)}",
             "use a larger --sample-limit, prepare more ETL9G files, or use --split random",
         )
+    slot_of_set = np.zeros(256, dtype=np.int64)
+    for of_database in _divide_by_database(present):
+        _hold_out(slot_of_set, of_database, rng)
+    return slot_of_set[data_sets]
+
+
+def _divide_by_database(present: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
+    """Divides data sets among ETL1, ETL6 and the database that they stand beside, those of them that are there."""
+    firsts = np.searchsorted(present, [ETL1.first_label, ETL6.first_label])
+    return [found for found in np.split(present, firsts) if len(found)]
+
+
+def _hold_out(slot_of_set: npt.NDArray[np.int64], present: npt.NDArray[np.uint8], rng: np.random.Generator) -> None:
+    """Sets the slots of some data sets of one database to 1 or 2 (validation, test); of fewer than three, of none."""
+    if len(present) < 3:
+        return
     num_validation = max(1, round(len(present) * VALIDATION_FRACTION))
     num_test = max(1, round(len(present) * TEST_FRACTION))
-    slot_of_set = np.zeros(256, dtype=np.int64)
     shuffled = rng.permutation(present)
     slot_of_set[shuffled[:num_validation]] = 1
     slot_of_set[shuffled[num_validation : num_validation + num_test]] = 2
-    return slot_of_set[data_sets]
 
 
 def _slots_of_literature(data_sets: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -143,4 +157,6 @@ def _slots_of_literature(data_sets: npt.NDArray[np.uint8], rng: np.random.Genera
     slots[1 : NUM_DATA_SETS + 1] = 2
     slots[between] = 0
     slots[rng.choice(between, _ETL9_VALIDATION_SETS, replace=False)] = 1
+    for of_database in _divide_by_database(np.unique(data_sets[data_sets > NUM_DATA_SETS])):
+        _hold_out(slots, of_database, rng)
     return slots

@@ -18,7 +18,7 @@ REAL, SYNTHETIC = "ETL9G", "KanjiVG"  # sources of data
 LICENSE_OF_SOURCE = {
     **{
         source: f"the ETL Character Database ({source}, AIST), whose terms of use apply"
-        for source in (REAL, "ETL8G", "ETL9B")
+        for source in (REAL, "ETL8G", "ETL9B", "ETL1", "ETL6")
     },
     SYNTHETIC: "synthetic characters drawn from KanjiVG, CC BY-SA 3.0",
 }

@@ -1,7 +1,7 @@
-"""Sample sheets in the layouts of ETL9G, ETL8G and ETL9B: positions, serial numbers, dates.
+"""Sample sheets in the layouts of ETL9G, ETL8G, ETL9B, ETL1 and ETL6: positions, serial numbers, dates.
 
 Source: AIST, "Specification of ETL-9", and its published first fields of records of ETL9G_01, _11 and _21, and of all
-files of ETL9B; "Specification of ETL-8".
+files of ETL9B; "Specification of ETL-8" and "of ETL-1".
 """
 
 import functools
@@ -37,6 +37,7 @@ from kanjinet.data.etl_records import (
     Database,
     pack_pixels,
 )
+from kanjinet.data.m_type import CODE_OF_CHARACTER, NAME_OF_CHARACTER
 from kanjinet.synth.font_writers import SHEET_FRACTION, choose_font_writer
 from kanjinet.synth.fonts import Font
 from kanjinet.synth.handwriting import GENERATOR_VERSION, write_sheet
@@ -51,6 +52,9 @@ _BINARY_WEIGHT = 0.4  # of Otsu's threshold against the mean, as AIST made ETL9B
 CONTACT_CHARACTERS = "あきさふはばぱ申由甲土士未末千干牛午大犬太己巳関閲永飛鬼識"
 GATHERED_YYMM = 8212
 _GATHERED_YYMM_OF_ETL8G = 8001
+_GATHERED_YYMM_OF_ETL1 = 7309
+FIRST_SHEET_OF_ETL1 = 1001
+FRAMES_PER_ROW = 10  # of a sheet of ETL1
 _SHEETS_WITH_THREE_HIRAGANA = range(3, 20, 2)  # 9 sheets; the other 11 have four: 71 in all
 # AIST's samples give the first three; the rest continues them: (file, months after October 1983).
 _SCAN_MONTHS = ((1, 0), (11, 1), (21, 8), (50, 17))
@@ -69,8 +73,14 @@ class Sample:
     fonts: tuple[Font, ...] = ()
 
     def plan_files(self) -> Plan:
-        """Divides the data sets among files; one more than the writers', of model characters, ends the last one."""
+        """Divides the data sets among files; one more than the writers', of model characters, ends the last one.
+
+        Each file of ETL1 and ETL6 has some characters of all; those with signs alone are left out.
+        """
         sets_per_file, num_sets = self.database.sets_per_file, self.num_sets
+        if self.database.files:
+            sets = list(range(1, num_sets + 1))
+            return {number: sets for number, held in enumerate(self.database.files, start=1) if held}
         plan = {
             number: list(range(first, min(first + sets_per_file, num_sets + 1)))
             for number, first in enumerate(range(1, num_sets + 1, sets_per_file), start=1)
@@ -83,6 +93,8 @@ class Sample:
         """Returns the text of ETL9INFO."""
         database = self.database
         sheets = f"{database.sheets_per_set} sheets, one simulated writer a {'set' if database == ETL8G else 'sheet'}"
+        if database.files:
+            sheets = "a sheet by one simulated writer"
         return f"""{SYNTHETIC_MARK.decode()}
 
 These files are synthetic. They have the format of {database.format_name} (AIST), but no person wrote the characters:
@@ -93,10 +105,10 @@ Strokes:    KanjiVG, Copyright (C) Ulrich Apel, https://kanjivg.tagaini.net, pac
             Creative Commons Attribution-Share Alike 3.0 (https://creativecommons.org/licenses/by-sa/3.0/);
             these files are derived from it and are under the same license
 Writers:    {GENERATOR_VERSION}
-Data sets:  {self.num_sets} ({database.characters:,} characters each, {sheets})
+Data sets:  {self.num_sets} ({database.characters_of_set:,} characters each, {sheets})
 Seed:       {self.seed}
 Difficulty: {self.difficulty} (0 = neat, 1 = hasty)
-Readings:   not given; the field holds each character's Unicode code point
+Readings:   {"of the toolkit" if database.files else "not given; the field holds each character's Unicode code point"}
 {self._list_fonts()}"""
 
     def _mention_fonts(self) -> str:
@@ -216,6 +228,40 @@ def make_sheet_records(sample: Sample, data_set: int, sheet: int) -> npt.NDArray
     return records
 
 
+def make_file_records(sample: Sample, data_set: int, number: int) -> npt.NDArray[np.void]:
+    """Makes the records of those of a sheet's characters that are in a file of ETL1 or ETL6; a writer has one sheet.
+
+    Returns:
+        (8,) of ETL1, (10,) of ETL6, fewer in the last files and of those with signs, which KanjiVG lacks.
+    """
+    database, characters = sample.database, sample.database.files[number - 1]
+    hand_key = (data_set, 0, int(database.name[3]))
+    rng = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=(data_set, number, hand_key[2])))
+    hand = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=hand_key))
+    writer = sample_writer(hand, sample.difficulty)
+    numbers = np.array([NUMBER_OF[character] for character in characters])
+    font_writer = choose_font_writer(sample.fonts, sample.seed, hand_key)
+    cells = write_sheet(numbers, writer, rng, font_writer=font_writer)
+    halved = np.rint(_halve(cells)).astype(np.uint8)
+    records = np.zeros(len(numbers), dtype=database.dtype)
+    records["sheet"] = FIRST_SHEET_OF_ETL1 + data_set - 1
+    records["jis_code"] = [CODE_OF_CHARACTER[character] for character in characters]
+    records["reading"] = [NAME_OF_CHARACTER[character].encode() for character in characters]
+    places = sum(map(len, database.files[: number - 1])) + np.arange(len(numbers))  # on the sheet
+    records["number"] = records["serial"] = places + 1
+    records["gathered_yymm"] = records["scanned_yymm"] = _GATHERED_YYMM_OF_ETL1
+    records["position_y"], records["position_x"] = places // FRAMES_PER_ROW + 1, places % FRAMES_PER_ROW + 1
+    records["undefined"] = SYNTHETIC_MARK
+    records["pixels"] = halved[..., 0::2] << np.uint8(4) | halved[..., 1::2]
+    return records
+
+
+def _halve(cells: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Halves the resolution of cells (n, 127, 128) by the mean of four pixels: (n, 63, 64)."""
+    quarters = cells[:, : CELL_HEIGHT - 1].reshape(len(cells), CELL_HEIGHT // 2, 2, CELL_WIDTH // 2, 2)
+    return np.asarray(quarters.mean(axis=(2, 4)), dtype=np.float64)
+
+
 def _shrink(cell: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Writes a character smaller and lower in its cell."""
     small = cv2.resize(cell, None, fx=_SMALL_KANA_SIZE, fy=_SMALL_KANA_SIZE, interpolation=cv2.INTER_AREA)
@@ -231,8 +277,7 @@ def binarize(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     The threshold is between Otsu's and the mean of all pixels, as AIST gives it; how the resolution was halved is not
     published: here by the mean of four pixels.
     """
-    quarters = images[:, : CELL_HEIGHT - 1].reshape(len(images), CELL_HEIGHT // 2, 2, CELL_WIDTH // 2, 2)
-    halved = np.rint(quarters.mean(axis=(2, 4)) * (255 / MAX_INK)).astype(np.uint8)
+    halved = np.rint(_halve(images) * (255 / MAX_INK)).astype(np.uint8)
     otsu = np.array([cv2.threshold(image, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0] for image in halved])
     thresholds = _BINARY_WEIGHT * otsu + (1 - _BINARY_WEIGHT) * halved.mean(axis=(1, 2))
     return halved > thresholds[:, None, None]

@@ -25,7 +25,7 @@ def info(tmp_path: Path) -> DatasetInfo:
             write_chunk(file, Labels(zeros.astype(np.uint16), zeros, zeros), 32, [images])
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         chunks.append(ChunkInfo(path.name, len(images), sha256, "ETL9G_01", 1, "", True))
-    return DatasetInfo(tmp_path, 32, NORMALIZE, "ETL9G", ETL9G_SET, True, tuple(chunks), "")
+    return DatasetInfo(tmp_path, 32, NORMALIZE, ("ETL9G",), ETL9G_SET, True, tuple(chunks), "")
 
 
 @pytest.mark.parametrize(

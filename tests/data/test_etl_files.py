@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kanjinet.data.dataset import read_dataset_info
-from kanjinet.data.etl_files import describe_etl_files, find_etl_files
+from kanjinet.data.etl_files import describe_etl_files, find_databases, find_etl_files
 from kanjinet.errors import KanjinetError
 from tests.conftest import require
 
@@ -36,6 +36,8 @@ def find_names(folder: Path) -> list[str]:
         (["ETL9G_01", "ETL9G_01.part"], [0]),
         (["etl9b-1", "ETL9B_5", "ETL9B_6"], [0, 1]),
         (["ETL8G_33", "ETL8G_01"], [1, 0]),
+        (["ETL1/ETL1C_13", "ETL1/ETL1C_01", "ETL1/ETL1INFO", "ETL1.zip", "ETL1/ETL1C_14"], [1, 0]),
+        (["ETL6C_12", "etl6c-02.bin", "ETL6C_1", "ETL9GC_01"], [1, 0]),
     ],
 )
 def test_files_are_found_by_number(tmp_path: Path, names: list[str], expected: list[int]) -> None:
@@ -58,6 +60,7 @@ def test_folders_among_files_are_passed_over(tmp_path: Path) -> None:
         (["ETL9G_03", "etl9g-03"], ["two files of number 3", "ETL9G_03", "etl9g-03"]),
         (["a/ETL9G_03", "b/ETL9G_03"], ["two files of number 3", "a", "b"]),
         (["ETL9G_01", "ETL8G_01"], ["files of ETL8G and of ETL9G", "ETL9G_01", "one database"]),
+        (["ETL1/ETL1C_01", "ETL9G/ETL9G_01"], ["files of ETL1 and of ETL9G", "--etl-dir ETL9G ETL1 ETL6"]),
         (["ETL9G/ETL9G_01", "ETL9B/ETL9B_1"], ["files of ETL9B and of ETL9G", "name the folder of one"]),
         (["ETL9G_06", "ETL9G_07.crdownload"], ["ETL9G_07.crdownload", "unfinished", "wait until"]),
         (["ETL9G_07.part"], ["ETL9G_07.part", "unfinished"]),
@@ -91,6 +94,22 @@ def test_a_wrong_folder_names_the_right_one(tmp_path: Path) -> None:
         read_dataset_info(folder)
     with pytest.raises(KanjinetError, match=r"raw data files"):
         read_dataset_info(make_files(tmp_path / "outer", "a/ETL9G/ETL9G_01"))
+
+
+def test_folders_of_several_databases(tmp_path: Path) -> None:
+    names = ("one/ETL9G_01", "two/ETL9G_02", "6/ETL6C_01", "1/ETL1C_02", "b/ETL9B_1", "again/ETL9G_02")
+    folder = make_files(tmp_path, *names)
+    found = find_databases([folder / name for name in ("6", "two", "1", "one")])
+    assert {name: [file.path.name for file in files] for name, files in found.items()} == {
+        "ETL9G": ["ETL9G_01", "ETL9G_02"],
+        "ETL1": ["ETL1C_02"],
+        "ETL6": ["ETL6C_01"],
+    }
+    assert list(find_databases([folder / "1"])) == ["ETL1"]
+    with pytest.raises(KanjinetError, match=r"ETL9B and of ETL9G: they are not mixed.*ETL1 and ETL6 beside it"):
+        find_databases([folder / "one", folder / "b"])
+    with pytest.raises(KanjinetError, match=r"two files of number 2: .*again.*two"):
+        find_databases([folder / "two", folder / "again"])
 
 
 def test_it_says_which_files_it_takes(tmp_path: Path) -> None:

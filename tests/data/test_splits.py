@@ -95,3 +95,22 @@ def test_etl9_split_without_all_data_sets_is_an_error() -> None:
     labels = make_labels(num_classes=3, data_sets=199)
     with pytest.raises(KanjinetError, match=r"1 are missing, number 200.*--split writers"):
         split_samples(labels, np.arange(len(labels)), "etl9", 0)
+
+
+@pytest.mark.parametrize("split", ["writers", "etl9"])
+def test_each_database_has_writers_of_its_own_in_each_part(split: str) -> None:
+    main = make_labels(num_classes=3, data_sets=200)
+    beside = np.arange(201, 256, dtype=np.uint8)
+    labels = Labels(
+        np.append(main.classes, np.zeros(55, np.uint16)),
+        np.append(main.data_sets, beside),
+        np.append(main.sheets, np.ones(55, np.uint8)),
+    )
+    parts = split_samples(labels, np.arange(len(labels)), split, 0)
+    alone = split_samples(main, np.arange(len(main)), split, 0)
+    for name, counts in (("validation", [4, 4]), ("test", [4, 4])):
+        held_out = labels.data_sets[parts[name]]
+        assert [
+            np.count_nonzero((held_out >= low) & (held_out < high)) for low, high in ((201, 226), (226, 256))
+        ] == counts
+        assert parts[name][: len(alone[name])].tolist() == alone[name].tolist()  # as without ETL1 and ETL6

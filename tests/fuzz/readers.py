@@ -25,6 +25,7 @@ from kanjinet.data.dataset import (
     Labels,
     check_chunk,
     chunk_name,
+    decode_labels,
     describe_dataset,
     hash_dataset,
     read_dataset_info,
@@ -34,6 +35,7 @@ from kanjinet.data.etl_files import find_etl_files
 from kanjinet.data.image_files import read_image, to_network_input
 from kanjinet.errors import KanjinetError
 from test_etl9g_setup import check_mapping
+from tests.sample_files import draw_small_ink, pack_m_record
 
 SIZE = 32  # pixels
 RECORDS = 3
@@ -76,6 +78,23 @@ def make_records() -> list[bytes]:
     return [records.tobytes()]
 
 
+def read_m_records(content: bytes, folder: Path) -> None:
+    """An ETL1 file, as preparation reads it."""
+    (folder / "ETL1C_01").write_bytes(content)
+    for file in find_etl_files(folder):
+        records = etl_records.open_records(file)
+        labels, kept, note = decode_labels(file, records)
+        assert len(kept) == len(records) and len(labels) == np.count_nonzero(kept) and "\n" not in note
+        assert not len(labels) or 201 <= labels.data_sets.min() <= labels.data_sets.max() <= 225
+        etl_records.is_synthetic(file, records)
+        etl_records.unpack_cells(etl_records.ETL1, records["pixels"], 17)
+
+
+def make_m_records() -> list[bytes]:
+    """Two characters of twenty sheets."""
+    return [b"".join(pack_m_record(code, sheet, draw_small_ink(sheet)) for code in b"AB" for sheet in range(20))]
+
+
 def describe_chunk(content: bytes) -> ChunkInfo:
     """What chunk_info.json says of the only chunk."""
     return ChunkInfo(chunk_name(1), RECORDS, hashlib.sha256(content).hexdigest(), "ETL9G_01", 1, "", False)
@@ -85,7 +104,7 @@ def read_as_chunk(content: bytes, folder: Path) -> None:
     """A chunk of a dataset whose description is right about its checksum."""
     chunk = describe_chunk(content)
     (folder / chunk.name).write_bytes(content)
-    check_chunk(DatasetInfo(folder, SIZE, NORMALIZE, "ETL9G", False, (chunk,), ""), chunk)
+    check_chunk(DatasetInfo(folder, SIZE, NORMALIZE, ("ETL9G",), ETL9G_SET, False, (chunk,), ""), chunk)
 
 
 def make_labels() -> Labels:
@@ -107,7 +126,7 @@ def make_chunks() -> list[bytes]:
 
 def describe_info(chunks: tuple[ChunkInfo, ...]) -> DatasetInfo:
     """What metadata.json says of a dataset of these chunks."""
-    return DatasetInfo(Path(), SIZE, NORMALIZE, "ETL9G", ETL9G_SET, False, chunks, hash_dataset(chunks))
+    return DatasetInfo(Path(), SIZE, NORMALIZE, ("ETL9G",), ETL9G_SET, False, chunks, hash_dataset(chunks))
 
 
 @functools.cache
@@ -226,6 +245,7 @@ def _describe(name: str) -> Reader:
 
 READERS = {
     "records": Reader(read_records, make_records),
+    "m_records": Reader(read_m_records, make_m_records),
     "chunk": Reader(read_as_chunk, make_chunks),
     "chunk_info": _describe(CHUNK_INFO_NAME),
     "metadata": _describe(METADATA_NAME),

@@ -23,7 +23,7 @@ from tests.conftest import ROOT, require
 from tests.fuzz.readers import READERS, make_descriptions, read_one
 
 HAS_ATHERIS_WHEEL = sys.platform == "linux" and platform.machine() == "x86_64" and sys.version_info >= (3, 11)
-EXAMPLES = {"records": 60, "chunk": 150, "image": 250, "checkpoint": 60, "safetensors": 60}
+EXAMPLES = {"records": 60, "m_records": 60, "chunk": 150, "image": 250, "checkpoint": 60, "safetensors": 60}
 # The same examples each time: what CI finds, anyone finds again.
 quick = settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
@@ -40,7 +40,7 @@ def check(name: str, content: bytes) -> None:
         raise error
 
 
-@pytest.mark.parametrize("name", ["records", "chunk", "chunk_info", "metadata", "mapping", "image"])
+@pytest.mark.parametrize("name", ["records", "m_records", "chunk", "chunk_info", "metadata", "mapping", "image"])
 def test_whole_files_are_accepted(name: str, tmp_path: Path) -> None:
     for seed in make_seeds(name):
         READERS[name].read(seed, tmp_path)

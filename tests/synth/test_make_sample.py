@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RECORD = struct.Struct(">2H8sI4B4H2B34s8128s7s")  # AIST's form_e9g
 RECORD_8G = struct.Struct(">2H8sI4B4H2B30s8128s11s")  # form_e8g
 RECORD_9B = struct.Struct(">2H4s504s64s")  # form_e9b
+RECORD_M = struct.Struct(">H2sH6BI4H4B4s2016s4s")  # form_m
 MARK = b"SYNTHETIC SAMPLE FROM KANJIVG"
 
 
@@ -232,3 +233,32 @@ def test_etl9b_is_the_same_handwriting_in_black_and_white(tmp_path):
         assert reading == f"{ord(bytes([code >> 8 | 0x80, code & 0xFF | 0x80]).decode('euc_jp')):04X}".encode()
     models = make_sheet_records(sample, 201, 1)
     assert models["sheet"].tolist() == [4001] * 152
+
+
+@pytest.mark.parametrize(
+    ("database", "files", "characters"),
+    [("ETL1", [1, 2, 3, 4, 5, *range(7, 14)], 87), ("ETL6", list(range(1, 10)), 82)],
+)
+def test_etl1_and_etl6_are_written_character_by_character(tmp_path, database, files, characters):
+    done = run(tmp_path, "--format", database, "--sets", 2, "--workers", 2)
+    folder = tmp_path / database
+    assert f"2 data sets, {2 * characters} characters" in done.stdout
+    names = [f"{database}C_{number:02d}" for number in files]
+    assert sorted(path.name for path in folder.iterdir()) == [*names, f"{database}INFO"]
+    records = [record for name in names for record in RECORD_M.iter_unpack((folder / name).read_bytes())]
+    assert [record[2] for record in records] == [1001, 1002] * characters
+    assert [record[0] for record in records] == [number for number in range(1, characters + 1) for _ in range(2)]
+    codes = [record[3] for record in records[::2]]
+    assert all(b"SYNT" == record[18] and any(record[19]) for record in records)
+    assert {record[1] for record in records if record[3] == 0xB6} == {b"KA"}
+    repeated = [code for code, count in collections.Counter(codes).items() if count == 2]
+    assert repeated == ([0xB2, 0xB3, 0xB4] if database == "ETL1" else [])  # イ ウ エ stand in two rows of the sheet
+    places = {code: record[14:16] for code, record in zip(codes, records[::2], strict=True)}
+    assert len(set(places.values())) == len(places)
+    again = run(tmp_path, "--format", database, "--sets", 2)
+    assert f"({len(files)} of the files were there already)" in again.stdout
+    refused = run(tmp_path, "--format", database, "--files", 2, check=False)
+    assert refused.returncode == 2 and "give --sets" in refused.stderr
+    (folder / names[0]).write_bytes(bytes(2052))
+    refused = run(tmp_path, "--format", database, "--sets", 2, check=False)
+    assert refused.returncode == 1 and "never overwritten" in refused.stderr
