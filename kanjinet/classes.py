@@ -119,18 +119,24 @@ class CharacterSet:
         return allowed
 
     @functools.cached_property
+    def twins(self) -> tuple[str, ...]:
+        """The groups of its characters that cannot be told apart when one alone is written."""
+        groups = ("".join(each for each in twins if each in self.class_of_character) for twins in TWINS)
+        return tuple(group for group in groups if len(group) > 1)
+
+    @functools.cached_property
     def twin_group(self) -> npt.NDArray[np.int64]:
         """(num_classes,) the first class of those that a class cannot be told from; its own, where it has no twin."""
         groups = np.arange(self.num_classes)
-        for twins in TWINS:
-            members = sorted(self.class_of_character[each] for each in twins if each in self.class_of_character)
-            groups[members] = members[:1]
+        for twins in self.twins:
+            members = sorted(self.class_of_character[each] for each in twins)
+            groups[members] = members[0]
         return groups
 
-    @functools.cached_property
+    @property
     def has_twins(self) -> bool:
         """Whether any characters cannot be told apart when one alone is written."""
-        return bool(self._later_twins)
+        return bool(self.twins)
 
     @functools.cached_property
     def _later_twins(self) -> list[tuple[int, int]]:

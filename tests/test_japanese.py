@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 import torch
 
@@ -175,6 +176,9 @@ def test_an_export_carries_its_class_table_and_twins(tmp_path: Path) -> None:
     read_schema("character_mapping").validate(mapping)
     assert mapping["characters"][str(KNOWN["𠮟"])] == {"character": "𠮟", "jis_code": "4F54", "stroke_count": 5}
     assert "カヵ力" in mapping["model_info"]["twins"]
+    properties = {each.key: each.value for each in onnx.load(path).metadata_props}
+    assert properties["character_set"] == "japanese"
+    assert json.loads(properties["twins"]) == mapping["model_info"]["twins"]
     recognizer = kanjinet.load(path)
     assert recognizer.character_set == JAPANESE_SET
     assert recognizer.read(np.eye(64, dtype=np.uint8) * 255, allow="kana")[0].character in JAPANESE_SET.characters[66:]

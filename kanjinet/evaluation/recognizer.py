@@ -115,8 +115,8 @@ class Recognizer:
                 file's content, an open binary file, a Pillow image, or an array of uint8: (height, width),
                 (height, width, 3) RGB or (height, width, 4) RGBA.
             top: candidates for each image, 1 to as many as the model has characters.
-            allow: which characters may be given: "kanji", "kana", "hiragana", "katakana", or a text of them; by
-                default all.
+            allow: which characters may be given: "kanji", "kana", "hiragana", "katakana", the name of a character set,
+                or a text of them; by default all.
 
         Returns:
             The candidates, best first; none for an image in which no ink stands out. Their `is_none` says whether the
@@ -240,10 +240,9 @@ class Recognizer:
         group, totals = self.character_set.twin_group, self.character_set.sum_twins(softmax[None])[0]
         allowed = np.flatnonzero(np.isfinite(logits))
         of_group = totals[group[allowed]]
-        least = np.partition(of_group, len(allowed) - count)[
-            len(allowed) - count
-        ]  # to sort all takes several times as long
-        chosen = allowed[of_group >= least]
+        last = len(allowed) - count
+        lowest = np.partition(of_group, last)[last]  # to sort all takes several times as long
+        chosen = allowed[of_group >= lowest]
         return chosen[np.lexsort((-logits[chosen], group[chosen], -totals[group[chosen]]))][:count]
 
     def compute_logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kanjinet.classes import ETL9G_SET, SCRIPTS, TWINS, CharacterSet
+from kanjinet.classes import ETL9G_SET, SCRIPTS, CharacterSet
 from kanjinet.synth.kanjivg import kanjivg_version, stroke_counts
 
 ENHANCED_MAPPING_NAME = "kanji_etl9g_enhanced_mapping.json"
@@ -25,8 +25,6 @@ def build_mapping(character_set: CharacterSet = ETL9G_SET, model: dict[str, Any]
     counts = stroke_counts(character_set)
     num_classes = character_set.num_classes
     of_script = {script: int(character_set.is_of(script).sum()) for script in SCRIPTS}
-    known = character_set.class_of_character.keys()
-    twins = [group for group in ("".join(each for each in twins if each in known) for twins in TWINS) if len(group) > 1]
     characters = {
         index: {**entry, "stroke_count": count}
         for (index, entry), count in zip(character_set.describe_classes().items(), counts, strict=True)
@@ -40,7 +38,7 @@ def build_mapping(character_set: CharacterSet = ETL9G_SET, model: dict[str, Any]
             "stroke_count_source": (
                 f"KanjiVG (package kanjivg {kanjivg_version()}), main file of each character, CC BY-SA 3.0"
             ),
-            **({"twins": twins} if twins else {}),
+            **({"twins": list(character_set.twins)} if character_set.has_twins else {}),
             **(model or {}),
         },
         "characters": characters,

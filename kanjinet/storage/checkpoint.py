@@ -54,11 +54,19 @@ class Checkpoint:
             "num_classes": str(self.character_set.num_classes),
             "class_table": self.character_set.characters,
             "class_table_sha256": self.character_set.sha256,
+            **_describe_set(self.character_set),
             "preprocessing_contract": CONTRACTS[self.card.preprocessing],
             "accuracy": json.dumps({part: asdict(metrics) for part, metrics in self.card.metrics.items()}),
             "license": self.card.license,
             **self.card.to_strings(),
         }
+
+
+def _describe_set(character_set: CharacterSet) -> dict[str, str]:
+    """Returns what an exported file says of another set than the default one: its name, and its twins as JSON."""
+    if character_set == ETL9G_SET:
+        return {}
+    return {"character_set": character_set.name, "twins": json.dumps(character_set.twins, ensure_ascii=False)}
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -67,9 +67,7 @@ class GlyphTable:
     end of a stroke touch is a point of another stroke, as 32 * (that stroke - this stroke) + point.
     """
 
-    form_of_class: npt.NDArray[
-        np.int64
-    ]  # (c + 1,) the first form of each character, and the number of forms at the end
+    form_of_class: npt.NDArray[np.int64]  # (c + 1,) each character's first form, and the number of forms at the end
     form_kind: npt.NDArray[np.int8]  # (f,) index into FORMS; each character begins with its main form
     stroke_of_form: npt.NDArray[np.int64]  # (f + 1,) the first stroke of each form
     points: npt.NDArray[np.float64]  # (s, 32, 2) evenly spaced along the stroke; x right and y down, -54.5 ... 54.5

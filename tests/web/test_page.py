@@ -193,7 +193,8 @@ async (images) => {
   const read = async (seen) => Float32Array.of(seen.reduce((sum, value) => sum + value, 0) / 4e5);
   const found = [];
   for (const [width, height, text] of images) {
-    const { characters, unsure } = await readPage({ width, height, pixels: decode(text) }, 64, read);
+    const image = { width, height, pixels: decode(text) };
+    const { characters, unsure } = await readPage(image, 64, read, ({ probabilities }) => probabilities[0]);
     found.push([unsure, characters.map(({ box, seen }) => [box, btoa(String.fromCharCode(...seen))])]);
   }
   return found;
