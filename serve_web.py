@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from kanjinet.errors import KanjinetError
-from kanjinet.evaluation.recognizer import PRETRAINED_PATH
+from kanjinet.evaluation.recognizer import list_pretrained
 from kanjinet.storage.files import check_output_folder, make_folder, replace_on_success
 from kanjinet.web.bundle import ENGINES, assemble_page
 from kanjinet.web.server import PageServer, is_loopback
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python serve_web.py --model kanji_model_etl9g_64x64_3036classes_tract.onnx")
-    model_help = "an .onnx file, its _mapping.json beside it (default: the pretrained model)"
+    model_help = "an .onnx file, its _mapping.json beside it (default: the pretrained models)"
     parser.add_argument("--model", type=Path, help=model_help)
     engine_help = "runs the network in the browser; tract: smaller, built once by cargo, which takes some minutes"
     parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help=engine_help)
@@ -42,14 +42,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     check_output_folder(args.output_dir, "--output-dir")
-    model = args.model or PRETRAINED_PATH
+    models = [args.model] if args.model else list_pretrained()
     if args.engine == "tract" and find_cargo() and find_tract(ROOT / "web") is None:
         print("tract      is built by cargo, once: this takes some minutes", flush=True)
-    files = assemble_page(ROOT / "web", model, args.engine)
+    files = assemble_page(ROOT / "web", *models, engine=args.engine)
     if args.output_dir:
         write_files(args.output_dir, files)
     else:
-        serve(files, model, args.host, args.port)
+        serve(files, models, args.host, args.port)
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
@@ -60,7 +60,7 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
     print(f"written    {show_path(folder)}: {len(files)} files, {sum(map(len, files.values())) / 1e6:.1f} MB")
 
 
-def serve(files: dict[str, bytes], model: Path, host: str, port: int) -> None:
+def serve(files: dict[str, bytes], models: list[Path], host: str, port: int) -> None:
     """Serves until Ctrl-C."""
     only_loopback = is_loopback(host)
     try:
@@ -70,7 +70,8 @@ def serve(files: dict[str, bytes], model: Path, host: str, port: int) -> None:
             f"--host {host} --port {port}: cannot listen there ({error.strerror or error})", "choose another"
         ) from error
     with server:
-        print(f"model      {show_path(model)}")
+        for model in models:
+            print(f"model      {show_path(model)}")
         print(f"page       http://{f'[{host}]' if ':' in host else host}:{server.server_port}/ (Ctrl-C ends it)")
         if not only_loopback:
             print("note       the whole network may ask; to work offline, the page needs HTTPS or this machine")

@@ -4,8 +4,9 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from kanjinet.classes import CharacterSet
 from kanjinet.contract import NORMALIZE
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import load_recognizer
@@ -18,24 +19,25 @@ ENGINES = ("onnxruntime", "tract")
 PAGE_SUFFIXES = (".html", ".css", ".js", ".json", ".svg")  # type declarations stay where they are
 RUNTIME = "node_modules/onnxruntime-web/dist"
 # What the page calls them: some web servers do not know .mjs and .onnx, and send them as another type or not at all.
+MODELS_NAME = "models.json"  # lists the models and their files
 _PROGRAM = "ort-wasm-simd-threaded.wasm"  # by this name bundlers find it, too
 RUNTIME_FILES = {"onnxruntime.js": "ort.wasm.bundle.min.mjs", _PROGRAM: _PROGRAM}
 ENGINE_NAME, RUNTIME_WORKER = "engine.js", "onnxruntime_worker.js"
-MODEL_NAME, MAPPING_NAME = "model.bin", "mapping.json"
 SERVICE_WORKER_NAME, LIST_NAME = "service_worker.js", "files.json"
 NODE_REMEDY = "install Node.js 18 or later, which brings npm (https://nodejs.org), and run the same command again"
 
 
-def assemble_page(web_dir: Path, model_path: Path, engine: str = "onnxruntime") -> dict[str, bytes]:
-    """Returns every file of the page by name, with an ONNX file and the mapping beside it.
+def assemble_page(web_dir: Path, *model_paths: Path, engine: str = "onnxruntime") -> dict[str, bytes]:
+    """Returns every file of the page by name, with ONNX files and the mappings beside them.
 
     Runs npm or cargo where the engine's program is not there yet. A page with onnxruntime-web also gets tract where
-    that is there, for browsers in which onnxruntime-web does not start.
+    that is there, for browsers in which onnxruntime-web does not start. Of several models, of a character set each, the
+    page uses the first until another one is chosen in it.
 
     Raises:
         KanjinetError: the page cannot use the model, or npm or cargo is missing or failed.
     """
-    model, mapping = read_model(model_path)
+    models = list(map(read_model, model_paths))
     paths = [*(web_dir / "site").iterdir(), *(web_dir / "reader").glob("*.js")]
     files = {path.name: path.read_bytes() for path in sorted(paths) if path.suffix in PAGE_SUFFIXES}
     if engine == "tract":
@@ -45,15 +47,34 @@ def assemble_page(web_dir: Path, model_path: Path, engine: str = "onnxruntime") 
     else:
         install_packages(web_dir)
         files |= {name: (web_dir / RUNTIME / original).read_bytes() for name, original in RUNTIME_FILES.items()}
-    files |= {MODEL_NAME: model, MAPPING_NAME: mapping}
+    files |= name_models(models)
     files[LIST_NAME] = list_files(files)
     if engine != "tract" and (tract := find_tract(web_dir)):
         files[TRACT_NAME] = tract.read_bytes()  # not in the list: only browsers that need it are to load it
     return files
 
 
-def read_model(model_path: Path) -> tuple[bytes, bytes]:
-    """Reads and checks a model and its mapping, and returns their bytes.
+class PageModel(NamedTuple):
+    """Holds a model's file, its mapping's, and its character set."""
+
+    model: bytes
+    mapping: bytes
+    character_set: CharacterSet
+
+
+def name_models(models: list[PageModel]) -> dict[str, bytes]:
+    """Returns the files of the models by name, and the list of them: model.bin and mapping.json are the first's."""
+    files: dict[str, bytes] = {}
+    listed = []
+    for number, (model, mapping, character_set) in enumerate(models):
+        names = {"model": f"model{number or ''}.bin", "mapping": f"mapping{number or ''}.json"}
+        files |= {names["model"]: model, names["mapping"]: mapping}
+        listed.append({"name": character_set.name, "characters": character_set.num_classes, **names})
+    return files | {MODELS_NAME: json.dumps(listed, indent=2).encode() + b"\n"}
+
+
+def read_model(model_path: Path) -> PageModel:
+    """Reads and checks a model and its mapping.
 
     Raises:
         KanjinetError: no ONNX file, a damaged one, or a mapping that is missing or another model's.
@@ -75,7 +96,7 @@ def read_model(model_path: Path) -> tuple[bytes, bytes]:
         raise KanjinetError(f"{mapping_path}: not the mapping of a model ({error!r})", remedy) from error
     if expected != sha256_of_file(model_path):
         raise KanjinetError(f"{mapping_path}: belongs to another model than {model_path.name}", remedy)
-    return model_path.read_bytes(), mapping_path.read_bytes()
+    return PageModel(model_path.read_bytes(), mapping_path.read_bytes(), recognizer.character_set)
 
 
 def install_packages(web_dir: Path) -> None:

@@ -130,7 +130,7 @@ def test_without_cargo_a_message_says_so(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.delenv("CARGO_TARGET_DIR", raising=False)
     web_dir = copy_tools(tmp_path)
     with pytest.raises(KanjinetError, match=r"cargo: not found.*rustup\.rs.*tract\.wasm"):
-        assemble_page(web_dir, PRETRAINED_PATH, "tract")
+        assemble_page(web_dir, PRETRAINED_PATH, engine="tract")
     assert find_tract(web_dir) is None
     (web_dir / TRACT_NAME).write_bytes(b"downloaded")
     assert build_tract(web_dir) == find_tract(web_dir) == web_dir / TRACT_NAME

@@ -28,7 +28,7 @@ const MAX_PIECES = 4000; // of ink: a page of 600 characters has 3,000
  * @property {Ruling} ruling
  * @property {boolean} isPlain it shows nothing but ink on evenly lit paper
  */
-/** @typedef {(group: number[]) => Promise<number>} Judge the probability of a group's best class */
+/** @typedef {(group: number[]) => Promise<number>} Judge the probability of a group's best character, with its twins */
 
 /**
  * Finds and reads the characters of a gray image.
@@ -36,9 +36,10 @@ const MAX_PIECES = 4000; // of ink: a page of 600 characters has 3,000
  * @param {Ink} gray
  * @param {number} size side of what the network sees
  * @param {(seen: Uint8Array) => Promise<Float32Array>} read returns the probability of each class
+ * @param {(reading: Reading) => number} confidenceOf returns the largest probability, with those of twins
  * @returns {Promise<Pick<Prediction, "characters" | "unsure">>} in reading order
  */
-export async function readPage(gray, size, read) {
+export async function readPage(gray, size, read, confidenceOf) {
   const image = takeInk(gray);
   if (!image) return { characters: [], unsure: null };
   const { pieces, ruling } = image;
@@ -54,7 +55,7 @@ export async function readPage(gray, size, read) {
     }
     return reading;
   };
-  const judge = async (/** @type {number[]} */ group) => maxOf((await readGroup(group)).probabilities);
+  const judge = async (/** @type {number[]} */ group) => confidenceOf(await readGroup(group));
   const isTooMany = pieces.boxes.length > MAX_PIECES;
   const groups = isTooMany
     ? [[...pieces.boxes.keys()]]

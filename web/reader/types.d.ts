@@ -30,6 +30,8 @@ export interface Mapping {
     image_size: number;
     preprocessing: string;
     license: string;
+    /** groups of characters that cannot be told apart when one alone is written */
+    twins?: string[];
     /** of the largest probability: below it an image shows none of the characters */
     rejection_threshold?: number;
   };

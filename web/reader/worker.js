@@ -3,10 +3,11 @@
 import { makeError } from "./failure.js";
 import { readPage } from "./page.js";
 import { PREPROCESSING, preprocess } from "./preprocess.js";
+import { confidenceOf } from "./rank.js";
 import { rasterize } from "./rasterize.js";
 
 /** @import { Failure, Input, LoadRequest, Mapping, Message, Network, Prediction, ReadRequest } from "./types.js" */
-/** @import { Stroke } from "./types.js" */
+/** @import { Reading, Stroke } from "./types.js" */
 
 const worker = /** @type {DedicatedWorkerGlobalScope} */ (/** @type {unknown} */ (self));
 
@@ -38,7 +39,8 @@ export function serve(runtime, start) {
     const { image_size: size, preprocessing } = table.model_info;
     if (preprocessing !== PREPROCESSING) throw makeError("preprocessing", `${preprocessing}, not ${PREPROCESSING}`);
     const network = await start(content, program, size);
-    read = ({ gray, strokes }) => (gray ? readPage(gray, size, network) : readStrokes(strokes, size, network));
+    const judge = (/** @type {Reading} */ reading) => confidenceOf(reading, table);
+    read = ({ gray, strokes }) => (gray ? readPage(gray, size, network, judge) : readStrokes(strokes, size, network));
     await network(new Uint8Array(size * size)); // so that the first drawing does not wait
     send({ kind: "ready", mapping: table });
   }

@@ -1,18 +1,7 @@
 // The candidates as buttons.
 
-import { maxOf } from "./preprocess.js";
-
-/** @import { Candidate, Mapping } from "./types.js" */
+/** @import { Candidate } from "./types.js" */
 /** @import { Texts } from "./languages.js" */
-
-/**
- * @param {{ probabilities: Float32Array }} reading
- * @param {Mapping} mapping
- * @returns {string} the most probable character
- */
-export function firstOf({ probabilities }, mapping) {
-  return mapping.characters[probabilities.indexOf(maxOf(probabilities))].character;
-}
 
 /**
  * @param {number} probability 0-1

@@ -25,6 +25,14 @@ const ENGLISH = {
   candidates: "Candidates",
   strokeFilter: "Strokes",
   anyCount: "any number",
+  characterSets: "Reads",
+  /** @type {(name: string, count: number) => string} */
+  characterSet: (name, count) =>
+    name === "japanese" ? `also katakana, digits, rare kanji (${count.toLocaleString("en")})` : `kanji, hiragana (${count.toLocaleString("en")})`,
+  script: "Only",
+  anyScript: "all",
+  /** @type {Record<string, string>} */
+  scripts: { kanji: "kanji", kana: "kana", hiragana: "hiragana", katakana: "katakana" },
   countAsDrawn: "as drawn",
   seen: "What the network sees",
   keys: "Ctrl+Z undoes, Esc clears, 1 to 9 and 0 copy a candidate, Ctrl+V pastes an image.",
@@ -89,6 +97,12 @@ const JAPANESE = {
   candidates: "候補",
   strokeFilter: "画数",
   anyCount: "すべて",
+  characterSets: "文字",
+  characterSet: (name, count) =>
+    name === "japanese" ? `カタカナ・数字・難しい漢字も（${count.toLocaleString("ja")}字）` : `漢字とひらがな（${count.toLocaleString("ja")}字）`,
+  script: "種類",
+  anyScript: "すべて",
+  scripts: { kanji: "漢字", kana: "かな", hiragana: "ひらがな", katakana: "カタカナ" },
   countAsDrawn: "書いた画数",
   seen: "ネットワークが見た画像",
   keys: "Ctrl+Z で一画戻す、Esc で消す、1〜9 と 0 で候補をコピー、Ctrl+V で画像を貼り付け。",

@@ -1,19 +1,19 @@
 // The page: sends what is drawn to the recognizer and shows its predictions.
 
 import { showBoxes } from "./boxes.js";
-import { firstOf, formatPercent, showCandidates } from "./candidates.js";
+import { formatPercent, showCandidates } from "./candidates.js";
 import { Drawing, decodeDataUrl } from "./drawing.js";
 import { ENGINE } from "./engine.js";
 import { hasInk } from "./gray.js";
 import { LANGUAGES, chooseLanguage, rememberLanguage } from "./languages.js";
 import { readImage } from "./image.js";
-import { maxOf } from "./preprocess.js";
-import { rank } from "./rank.js";
+import { confidenceOf, firstOf, listScripts, rank } from "./rank.js";
 import { Recognizer } from "./recognizer.js";
 import { useStorage } from "./storage.js";
 
 /** @import { Engine, Mapping, Prediction, Progress, Stroke } from "./types.js" */
 /** @import { PageFailure, Texts } from "./languages.js" */
+/** @import { Model } from "./recognizer.js" */
 
 /**
  * @template {HTMLElement} Kind
@@ -36,16 +36,19 @@ const page = {
   ...find(HTMLElement, "failure", "failureText", "failureDetail"),
   ...find(HTMLButtonElement, "undo", "clear", "chooseImage", "language", "retry"),
   ...find(HTMLInputElement, "imageFile"),
-  ...find(HTMLSelectElement, "strokeFilter"),
+  ...find(HTMLSelectElement, "strokeFilter", "script", "characters"),
   ...find(HTMLCanvasElement, "paper", "seen"),
 };
 
 const LONG_MS = 30_000; // to load
 const KEPT_DRAWING = "drawing"; // key in the browser's storage for this tab
+const KEPT_CHARACTERS = "characters"; // the same in its lasting storage
 
 let language = chooseLanguage();
 /** @type {Mapping | null} */
 let mapping = null;
+/** @type {Model[]} that can be chosen */
+let offered = [];
 /** @type {Prediction | null} for what is on the paper */
 let prediction = null;
 /** @type {number | null} which of several characters was tapped */
@@ -56,7 +59,8 @@ let failed = null;
 let say = (texts) => texts.loading;
 
 const drawing = new Drawing(page.paper, readDrawing);
-const recognizer = new Recognizer({ loading, ready, failed: fail, predicted }, ENGINE);
+const listeners = { loading, ready, failed: fail, predicted };
+let recognizer = new Recognizer(chosenCharacters(), listeners, ENGINE);
 setTimeout(warnOfSlowness, LONG_MS);
 
 page.undo.addEventListener("click", () => drawing.undo());
@@ -67,6 +71,8 @@ page.clear.addEventListener("click", clear);
 page.chooseImage.addEventListener("click", () => page.imageFile.click());
 page.retry.addEventListener("click", () => window.location.reload());
 page.strokeFilter.addEventListener("change", showPrediction);
+page.script.addEventListener("change", showPrediction);
+page.characters.addEventListener("change", changeCharacters);
 page.language.addEventListener("click", () => {
   language = language === "en" ? "ja" : "en";
   rememberLanguage(language);
@@ -118,9 +124,11 @@ function warnOfSlowness() {
 /**
  * @param {Mapping} found
  * @param {Engine} engine
+ * @param {Model[]} models
  */
-function ready(found, engine) {
+function ready(found, engine, models) {
   mapping = found;
+  offered = models;
   failed = null; // it was slow
   page.sheet.classList.remove("loading");
   announce((texts) => (drawing.isEmpty ? texts.ready : ""));
@@ -153,9 +161,26 @@ function readDrawing() {
   showPrediction();
 }
 
+/** @returns {string} the name of the character set that was chosen earlier; empty for the page's first one */
+function chosenCharacters() {
+  return useStorage("localStorage", (storage) => storage.getItem(KEPT_CHARACTERS)) ?? "";
+}
+
+/** Loads the model of another character set, and reads the paper again. */
+function changeCharacters() {
+  useStorage("localStorage", (storage) => storage.setItem(KEPT_CHARACTERS, page.characters.value));
+  recognizer.close();
+  mapping = prediction = null;
+  page.script.value = "";
+  page.sheet.classList.add("loading");
+  announce((texts) => texts.loading);
+  recognizer = new Recognizer(page.characters.value, listeners, ENGINE);
+  readDrawing();
+}
+
 /** Starts over. */
 function clear() {
-  page.strokeFilter.value = "";
+  page.strokeFilter.value = page.script.value = "";
   drawing.clear();
 }
 
@@ -175,14 +200,14 @@ async function restoreDrawing() {
 function showPrediction() {
   const texts = LANGUAGES[language];
   const characters = prediction?.characters ?? [];
-  const firsts = mapping ? characters.map((each) => firstOf(each, /** @type {Mapping} */ (mapping))) : [];
+  const firsts = mapping ? characters.map((each) => firstOf(each, /** @type {Mapping} */ (mapping), page.script.value)) : [];
   const isRead = page.candidates.ariaBusy === "false"; // else the prediction is for what was there before
   if (drawing.image && isRead) showBoxes(page.boxes, characters, drawing.image.gray, { tapped, firsts, texts, choose: tap });
   const shown = characters[tapped ?? 0];
-  const candidates = shown && mapping ? rank(shown.probabilities, mapping, chosenStrokeCount()) : [];
+  const candidates = shown && mapping ? rank(shown.probabilities, mapping, chosenStrokeCount(), page.script.value) : [];
   showCandidates(page.candidates, candidates, texts, copy);
   const threshold = mapping?.model_info.rejection_threshold ?? 0; // models without one never say so
-  const isUnlike = shown !== undefined && maxOf(shown.probabilities) < threshold;
+  const isUnlike = shown !== undefined && mapping !== null && confidenceOf(shown, mapping) < threshold;
   page.unlike.hidden = !isUnlike || !candidates.length;
   page.none.hidden = candidates.length > 0;
   page.none.textContent = shown ? texts.noneOfCount : texts.noneYet;
@@ -320,6 +345,15 @@ function showMapping() {
     ...[...counts].sort((one, other) => one - other).map((count) => new Option(texts.strokes(count), String(count))),
   );
   page.strokeFilter.value = chosen;
+  const scripts = mapping ? listScripts(mapping) : [];
+  const allowed = page.script.value;
+  page.script.replaceChildren(new Option(texts.anyScript, ""), ...scripts.map((each) => new Option(texts.scripts[each], each)));
+  page.script.value = allowed;
+  page.characters.replaceChildren(
+    ...offered.map(({ name, characters: count }) => new Option(texts.characterSet(name, count), name)),
+  );
+  page.characters.value = chosenCharacters() || offered[0]?.name;
+  page.characters.parentElement?.toggleAttribute("hidden", offered.length < 2);
   if (!mapping) return;
   const { model_file: file, image_size: size, license } = mapping.model_info;
   page.model.textContent = texts.model(file, size, characters.length);

@@ -5,34 +5,43 @@ import { LoadError, load } from "./reader.js";
 /** @import { Reader } from "./reader.js" */
 /** @import { Engine, Failure, Input, LoadOptions, Mapping, Prediction, Progress } from "./types.js" */
 
+/**
+ * A model that the page can use, as models.json lists them: of a character set of this name, with so many characters.
+ *
+ * @typedef {{ name: string, characters: number, model: string, mapping: string }} Model
+ */
+
 /** Reads one input at a time; of those that wait, only the newest. */
 export class Recognizer {
   #listeners;
   #newest = 0;
   #isBusy = false;
+  #isClosed = false;
   /** @type {Reader | null} */
   #reader = null;
   /** @type {Input | null} */
   #waiting = null;
 
   /**
+   * @param {string} characters the name of a character set; empty for the page's first one
    * @param {object} listeners
    * @param {(progress: Progress) => void} listeners.loading
-   * @param {(mapping: Mapping, engine: Engine) => void} listeners.ready the model is loaded
+   * @param {(mapping: Mapping, engine: Engine, models: Model[]) => void} listeners.ready the model is loaded
    * @param {(failure: Failure, detail: string) => void} listeners.failed it cannot be loaded, or has stopped
    * @param {(prediction: Prediction) => void} listeners.predicted for the newest input
    * @param {LoadOptions["engine"]} engine
    */
-  constructor(listeners, engine) {
+  constructor(characters, listeners, engine) {
     const { loading, ready, failed } = listeners;
     this.#listeners = listeners;
-    load({ model: "model.bin", mapping: "mapping.json", engine, loading }).then(
-      (reader) => {
+    loadModel(characters, { engine, loading: (progress) => this.#isClosed || loading(progress) }).then(
+      ({ reader, models }) => {
+        if (this.#isClosed) return reader.close();
         this.#reader = reader;
-        ready(reader.mapping, reader.engine);
+        ready(reader.mapping, reader.engine, models);
         this.#readNext();
       },
-      (error) => failed(error instanceof LoadError ? error.failure : "runtime", error.message),
+      (error) => this.#isClosed || failed(error instanceof LoadError ? error.failure : "runtime", error.message),
     );
   }
 
@@ -41,6 +50,13 @@ export class Recognizer {
     this.#newest++;
     this.#waiting = input;
     this.#readNext();
+  }
+
+  /** Ends it: nothing is heard of it any more. */
+  close() {
+    this.#isClosed = true;
+    this.#waiting = null;
+    this.#reader?.close();
   }
 
   #readNext() {
@@ -52,9 +68,28 @@ export class Recognizer {
     const reading = this.#reader.predict(input).finally(() => (this.#isBusy = false));
     reading
       .then(
-        (prediction) => id === this.#newest && predicted(prediction),
-        (error) => failed("runtime", error.message),
+        (prediction) => id === this.#newest && !this.#isClosed && predicted(prediction),
+        (error) => this.#isClosed || failed("runtime", error.message),
       )
       .finally(() => this.#readNext());
   }
+}
+
+/**
+ * @param {string} characters the name of a character set; of the page's first model where none has it
+ * @param {Pick<LoadOptions, "engine" | "loading">} options
+ */
+async function loadModel(characters, options) {
+  const models = await listModels();
+  const { model, mapping } = models.find((each) => each.name === characters) ?? models[0];
+  return { models, reader: await load({ model, mapping, ...options }) };
+}
+
+/** @returns {Promise<Model[]>} */
+async function listModels() {
+  const response = await fetch("models.json", { cache: "no-cache" }).catch((error) => {
+    throw new LoadError("network", `models.json: ${error}`);
+  });
+  if (!response.ok) throw new LoadError("mapping", `models.json: HTTP ${response.status}`);
+  return response.json();
 }
