@@ -1,4 +1,4 @@
-"""Recognizes single handwritten kanji and hiragana: the 3,036 characters of ETL9G.
+"""Recognizes handwritten kanji and kana: the 3,036 characters of ETL9G, or all that Japanese is written in.
 
     >>> import kanjinet
     >>> reader = kanjinet.load()

@@ -80,7 +80,7 @@ app = FastAPI(title="Kanji reader", lifespan=start)
 
 @app.post("/read")
 async def read(request: Request, top: Annotated[int, Query(ge=1, le=MAX_TOP)] = 5) -> dict[str, Any]:
-    """Returns the candidates for the character in the image that is sent, and whether it shows none of the 3,036."""
+    """Returns the candidates for the character in the image that is sent, and whether it is none of the model's."""
     batcher: Batcher = request.app.state.batcher
     body = bytearray()
     async for piece in request.stream():

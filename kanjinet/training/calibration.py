@@ -53,7 +53,7 @@ def describe_calibration(calibration: Calibration) -> str:
 
 
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Finds the temperature at which the labels (n,) are likeliest by the logits (n, 3036)."""
+    """Finds the temperature at which the labels (n,) are likeliest by the logits (n, classes)."""
     doubt = 1 / (len(logits) + 2)
     target = (1 - doubt) * logits.gather(1, labels[:, None])[:, 0].mean() + doubt * logits.mean()
     low, high = 1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE  # of the factor 1 / temperature

@@ -15,7 +15,7 @@ TOP_K = (1, 3, 5)
 
 @torch.inference_mode()
 def predict_logits(model: nn.Module, images: torch.Tensor, batch_size: int = 256) -> torch.Tensor:
-    """Computes the logits (n, 3036) of (n, S, S) uint8 images; the network is put in evaluation mode."""
+    """Computes the logits (n, classes) of (n, S, S) uint8 images; the network is put in evaluation mode."""
     model.eval()
     layout = choose_memory_format(images.device)
     batches = [
