@@ -170,9 +170,13 @@ def _sort_files(where: str, files: list[EtlFile]) -> list[EtlFile]:
     files = sorted(files, key=lambda file: (file.database, file.number, str(file.path)))
     for file, following in zip(files, files[1:], strict=False):
         if file.database != following.database:
+            folders = sorted({shlex.quote(str(each.path.parent)) for each in files})
+            remedy = (
+                f"name the folder of one database, or of several that belong together: --etl-dir {' '.join(folders)}"
+            )
             raise KanjinetError(
                 f"{where}: files of {file.database} and of {following.database}: {file.path}, {following.path}",
-                "name the folder of one database, or a folder of each: --etl-dir ETL9G ETL1 ETL6",
+                remedy if len(folders) > 1 else "move the others away: a folder is of one database",
             )
         if file.number == following.number:
             problem = f"{where}: two files of number {file.number}: {file.path}, {following.path}"

@@ -105,7 +105,8 @@ def decode_sheets(
     fewer = [code for code in np.flatnonzero(counts).tolist() if counts[code] < counts.max()]
     if fewer and min(counts[fewer]) < COMMON * counts.max() and not allow_partial:
         code = min(fewer, key=lambda each: int(counts[each]))
-        problem = f"{path}: {counts[code]:,} records of {CHARACTER_OF_CODE[code]}, and {counts.max():,} of others"
+        character = CHARACTER_OF_CODE[code]
+        problem = f"{path}: {counts[code]:,} records of the character {character}, and {counts.max():,} of another"
         raise KanjinetError(problem, "the file is truncated, get it again, or use --allow-partial")
     faults = list(_find_faults(records, ~has_code))
     notes = [f"{np.count_nonzero(is_wrong):,} {words}" for words, is_wrong in faults if is_wrong.any()]

@@ -64,9 +64,7 @@ class ModelMetrics:
     character_set: CharacterSet  # whose classes labels and predictions are
     accuracy: dict[int, Accuracy]  # k -> top-k accuracy
     up_to_twins: dict[int, Accuracy]  # the same, twins taken for equal; empty where the set has none
-    scripts: dict[
-        str, dict[int, Accuracy]
-    ]  # of each script of the set alone, kanji first; empty where there are none of it
+    scripts: dict[str, dict[int, Accuracy]]  # of each script alone, kanji first; empty where there are none of it
     writers: dict[int, Accuracy]  # data set, which stands for its writers -> top-1 accuracy; empty where not known
     stroke_counts: dict[int, Accuracy]  # number of strokes -> top-1 accuracy
     calibration: list[CalibrationBin]

@@ -60,7 +60,7 @@ def test_folders_among_files_are_passed_over(tmp_path: Path) -> None:
         (["ETL9G_03", "etl9g-03"], ["two files of number 3", "ETL9G_03", "etl9g-03"]),
         (["a/ETL9G_03", "b/ETL9G_03"], ["two files of number 3", "a", "b"]),
         (["ETL9G_01", "ETL8G_01"], ["files of ETL8G and of ETL9G", "ETL9G_01", "one database"]),
-        (["ETL1/ETL1C_01", "ETL9G/ETL9G_01"], ["files of ETL1 and of ETL9G", "--etl-dir ETL9G ETL1 ETL6"]),
+        (["ETL1/ETL1C_01", "ETL9G/ETL9G_01"], ["files of ETL1 and of ETL9G", "data/ETL1 ", "data/ETL9G"]),
         (["ETL9G/ETL9G_01", "ETL9B/ETL9B_1"], ["files of ETL9B and of ETL9G", "name the folder of one"]),
         (["ETL9G_06", "ETL9G_07.crdownload"], ["ETL9G_07.crdownload", "unfinished", "wait until"]),
         (["ETL9G_07.part"], ["ETL9G_07.part", "unfinished"]),

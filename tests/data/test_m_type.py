@@ -122,7 +122,7 @@ def test_a_truncated_file_is_refused_and_a_missing_record_named(tmp_path: Path) 
     _, kept, note = decode_labels(*read_file(path))
     assert kept.all() and note.endswith("ETL1C_07; fewer records than the 40 of others: ク (39)")
     path.write_bytes(content[: -2052 * 10])
-    with pytest.raises(KanjinetError, match=r"30 records of ク, and 40 of others.*--allow-partial"):
+    with pytest.raises(KanjinetError, match=r"30 records of the character ク, and 40 of another.*--allow-partial"):
         decode_labels(*read_file(path))
     assert decode_labels(*read_file(path), allow_partial=True)[1].sum() == 110
     path.write_bytes(content[:-1])

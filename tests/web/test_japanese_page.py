@@ -1,14 +1,12 @@
 """The page with models of two character sets, in Chromium."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
 
 from kanjinet.classes import ETL9G_SET, JAPANESE_SET
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH
-from kanjinet.web.bundle import name_models, read_model
+from kanjinet.web.bundle import LIST_NAME, list_files, name_models, read_model
 from tests.browser import draw_with_mouse, visit, write_with_jitter
 from tests.page_server import serve_page
 from tests.random_checkpoint import export_japanese
@@ -16,11 +14,31 @@ from tests.random_checkpoint import export_japanese
 pytestmark = pytest.mark.slow
 
 
-def test_the_page_reads_either_set_and_only_what_is_allowed(
-    browser: Browser, page_files: dict[str, bytes], tmp_path: Path
-) -> None:
-    """The model of Japanese has random weights: what counts is which characters are listed, and in which order."""
-    files = {**page_files, **name_models([read_model(PRETRAINED_PATH), read_model(export_japanese(tmp_path))])}
+@pytest.fixture(scope="module")
+def files(page_files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The page with the pretrained model and one of Japanese with random weights."""
+    models = [read_model(PRETRAINED_PATH), read_model(export_japanese(tmp_path_factory.mktemp("japanese")))]
+    others = {name: content for name, content in page_files.items() if name != LIST_NAME} | name_models(models)
+    return {**others, LIST_NAME: list_files(others)}
+
+
+def test_either_set_is_there_offline(browser: Browser, files: dict[str, bytes]) -> None:
+    with serve_page(files) as port:
+        context = browser.new_context(locale="en-GB")
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.evaluate("navigator.serviceWorker.ready.then(() => null)")
+    page.close()  # and the server is gone
+    page = context.new_page()
+    page.goto(f"http://127.0.0.1:{port}/")
+    for name, count in (("japanese", "6,594"), ("etl9g", "3,036")):
+        page.select_option("#characters", name)
+        expect(page.locator("#model")).to_contain_text(count)
+    context.close()
+
+
+def test_the_page_reads_either_set_and_only_what_is_allowed(browser: Browser, files: dict[str, bytes]) -> None:
+    """What the model of Japanese says is random: what counts is which characters are listed, and in which order."""
     drawn = write_with_jitter("田", np.random.default_rng(3))
     with serve_page(files) as port, visit(browser, port) as visited:
         page = visited.page
