@@ -73,7 +73,7 @@ def main() -> None:
     folder = make_folder(output_dir)
     refuse_other_files(folder, database.name)
     find_kanjivg_folder()  # or say at once what is missing
-    fonts = find_fonts(args.fonts) if args.fonts else ()
+    fonts = find_fonts(args.fonts, database.character_set) if args.fonts else ()
     sample = Sample(num_sets, args.seed, args.difficulty, database, fonts)
     workers = choose_workers(args.workers, database.sheets_per_set * sample.num_sets)
     contact = (args.contact_sheet, args.contact_characters) if args.contact_sheet else None

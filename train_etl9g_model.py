@@ -132,7 +132,7 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
     if is_resumed and args.init_from:
         options = replace(options, init_from_sha256="")  # the state knows it
     init_from = None if is_resumed else args.init_from  # an interrupted run's weights are in its state
-    fonts = find_fonts(args.fresh_fonts) if args.fresh_fonts else ()
+    fonts = find_fonts(args.fresh_fonts, info.character_set) if args.fresh_fonts else ()
     options = replace(options, fresh_fonts_sha256=hash_fonts(fonts))
     sources = merge_sources(info.sources, (font.source for font in fonts))
     config, checkpoint = make_config(options, info.character_set.num_classes), None

@@ -164,7 +164,7 @@ def list_tests(args: argparse.Namespace, character_set: CharacterSet) -> Iterato
         yield f"sample writers, {name}", Drawings(worse, translate_classes(written.classes, ETL9G_SET, character_set))
     if args.drawings:
         yield "real drawings", read_drawings(args.drawings, character_set)
-    fonts = find_fonts(args.fonts) if args.fonts else ()
+    fonts = find_fonts(args.fonts, character_set) if args.fonts else ()
     for script in SCRIPTS if character_set != ETL9G_SET else ():
         yield (
             f"{'fonts' if fonts else 'sample writers'}, more {script}",

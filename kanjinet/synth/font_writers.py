@@ -15,7 +15,7 @@ import numpy.typing as npt
 from kanjinet.classes import NUM_CLASSES, NUM_HIRAGANA
 from kanjinet.synth.fonts import GLYPH_SIDE, Font, draw_glyphs
 from kanjinet.synth.glyph_table import read_glyph_table
-from kanjinet.synth.repertoire import IS_KANA
+from kanjinet.synth.repertoire import IS_KANA, WITH_STROKES
 from kanjinet.synth.strokes import WrittenStrokes, make_outlines
 from kanjinet.synth.thinning import thin
 from kanjinet.synth.writers import Writer
@@ -133,11 +133,15 @@ def _shrink(glyph: _Image) -> _Image:
 def measure_font(font: Font) -> npt.NDArray[np.float64]:
     """Measures a font's hiragana and kanji against KanjiVG's: (2, 3) units of a pixel, middle x and y in pixels.
 
-    Of those that it lacks, the measures are the others'.
+    Of those that it lacks, the measures are the others'; of a font without either, those of all that it has.
     """
     table, sizes = read_glyph_table(), np.full((2, 3), np.nan)
-    for row, (first, beyond) in enumerate(((0, NUM_HIRAGANA), (NUM_HIRAGANA, NUM_CLASSES))):
-        known = first + np.flatnonzero(font.file_of_character[first:beyond] >= 0)
+    numbers = np.arange(WITH_STROKES[-1])
+    rows = [numbers[:NUM_HIRAGANA], numbers[NUM_HIRAGANA:NUM_CLASSES]]
+    if (font.file_of_character[:NUM_CLASSES] < 0).all():
+        table, rows = read_glyph_table(numbers), [numbers]
+    for row, members in enumerate(rows):
+        known = members[font.file_of_character[members] >= 0]
         if not len(known):
             continue
         # To open a file takes longer than to draw its characters.

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from kanjinet.classes import CLASS_OF_CHARACTER, ETL9G_SET, NUM_CLASSES, NUM_HIRAGANA
+from kanjinet.classes import CLASS_OF_CHARACTER, ETL9G_SET, NUM_HIRAGANA, CharacterSet
 from kanjinet.errors import KanjinetError, first_line
 from kanjinet.storage.files import read_bounded
 from kanjinet.storage.model_card import MAX_FONTS, font_source
@@ -59,11 +59,11 @@ class Font:
         return font_source(self.name, self.license)
 
 
-def find_fonts(folder: Path) -> tuple[Font, ...]:
+def find_fonts(folder: Path, character_set: CharacterSet = ETL9G_SET) -> tuple[Font, ...]:
     """Finds the fonts in a folder and the folders within it, by name; files of one family and style are one font.
 
     Raises:
-        KanjinetError: no such folder, no font in it, too many, a damaged one, or one without any of the characters.
+        KanjinetError: no such folder, no font in it, too many, a damaged one, or one without any of a set's characters.
     """
     if not folder.is_dir():
         raise KanjinetError(f"{folder}: no such folder", _REMEDY)
@@ -75,7 +75,12 @@ def find_fonts(folder: Path) -> tuple[Font, ...]:
         raise KanjinetError(f"{folder}: no font in it", _REMEDY)
     if len(files) > MAX_FONTS:
         raise KanjinetError(f"{folder}: {len(files)} fonts, expected at most {MAX_FONTS}", "leave some of them out")
-    fonts = (_join_files(name, license, found) for (name, license), found in files.items())
+    fonts = [_join_files(name, license, found) for (name, license), found in files.items()]
+    for font in fonts:
+        if not any(font.file_of_character[NUMBER_OF[character]] >= 0 for character in character_set.characters):
+            raise KanjinetError(
+                f"{font.files[0]}: the font {font.name} has none of {character_set.title}", "leave it out"
+            )
     return tuple(sorted(fonts, key=lambda font: font.source))
 
 
@@ -131,8 +136,6 @@ def _join_files(name: str, license: str, files: Iterable[tuple[Path, set[str]]])
         file_of_character[numbers[file_of_character[numbers] < 0]] = file
     if (file_of_character[:NUM_HIRAGANA] < 0).all():
         file_of_character[[CLASS_OF_CHARACTER[character] for character in _OTHER_IN_CHINA]] = -1
-    if not (file_of_character[:NUM_CLASSES] >= 0).any():
-        raise KanjinetError(f"{paths[0]}: the font {name} has none of {ETL9G_SET.title}", "leave it out")
     return Font(name, license, digest.hexdigest(), tuple(paths), file_of_character)
 
 

@@ -48,10 +48,10 @@ def assemble_page(web_dir: Path, *model_paths: Path, engine: str = "onnxruntime"
         install_packages(web_dir)
         files |= {name: (web_dir / RUNTIME / original).read_bytes() for name, original in RUNTIME_FILES.items()}
     files |= name_models(models)
-    files[LIST_NAME] = list_files(files)
-    if engine != "tract" and (tract := find_tract(web_dir)):
-        files[TRACT_NAME] = tract.read_bytes()  # not in the list: only browsers that need it are to load it
-    return files
+    fallback = find_tract(web_dir) if engine != "tract" else None
+    unlisted = {TRACT_NAME: fallback.read_bytes()} if fallback else {}  # only browsers that need it are to load it
+    files[LIST_NAME] = list_files(files, *unlisted.values())
+    return files | unlisted
 
 
 class PageModel(NamedTuple):
@@ -137,9 +137,10 @@ def _list_versions(lock: dict[str, Any]) -> dict[str, str]:
     return {name: package["version"] for name, package in lock["packages"].items() if name}
 
 
-def list_files(files: dict[str, bytes]) -> bytes:
-    """Returns what the service worker is to keep: each file's checksum, and a name for this set of files."""
+def list_files(files: dict[str, bytes], *unlisted: bytes) -> bytes:
+    """Returns what the service worker is to keep: each file's checksum, and a name for these and the unlisted files."""
     small_first = sorted(files, key=lambda name: len(files[name]))  # so that a difference is found early
     checksums = {name: hashlib.sha256(files[name]).hexdigest() for name in small_first if name != SERVICE_WORKER_NAME}
-    version = hashlib.sha256(json.dumps(checksums).encode()).hexdigest()
+    of_all = [*checksums.values(), *(hashlib.sha256(content).hexdigest() for content in unlisted)]
+    version = hashlib.sha256(json.dumps(of_all).encode()).hexdigest()
     return json.dumps({"version": version, "files": checksums}, indent=2).encode() + b"\n"

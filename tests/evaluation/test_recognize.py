@@ -289,4 +289,4 @@ def test_what_is_none_of_the_characters_is_said_and_candidates_are_given_all_the
         assert isinstance(found, list) and len(found) == 5 and found.is_none == is_none
     blank = kanjinet.load().read(np.full((50, 50), 255, dtype=np.uint8))
     assert blank == [] and not blank.is_none
-    assert not kanjinet.load().read(images / "2.gif").is_none  # the model that ships has no threshold
+    assert not kanjinet.load().read(images / "2.gif").is_none

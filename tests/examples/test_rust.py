@@ -219,6 +219,19 @@ def test_the_programs_say_what_is_wrong(programs: Path, tmp_path: Path) -> None:
     assert "belongs to another model" in fail("--model", model, image)
 
 
+def test_twins_stand_together_and_what_is_none_of_the_characters_is_said(programs: Path, tmp_path: Path) -> None:
+    model, image = tmp_path / "model.onnx", tmp_path / "image.png"
+    shutil.copy(PRETRAINED_PATH, model)
+    cv2.imwrite(str(image), draw_image("墨"))
+    mapping = json.loads(PRETRAINED_PATH.with_name(f"{PRETRAINED_PATH.stem}_mapping.json").read_text(encoding="utf-8"))
+    for threshold, note in ((0.5, ""), (1.01, "none of the characters, it seems; the nearest:")):
+        mapping["model_info"] |= {"twins": ["あい", "墨腕"], "rejection_threshold": threshold}
+        model.with_name("model_mapping.json").write_text(json.dumps(mapping), encoding="utf-8")
+        _, *parts = run([programs / "kanji-reader", "--model", model, image]).stdout.split("  ")
+        assert parts[: bool(note)] == [note] * bool(note)
+        assert [part[0] for part in parts[bool(note) :]][:2] == ["墨", "腕"]
+
+
 def test_an_image_without_a_character_is_named(programs: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "blank.png"), np.full((50, 60), 200, np.uint8))
     assert "no character stands out" in run([programs / "kanji-reader", tmp_path / "blank.png"]).stdout

@@ -13,13 +13,13 @@ import pytest
 from measure_cells import measure_stroke_width
 
 import fetch_fonts
-from kanjinet.classes import CLASS_OF_CHARACTER, NUM_CLASSES
+from kanjinet.classes import CLASS_OF_CHARACTER, JAPANESE_SET, NUM_CLASSES
 from kanjinet.data.dataset import read_dataset_info
 from kanjinet.data.etl_files import find_etl_files
 from kanjinet.data.etl_records import list_fonts
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.model_card import SYNTHETIC
-from kanjinet.synth.font_writers import FontWriter, Way, choose_font_writer, write_outlines
+from kanjinet.synth.font_writers import FontWriter, Way, choose_font_writer, measure_font, write_outlines
 from kanjinet.synth.fonts import EM, GLYPH_SIDE, draw_glyphs, find_fonts
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.online import GenerationSpec, _generate_sheet
@@ -227,6 +227,8 @@ def test_what_is_no_folder_of_fonts_is_refused_in_one_line(folder, tmp_path):
     make_font(tmp_path / "empty" / "Kata.ttf", "アイ", OFL)
     with pytest.raises(KanjinetError, match="Kata has none of the 3,036 characters"):
         find_fonts(tmp_path / "empty")
+    (font,) = find_fonts(tmp_path / "empty", JAPANESE_SET)
+    assert np.isfinite(measure_font(font)).all()
 
 
 NPM = """#!/bin/sh

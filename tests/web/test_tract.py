@@ -1,5 +1,6 @@
 """The page with tract as its engine, and where onnxruntime-web does not start."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -94,6 +95,11 @@ def test_the_page_falls_back_where_onnxruntime_does_not_start(browser: Browser, 
     page.close()
     visit_and_read(port)  # the server is gone
     context.close()
+
+
+def test_another_tract_is_another_version_of_the_page(page_files: dict[str, bytes]) -> None:
+    versions = {json.loads(list_files(page_files, tract))["version"] for tract in (b"one", b"other")}
+    assert len(versions) == 2
 
 
 def test_the_script_writes_a_page_with_tract_alone(browser: Browser, tract_wasm: bytes, tmp_path: Path) -> None:

@@ -15,11 +15,15 @@ const MAX_SIDE: u32 = 20_000; // pixels
 
 pub type Failure = Box<dyn Error>;
 
-/// An exported model and what its mapping says of each class.
+/// An exported model and what its mapping says.
 pub struct Export {
     pub content: Vec<u8>,
     pub description: Description,
     characters: Vec<String>,
+    /// For each class the first of those that cannot be told from it.
+    first_twins: Vec<usize>,
+    /// What the largest probability must reach: below it an image shows none of the characters.
+    threshold: f32,
 }
 
 impl Export {
@@ -38,8 +42,41 @@ impl Export {
         if !characters.concat().chars().eq(description.class_table.iter().copied()) {
             return Err(format!("{name}: belongs to another model than {}", path.display()).into());
         }
-        Ok(Export { content, description, characters })
+        let first_twins = find_first_twins(&json["model_info"]["twins"], &characters);
+        let threshold = json["model_info"]["rejection_threshold"].as_f64().unwrap_or(0.0) as f32;
+        Ok(Export { content, description, characters, first_twins, threshold })
     }
+
+    /// Lists the most probable characters; those that cannot be told apart stand together, by the sum of theirs.
+    fn format_candidates(&self, probabilities: &[f32]) -> String {
+        let mut totals = vec![0.0; probabilities.len()];
+        for (&first, probability) in self.first_twins.iter().zip(probabilities) {
+            totals[first] += probability;
+        }
+        let mut classes: Vec<usize> = (0..probabilities.len()).collect();
+        classes.sort_by(|&one, &other| {
+            let [first_of_one, first_of_other] = [one, other].map(|class| self.first_twins[class]);
+            let by_total = totals[first_of_other].total_cmp(&totals[first_of_one]);
+            let by_group = by_total.then(first_of_one.cmp(&first_of_other));
+            by_group.then(probabilities[other].total_cmp(&probabilities[one]))
+        });
+        let is_none = totals[self.first_twins[classes[0]]] < self.threshold;
+        let note = if is_none { "none of the characters, it seems; the nearest:  " } else { "" };
+        let best = classes.iter().take(TOP);
+        let parts = best.map(|&class| format!("{} {:.1} %", self.characters[class], 100.0 * probabilities[class]));
+        note.to_owned() + &parts.collect::<Vec<_>>().join("  ")
+    }
+}
+
+fn find_first_twins(twins: &Value, characters: &[String]) -> Vec<usize> {
+    let mut first_twins: Vec<usize> = (0..characters.len()).collect();
+    for group in twins.as_array().into_iter().flatten().filter_map(Value::as_str) {
+        let members: Vec<usize> = (0..characters.len()).filter(|&class| group.contains(&characters[class])).collect();
+        for &class in &members {
+            first_twins[class] = members[0];
+        }
+    }
+    first_twins
 }
 
 /// Reads the arguments, and prints the candidates that `read`, which `load` makes of an export, finds for each image.
@@ -57,7 +94,7 @@ where
             continue;
         }
         let probabilities = read(&preprocess(&ink, export.description.image_size))?;
-        println!("{}  {}", path.display(), format_candidates(&export.characters, &probabilities));
+        println!("{}  {}", path.display(), export.format_candidates(&probabilities));
     }
     Ok(())
 }
@@ -114,12 +151,4 @@ fn to_gray(image: &DynamicImage, paper: u32) -> Ink {
 fn mix([red, green, blue, alpha]: [u32; 4], paper: u32) -> u8 {
     let [red, green, blue] = [red, green, blue].map(|value| (value * alpha + paper * (255 - alpha) + 127) / 255);
     ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16) as u8
-}
-
-fn format_candidates(characters: &[String], probabilities: &[f32]) -> String {
-    let mut classes: Vec<usize> = (0..probabilities.len()).collect();
-    classes.sort_by(|&one, &other| probabilities[other].total_cmp(&probabilities[one]));
-    let best = classes.iter().take(TOP);
-    let parts: Vec<String> = best.map(|&c| format!("{} {:.1} %", characters[c], 100.0 * probabilities[c])).collect();
-    parts.join("  ")
 }
