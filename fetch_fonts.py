@@ -5,7 +5,8 @@ Reads:  npm's packages @fontsource/..., and where there is apt-get Debian's font
 Writes: fonts/, a folder for each package with its WOFF2 or TTF files and its license
 Run:    python fetch_fonts.py --output-dir fonts
 
-Fonts that are there already are kept. Any other TTF, OTF or WOFF2 files can be put beside them.
+For the characters `japanese` also fonts of Latin letters and digits alone, by as many hands. Fonts that are there
+already are kept. Any other TTF, OTF or WOFF2 files can be put beside them.
 """
 
 from kanjinet.cli import make_parser, run_script, show_path
@@ -16,6 +17,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from kanjinet.classes import CHARACTER_SETS
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import check_output_folder, make_folder
 from kanjinet.storage.locks import lock_folder
@@ -37,6 +39,18 @@ VERSIONS = {
     "zhi-mang-xing": "5.3.0",
     "long-cang": "5.3.0",
 }
+# Of letters and digits alone, for those who learned to write these first.
+LATIN_VERSIONS = dict.fromkeys(
+    (
+        *("annie-use-your-telescope", "architects-daughter", "bad-script", "cedarville-cursive", "edu-sa-beginner"),
+        *("covered-by-your-grace", "gaegu", "give-you-glory", "gloria-hallelujah", "gochi-hand", "mynerve", "pangolin"),
+        *("just-me-again-down-here", "nothing-you-could-do", "playwrite-de-grund", "playwrite-us-modern", "poor-story"),
+        *("reenie-beanie", "sedgwick-ave", "shadows-into-light", "short-stack", "swanky-and-moo-moo", "zeyada"),
+        *("the-girl-next-door", "waiting-for-the-sunrise"),
+    ),
+    "5.3.0",
+)
+LATIN_FILES = "files/*-latin-400-normal.woff2"
 # One hand with five sets of hiragana. Of its 122 fonts these are upright and of regular weight, with today's kanji.
 YOZFONT = "yozfont"
 KANA = ("standard-kana", "new-kana", "edu", "cute", "antique")
@@ -47,6 +61,7 @@ YOZFONT_FILES = "YOzR?_.ttf"
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python fetch_fonts.py --output-dir fonts")
     parser.add_argument("--output-dir", type=Path, default=Path("fonts"), help="folder for the fonts")
+    parser.add_argument("--characters", choices=CHARACTER_SETS, default="etl9g", help="what they are to write")
     return parser.parse_args()
 
 
@@ -55,14 +70,16 @@ def main() -> None:
     check_output_folder(args.output_dir, "--output-dir")
     folder = make_folder(args.output_dir)
     has_apt = bool(shutil.which("apt-get") and shutil.which("dpkg-deb"))
-    names = [*VERSIONS, YOZFONT] if has_apt or (folder / YOZFONT).is_dir() else [*VERSIONS]
+    versions = VERSIONS | (LATIN_VERSIONS if args.characters == "japanese" else {})
+    names = [*versions, YOZFONT] if has_apt or (folder / YOZFONT).is_dir() else [*versions]
     with lock_folder(folder, "fetch_fonts.py"):
         missing = [name for name in names if not (folder / name).is_dir()]
         with tempfile.TemporaryDirectory(prefix=".fetch_", dir=folder) as workplace:
             if packages := [name for name in missing if name != YOZFONT]:
-                install(packages, Path(workplace))
+                install([f"@fontsource/{name}@{versions[name]}" for name in packages], Path(workplace))
                 for name in packages:
-                    keep_font(Path(workplace) / "node_modules" / "@fontsource" / name, "files/*.woff2", folder / name)
+                    pattern = LATIN_FILES if name in LATIN_VERSIONS else "files/*.woff2"
+                    keep_font(Path(workplace) / "node_modules" / "@fontsource" / name, pattern, folder / name)
             if YOZFONT in missing:
                 keep_font(unpack_yozfont(Path(workplace)), f"usr/share/fonts/**/{YOZFONT_FILES}", folder / YOZFONT)
     size_mb = sum(path.stat().st_size for name in names for path in (folder / name).iterdir()) / 1e6
@@ -70,15 +87,15 @@ def main() -> None:
     if YOZFONT not in names:
         print("note       YOzFont is left out: it comes in Debian's packages, and there is no apt-get here")
     print(f"fonts      {show_path(folder)}: {len(names)} packages, {size_mb:.0f} MB{kept}")
-    print(f"next       python make_sample_etl9g.py --fonts {shlex.quote(show_path(folder))}")
+    option = "" if args.characters == "etl9g" else f" --characters {args.characters}"
+    print(f"next       python make_sample_etl9g.py{option} --fonts {shlex.quote(show_path(folder))}")
 
 
-def install(names: list[str], workplace: Path) -> None:
-    """Has npm install the packages of fonts, without running anything of theirs."""
+def install(packages: list[str], workplace: Path) -> None:
+    """Has npm install packages, without running anything of theirs."""
     if (npm := find_npm()) is None:
         raise KanjinetError("npm: not found, and it is what fetches the fonts", NODE_REMEDY)
     (workplace / "package.json").write_text('{"private": true}', encoding="ascii")  # else npm looks in folders above
-    packages = [f"@fontsource/{name}@{VERSIONS[name]}" for name in names]
     run([npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", *packages], workplace)
 
 

@@ -134,14 +134,14 @@ def parse_args() -> argparse.Namespace:
     if args.characters != "etl9g" and args.format != "ETL9G":
         parser.error(f"--characters {args.characters}: only in the format of ETL9G, not of {args.format}")
     database = choose_database(args)
+    if database.files and args.files:
+        parser.error(f"--files: a file of {database.name} has some characters of all writers: give --sets, the writers")
     for option, value, maximum in (
         ("--files", args.files or 1, database.num_data_sets // database.sets_per_file),
         ("--sets", args.sets or 1, database.num_data_sets),
     ):
         if value > maximum:
             parser.error(f"{option} {value}: expected at most {maximum}, as many as {database.name} has")
-    if database.files and args.files:
-        parser.error(f"--files: a file of {database.name} has some characters of all writers: give --sets, the writers")
     if unknown := [each for each in args.contact_characters if each not in database.character_set.class_of_character]:
         parser.error(f"--contact-characters: {unknown[0]}: expected some of {database.character_set.title}")
     if args.contact_characters != CONTACT_CHARACTERS and not args.contact_sheet:

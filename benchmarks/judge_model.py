@@ -144,12 +144,12 @@ def write_more(character_set: CharacterSet, script: str, writers: int, fonts: tu
     for writer in range(writers):
         rng = np.random.default_rng([SEED, 2, writer])
         chosen, style = rng.choice(members, CHARACTERS_EACH), sample_writer(rng, DEFAULT_DIFFICULTY)
-        font_writer = FontWriter(fonts[writer % len(fonts)], Way.RAW, 0, 0, 0) if fonts else None
+        font_writers = [FontWriter(fonts[writer % len(fonts)], Way.RAW, 0, 0, 0)] if fonts else []
         numbers = numbers_of(character_set, chosen)
-        written = write_sheet(numbers, style, rng, with_fragments=False, font_writer=font_writer)
-        is_by_font = (
-            np.ones(len(chosen), bool) if font_writer is None else draw_known_glyphs(font_writer.font, numbers)[0]
-        )
+        written = write_sheet(numbers, style, rng, with_fragments=False, font_writers=font_writers)
+        is_by_font = np.ones(len(chosen), bool)
+        for font_writer in font_writers:
+            is_by_font = draw_known_glyphs(font_writer.font, numbers)[0]
         cells.append(written[is_by_font] * np.uint8(INK_SCALE))
         classes.append(chosen[is_by_font])
     return Drawings(np.concatenate(cells), np.concatenate(classes))

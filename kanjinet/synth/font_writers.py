@@ -20,7 +20,7 @@ from kanjinet.synth.strokes import WrittenStrokes, make_outlines
 from kanjinet.synth.thinning import thin
 from kanjinet.synth.writers import Writer
 
-SHEET_FRACTION = 0.5  # of the sheets are by fonts, where there are any
+SHEET_FRACTION = 0.5  # of the sheets are by fonts, where there are any; of letters and digits, by fonts of these alone
 _FONT_KEY = 1 << 16  # tells these random numbers from those of a sheet's strokes
 _SPUR_PIXELS = 3  # of a glyph at half its size; branches up to this length are corners of broad strokes
 _MIN_HOLE = 7  # pixels of a cell; a hole that is as large stays so
@@ -53,12 +53,20 @@ class FontWriter:
     unsteadiness: float  # standard deviation of the logarithm of that width along a character
 
 
-def choose_font_writer(fonts: Sequence[Font], seed: int, key: tuple[int, ...]) -> FontWriter | None:
-    """Chooses what a sheet is written with: a font and a way, each as likely as the others, or None for strokes.
+def choose_font_writers(fonts: Sequence[Font], seed: int, key: tuple[int, ...]) -> tuple[FontWriter, ...]:
+    """Chooses what a sheet is written with; what none of them has is for strokes.
 
+    For letters and digits that is, on some sheets, a font without kana and kanji; for all others, on other sheets, one
+    of the other fonts. Each font is as likely as the others of its sort, and each way.
     The choice depends on the seed and the sheet's key alone, so the sheets of strokes are the same as without fonts.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(*key, _FONT_KEY)))
+    full = [font for font in fonts if (font.file_of_character[:NUM_CLASSES] >= 0).any()]
+    chosen = _choose_font_writer(full, rng), _choose_font_writer([font for font in fonts if font not in full], rng)
+    return tuple(filter(None, reversed(chosen)))
+
+
+def _choose_font_writer(fonts: Sequence[Font], rng: np.random.Generator) -> FontWriter | None:
     if not fonts or rng.random() >= SHEET_FRACTION:
         return None
     font, way = fonts[int(rng.integers(len(fonts)))], tuple(Way)[int(rng.integers(len(Way)))]

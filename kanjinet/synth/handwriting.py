@@ -1,5 +1,6 @@
 """Sheets of handwriting: a writer's strokes become the cells of a sheet."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,7 @@ def write_sheet(
     rng: np.random.Generator,
     *,
     with_fragments: bool = True,
-    font_writer: FontWriter | None = None,
+    font_writers: Sequence[FontWriter] = (),
 ) -> npt.NDArray[np.uint8]:
     """Writes one sheet in one handwriting style.
 
@@ -32,7 +33,7 @@ def write_sheet(
         writer: the style.
         rng: what varies from character to character.
         with_fragments: let neighbors reach into cells, as in ETL9G.
-        font_writer: whose glyphs stand in place of strokes, where the font has the character.
+        font_writers: whose glyphs stand in place of strokes: those of the first that has the character.
 
     Returns:
         (n, 127, 128) uint8 ink levels, 0-15.
@@ -40,20 +41,20 @@ def write_sheet(
     Raises:
         KanjinetError: the package `kanjivg` is missing or damaged, or a font is.
     """
-    if font_writer:
-        strokes = _write_with_font(numbers, font_writer, writer, rng)
+    if font_writers:
+        strokes = _write_with_fonts(numbers, font_writers, writer, rng)
     else:
         strokes = write_strokes(numbers, writer, rng)
     if with_fragments:
         strokes = add_fragments(strokes, numbers, rng)
-    return (rasterize_outlines if font_writer else rasterize)(strokes, len(numbers), writer.ink, rng)
+    return (rasterize_outlines if font_writers else rasterize)(strokes, len(numbers), writer.ink, rng)
 
 
-def _write_with_font(
-    numbers: npt.NDArray[np.int64], font_writer: FontWriter, writer: Writer, rng: np.random.Generator
+def _write_with_fonts(
+    numbers: npt.NDArray[np.int64], font_writers: Sequence[FontWriter], writer: Writer, rng: np.random.Generator
 ) -> WrittenStrokes:
-    """Writes characters with a font, those that it lacks with strokes; returns the outlines of all."""
-    has_glyph, parts = write_glyphs(numbers, numbers, font_writer, writer, rng)
+    """Writes characters with fonts, those that these lack with strokes; returns the outlines of all."""
+    has_glyph, parts = write_glyphs(numbers, numbers, font_writers, writer, rng)
     if not has_glyph.all():
         part = trace_strokes(write_strokes(numbers[~has_glyph], writer, rng))
         parts.append(replace(part, cells=np.flatnonzero(~has_glyph)[part.cells]))
@@ -63,29 +64,34 @@ def _write_with_font(
 def write_glyphs(
     numbers: npt.NDArray[np.int64],
     written_as: npt.NDArray[np.int64],
-    font_writer: FontWriter,
+    font_writers: Sequence[FontWriter],
     writer: Writer,
     rng: np.random.Generator,
 ) -> tuple[npt.NDArray[np.bool_], list[WrittenStrokes]]:
-    """Writes those characters that a font has.
+    """Writes those characters that some font has.
 
     Args:
         numbers: (n,) of the characters, in the repertoire.
         written_as: (n,) those that they are written like, as large and as freely.
-        font_writer: the font, and how its glyphs are used.
+        font_writers: the fonts, the first that has a character writing it, and how their glyphs are used.
         writer: the style.
         rng: what varies from character to character.
 
     Returns:
-        Which they are (n,), and their outlines, the cells being places in `numbers`; none where the font has none.
+        Which they are (n,), and their outlines, the cells being places in `numbers`; none where no font has any.
     """
-    has_glyph, glyphs = draw_known_glyphs(font_writer.font, numbers)
-    if not has_glyph.any():
-        return has_glyph, []
-    known = written_as[has_glyph]
-    part = write_outlines(glyphs, known, font_writer, writer, rng)
-    part = replace(part, points=place_characters(part.points, part.cells, known, writer, rng))
-    return has_glyph, [replace(part, cells=np.flatnonzero(has_glyph)[part.cells])]
+    is_written, parts = np.zeros(len(numbers), dtype=np.bool_), []
+    for font_writer in font_writers:
+        left = np.flatnonzero(~is_written)
+        has_glyph, glyphs = draw_known_glyphs(font_writer.font, numbers[left])
+        if not has_glyph.any():
+            continue
+        cells = left[has_glyph]
+        part = write_outlines(glyphs, written_as[cells], font_writer, writer, rng)
+        part = replace(part, points=place_characters(part.points, part.cells, written_as[cells], writer, rng))
+        parts.append(replace(part, cells=cells[part.cells]))
+        is_written[cells] = True
+    return is_written, parts
 
 
 def write_strokes(numbers: npt.NDArray[np.int64], writer: Writer, rng: np.random.Generator) -> WrittenStrokes:

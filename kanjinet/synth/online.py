@@ -13,7 +13,7 @@ import numpy.typing as npt
 from kanjinet.classes import ETL9G_SET, NO_CLASS, CharacterSet
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.data.worker_processes import MAX_WORKERS, choose_workers, open_workers
-from kanjinet.synth.font_writers import choose_font_writer
+from kanjinet.synth.font_writers import choose_font_writers
 from kanjinet.synth.fonts import Font
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.kanjivg import find_kanjivg_folder
@@ -100,10 +100,10 @@ def _generate_sheet(spec: GenerationSpec, epoch: int, number: int, sheet: int) -
     rng = np.random.default_rng(np.random.SeedSequence(spec.seed, spawn_key=(epoch, number, sheet)))
     writer = sample_writer(rng, spec.difficulty)
     classes = list_sheet_classes(spec.character_set)[sheet]
-    font_writer = choose_font_writer(spec.fonts, spec.seed, (epoch, number, sheet))
+    font_writers = choose_font_writers(spec.fonts, spec.seed, (epoch, number, sheet))
     if number >= spec.sets:
         kinds = choose_kinds(len(classes), rng, spec.character_set)
-        cells = write_others(kinds, writer, rng, font_writer, spec.character_set)
+        cells = write_others(kinds, writer, rng, font_writers, spec.character_set)
     else:
-        cells = write_sheet(numbers_of(spec.character_set, classes), writer, rng, font_writer=font_writer)
+        cells = write_sheet(numbers_of(spec.character_set, classes), writer, rng, font_writers=font_writers)
     return preprocess(cells * np.uint8(INK_SCALE), spec.image_size, spec.preprocessing, cells=True)

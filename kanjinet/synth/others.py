@@ -1,7 +1,7 @@
 """Images of none of a set's characters, by the same simulated writers: other characters, scribbles, clicks."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -51,7 +51,7 @@ def write_others(
     kinds: Iterable[Kind],
     writer: Writer,
     rng: np.random.Generator,
-    font_writer: FontWriter | None = None,
+    font_writers: Sequence[FontWriter] = (),
     character_set: CharacterSet = ETL9G_SET,
 ) -> npt.NDArray[np.uint8]:
     """Writes one image of each kind: (n, 127, 128) uint8 ink levels, 0-15.
@@ -60,7 +60,7 @@ def write_others(
         kinds: n of them.
         writer: the style.
         rng: what varies from image to image.
-        font_writer: whose glyphs stand in place of strokes, where the font has the character.
+        font_writers: whose glyphs stand in place of strokes: those of the first that has the character.
         character_set: of whose characters none is shown.
 
     Raises:
@@ -72,11 +72,11 @@ def write_others(
     written_as = np.array([_AS_KANJI if kind in (Kind.JOYO, Kind.KANJI) else _AS_HIRAGANA for kind in members])
     by_strokes = forms >= 0
     outlines: list[WrittenStrokes] = []
-    if font_writer:
+    if font_writers:
         by_fonts = "".join(FREQUENT_OTHERS.values())
         numbers = np.array([NUMBER_OF[each] if each in by_fonts else -1 for each in characters] + [-1])[forms]
         cells = np.flatnonzero(numbers >= 0)
-        has_glyph, outlines = write_glyphs(numbers[cells], written_as[cells], font_writer, writer, rng)
+        has_glyph, outlines = write_glyphs(numbers[cells], written_as[cells], font_writers, writer, rng)
         outlines = [replace(part, cells=cells[part.cells]) for part in outlines]
         by_strokes[cells[has_glyph]] = False
     strokes = [

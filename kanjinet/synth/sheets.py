@@ -38,7 +38,7 @@ from kanjinet.data.etl_records import (
     pack_pixels,
 )
 from kanjinet.data.m_type import CODE_OF_CHARACTER, NAME_OF_CHARACTER
-from kanjinet.synth.font_writers import SHEET_FRACTION, choose_font_writer
+from kanjinet.synth.font_writers import SHEET_FRACTION, choose_font_writers
 from kanjinet.synth.fonts import Font
 from kanjinet.synth.handwriting import GENERATOR_VERSION, write_sheet
 from kanjinet.synth.kanjivg import kanjivg_version
@@ -201,9 +201,9 @@ def make_sheet_records(sample: Sample, data_set: int, sheet: int) -> npt.NDArray
     hand = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=(data_set, 0, 8)))
     writer = sample_writer(hand if database == ETL8G else rng, difficulty)
     font_key = (data_set, 0, 8) if database == ETL8G else key
-    font_writer = choose_font_writer(sample.fonts if difficulty else (), sample.seed, font_key)
+    font_writers = choose_font_writers(sample.fonts if difficulty else (), sample.seed, font_key)
     numbers = np.array([NUMBER_OF[character] for character in drawn])
-    images = write_sheet(numbers, writer, rng, font_writer=font_writer)
+    images = write_sheet(numbers, writer, rng, font_writers=font_writers)
     records = np.zeros(len(jis_codes), dtype=database.dtype)
     sets_before = data_set - 1 if database == ETL9B else (data_set - 1) % database.sets_per_file
     records["sheet"] = sets_before * database.sheets_per_set + sheet
@@ -240,8 +240,8 @@ def make_file_records(sample: Sample, data_set: int, number: int) -> npt.NDArray
     hand = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=hand_key))
     writer = sample_writer(hand, sample.difficulty)
     numbers = np.array([NUMBER_OF[character] for character in characters])
-    font_writer = choose_font_writer(sample.fonts, sample.seed, hand_key)
-    cells = write_sheet(numbers, writer, rng, font_writer=font_writer)
+    font_writers = choose_font_writers(sample.fonts, sample.seed, hand_key)
+    cells = write_sheet(numbers, writer, rng, font_writers=font_writers)
     halved = np.rint(_halve(cells)).astype(np.uint8)
     records = np.zeros(len(numbers), dtype=database.dtype)
     records["sheet"] = FIRST_SHEET_OF_ETL1 + data_set - 1

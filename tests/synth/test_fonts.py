@@ -19,11 +19,12 @@ from kanjinet.data.etl_files import find_etl_files
 from kanjinet.data.etl_records import list_fonts
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.model_card import SYNTHETIC
-from kanjinet.synth.font_writers import FontWriter, Way, choose_font_writer, measure_font, write_outlines
+from kanjinet.synth.font_writers import FontWriter, Way, choose_font_writers, measure_font, write_outlines
 from kanjinet.synth.fonts import EM, GLYPH_SIDE, draw_glyphs, find_fonts
 from kanjinet.synth.handwriting import write_sheet
 from kanjinet.synth.online import GenerationSpec, _generate_sheet
 from kanjinet.synth.rasterizer import fill_outlines
+from kanjinet.synth.repertoire import NUMBER_OF
 from kanjinet.synth.sheets import Sample, make_sheet_records
 from kanjinet.synth.strokes import make_outlines
 from kanjinet.synth.thinning import thin
@@ -80,7 +81,7 @@ def write(fonts, way, amount, text):
     rng = np.random.default_rng(0)
     writer = replace(sample_writer(rng, 0.0), haste=0.0, slant=0.0, rise=0.0, warp=np.zeros((2, 6)))
     font_writer = FontWriter(fonts[1], way, amount, pressure=0.0, unsteadiness=0.0)
-    return write_sheet(classes_of(text), writer, rng, with_fragments=False, font_writer=font_writer)
+    return write_sheet(classes_of(text), writer, rng, with_fragments=False, font_writers=[font_writer])
 
 
 def test_each_way_has_its_width_and_the_frame_stays_open(fonts):
@@ -161,16 +162,16 @@ def test_what_a_font_lacks_is_written_with_strokes_and_its_blank_glyphs_too(font
     blank = replace(find_fonts(tmp_path)[0], file_of_character=fonts[1].file_of_character)
     font_writer = FontWriter(replace(blank, files=blank.files * 2), Way.RAW, 0, 0, 0)  # .notdef, which is blank
     rng = np.random.default_rng(0)
-    assert write_sheet(classes_of("口"), sample_writer(rng), rng, font_writer=font_writer).max() >= 4
+    assert write_sheet(classes_of("口"), sample_writer(rng), rng, font_writers=[font_writer]).max() >= 4
 
 
 def test_half_of_the_sheets_are_by_fonts_and_the_others_as_without(fonts):
-    chosen = [choose_font_writer(fonts, 3, (data_set, 1)) for data_set in range(400)]
-    by_font = [each for each in chosen if each]
+    chosen = [choose_font_writers(fonts, 3, (data_set, 1)) for data_set in range(400)]
+    by_font = [each for (each,) in filter(None, chosen)]
     assert 160 < len(by_font) < 240
     assert {(each.font.name, each.way) for each in by_font} == {(font.name, way) for font in fonts for way in Way}
-    assert choose_font_writer((), 3, (0, 1)) is None
-    first = next(number for number in range(1, 400) if chosen[number] is None)
+    assert choose_font_writers((), 3, (0, 1)) == ()
+    first = next(number for number in range(1, 400) if not chosen[number])
     second = next(number for number in range(1, 400) if chosen[number])
     plain, mixed = Sample(200, 3, 0.5), Sample(200, 3, 0.5, fonts=fonts)
     pairs = [
@@ -180,9 +181,24 @@ def test_half_of_the_sheets_are_by_fonts_and_the_others_as_without(fonts):
     assert pairs[1][1] == make_sheet_records(mixed, second % 200, 1).tobytes()
 
 
+def test_letters_and_digits_are_by_fonts_of_these_alone_on_half_of_the_sheets(fonts, tmp_path):
+    make_font(tmp_path / "Latin.ttf", "7x", OFL)
+    all_fonts = (*fonts, *find_fonts(tmp_path, JAPANESE_SET))
+    chosen = [[each.font for each in choose_font_writers(all_fonts, 3, (number, 1))] for number in range(400)]
+    without = [[each.font for each in choose_font_writers(fonts, 3, (number, 1))] for number in range(400)]
+    assert [[font for font in each if font != all_fonts[-1]] for each in chosen] == without
+    by_both = next(each for each in chosen if len(each) == 2)
+    assert by_both[0] == all_fonts[-1] and 160 < sum(all_fonts[-1] in each for each in chosen) < 240
+    rng, writers = np.random.default_rng(0), [FontWriter(each, Way.RAW, 0, 0, 0) for each in by_both]
+    numbers = np.array([NUMBER_OF[each] for each in "7口七"])
+    cells = write_sheet(numbers, sample_writer(rng, 0.0), rng, with_fragments=False, font_writers=writers)
+    is_frame = [cv2.connectedComponents((cell < 4).astype(np.uint8), connectivity=4)[0] == 3 for cell in cells]
+    assert is_frame == [True, True, False]  # 七 is by strokes
+
+
 def test_generated_samples_are_by_fonts_too(fonts):
     spec = GenerationSpec(1, 0.5, 3, 2, 32, "even-lines-2")
-    by_font = [choose_font_writer(fonts, 3, (0, 0, sheet)) is not None for sheet in range(20)]
+    by_font = [bool(choose_font_writers(fonts, 3, (0, 0, sheet))) for sheet in range(20)]
     for sheet in (by_font.index(False), by_font.index(True)):
         plain, mixed = (_generate_sheet(replace(spec, fonts=each), 0, 0, sheet) for each in ((), fonts))
         assert np.array_equal(plain, mixed) != by_font[sheet]
@@ -237,7 +253,7 @@ shift 4
 for package; do
     name=${package%@*}
     mkdir -p "node_modules/$name/files"
-    touch "node_modules/$name/files/a.woff2" "node_modules/$name/files/a.woff" "node_modules/$name/LICENSE"
+    (cd "node_modules/$name" && touch files/a-latin-400-normal.woff2 files/a.woff2 files/a.woff LICENSE)
 done
 """
 APT_GET = """#!/bin/sh
@@ -254,8 +270,8 @@ touch fonts/truetype/y/YOzRS_.ttf fonts/truetype/y/YOzBS_.ttf doc/y/copyright
 
 @pytest.mark.skipif(os.name == "nt", reason="shell scripts stand for npm and apt-get")
 def test_fonts_are_fetched_once_and_a_failure_leaves_nothing(tmp_path):
-    def fetch(folder="fonts", **environment):
-        command = [sys.executable, str(ROOT / "fetch_fonts.py"), "--output-dir", folder]
+    def fetch(folder="fonts", *options, **environment):
+        command = [sys.executable, str(ROOT / "fetch_fonts.py"), "--output-dir", folder, *options]
         environment = {**os.environ, "PATH": f"{tmp_path}:/usr/bin:/bin", **environment}
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
@@ -276,7 +292,7 @@ def test_fonts_are_fetched_once_and_a_failure_leaves_nothing(tmp_path):
     assert {path.name for path in (tmp_path / "fonts").iterdir()} == {*fetch_fonts.VERSIONS, fetch_fonts.YOZFONT}
     files = {path.relative_to(tmp_path / "fonts").as_posix() for path in (tmp_path / "fonts").glob("*/*")}
     assert {"yomogi/a.woff2", "yomogi/LICENSE", "yozfont/YOzRS_.ttf", "yozfont/copyright"} <= files
-    assert len(files) == 2 * len(fetch_fonts.VERSIONS) + 2
+    assert len(files) == 3 * len(fetch_fonts.VERSIONS) + 2
     (tmp_path / "fonts" / "yomogi" / "mark").touch()
     shutil.rmtree(tmp_path / "fonts" / "long-cang")
     status, text = fetch()
@@ -286,6 +302,8 @@ def test_fonts_are_fetched_once_and_a_failure_leaves_nothing(tmp_path):
     (tmp_path / "bin").mkdir()
     for name in ("npm", "sh", "mkdir", "touch"):
         (tmp_path / "bin" / name).symlink_to(shutil.which(name, path=f"{tmp_path}:/usr/bin:/bin"))
+    status, text = fetch("latin", "--characters", "japanese")
+    assert status == 0 and "38 packages" in text and "make_sample_etl9g.py --characters japanese --fonts latin" in text
     status, text = fetch("others", PATH=str(tmp_path / "bin"))
     assert status == 0 and "YOzFont is left out" in text and "12 packages" in text, text
 

@@ -79,7 +79,7 @@ def test_a_font_writes_those_that_it_has(tmp_path: Path) -> None:
     font_writer = FontWriter(find_fonts(tmp_path)[0], Way.RAW, 0, pressure=0, unsteadiness=0)
     writer = sample_writer(np.random.default_rng(0), 0)
     kinds = [Kind.DIGITS, Kind.KATAKANA, Kind.SCRIBBLES, Kind.DIGITS]
-    by_font = write_others(kinds, writer, np.random.default_rng(4), font_writer)
+    by_font = write_others(kinds, writer, np.random.default_rng(4), [font_writer])
     for cell in by_font[[0, 3]]:
         rows, columns = np.nonzero(cell > 3)
         assert cv2.connectedComponents((cell < 4).astype(np.uint8), connectivity=4)[0] == 3  # paper, paper inside
