@@ -151,7 +151,7 @@ def read_gray(page: Page, gray: ImageArray) -> list[dict[str, Any]]:
     script = """async ([width, height, pixels]) => {
       const { Recognizer } = await import("/recognizer.js");
       const { characters } = await new Promise((predicted, failed) => {
-        const recognizer = new Recognizer({ loading() {}, ready() {}, failed, predicted });
+        const recognizer = new Recognizer("", { loading() {}, ready() {}, failed, predicted });
         recognizer.read({ gray: { width, height, pixels: Uint8Array.from(pixels) } });
       });
       return characters.map(({ seen, probabilities }) => ({ seen: [...seen], probabilities: [...probabilities] }));
