@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from kanjinet.synth.kanjivg import Glyph, parse_path
+from kanjinet.synth.kanjivg import Glyph, Stroke, parse_path
+from kanjinet.synth.latin_forms import FORMS_OF_LATIN, parse_form
 
 # The paths of the strokes that differ from those of the main form, by their number.
 _STROKES = {
@@ -41,7 +42,7 @@ END_OF_SHI = 0.9  # where along it
 
 
 def list_allographs(glyph: Glyph) -> list[Glyph]:
-    """Lists other forms of a character, made from its main one."""
+    """Lists other forms of a character: of ETL9G's, made from the main one, and at most one."""
     if glyph.character in "そぞ":
         return [_open_top(glyph)]
     if glyph.character in _STROKES:
@@ -51,7 +52,8 @@ def list_allographs(glyph: Glyph) -> list[Glyph]:
             for number, stroke in enumerate(glyph.strokes)
         ]
         return [replace(glyph, strokes=tuple(strokes))]
-    return []
+    forms = FORMS_OF_LATIN.get(glyph.character, ())
+    return [replace(glyph, strokes=tuple(Stroke("", curves, ()) for curves in parse_form(form))) for form in forms]
 
 
 def _open_top(glyph: Glyph) -> Glyph:

@@ -61,7 +61,7 @@ class Writer:
     flick_rate: float  # fraction of the strokes of hiragana whose end already points to the next one, as in こ
     swap_rate: float  # fraction of neighboring strokes of kanji that are written in the other order
     join_rate: float  # fraction of near strokes that are written without lifting the pen
-    form_weights: npt.NDArray[np.float64]  # (10,) how readily each of FORMS is used
+    form_weights: npt.NDArray[np.float64]  # (11,) how readily each of FORMS is used
     pen_width: float  # pixels
     pressure: float  # how much the width follows the stroke: 0 = ballpoint, 1 = brush
     ink: Ink
@@ -76,7 +76,7 @@ def sample_writer(rng: np.random.Generator, difficulty: float = DEFAULT_DIFFICUL
     form_weights = np.array(
         [
             *(1, 2 * rng.random(), 0.4 * rng.random(), 0.3 * rng.random(), *[0.1 * rng.random()] * 4),
-            *(0.8, 4 * rng.random() ** 4),
+            *(0.8, 4 * rng.random() ** 4, 0.5),
         ]
     )
     form_weights[JIS78] *= rng.random()

@@ -1,5 +1,6 @@
 """The rasterizer against areas known from geometry; writers against ETL9G's measured cells."""
 
+import itertools
 from dataclasses import replace
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from measure_cells import PERCENTILES, format_table, measure_cells
 
-from kanjinet.classes import CHARACTERS, CLASS_OF_CHARACTER, NUM_HIRAGANA
+from kanjinet.classes import CHARACTERS, CLASS_OF_CHARACTER, NUM_CLASSES, NUM_HIRAGANA
 from kanjinet.synth.glyph_table import (
     FORMS,
     FREE_END,
@@ -15,9 +16,11 @@ from kanjinet.synth.glyph_table import (
     StrokeEnding,
     read_glyph_table,
 )
-from kanjinet.synth.handwriting import write_sheet, write_strokes
-from kanjinet.synth.kanjivg import read_glyph
+from kanjinet.synth.handwriting import _choose_forms, write_sheet, write_strokes
+from kanjinet.synth.kanjivg import VIEW_BOX, read_glyph
+from kanjinet.synth.latin_forms import FORMS_OF_LATIN
 from kanjinet.synth.rasterizer import MARGIN, fill_outlines, trace_outlines
+from kanjinet.synth.repertoire import NUMBER_OF, WITH_STROKES
 from kanjinet.synth.sheets import Sample, make_contact_sheet
 from kanjinet.synth.writers import KANA_WIDTH, sample_writer
 
@@ -348,3 +351,38 @@ def test_forms_of_our_own_are_forms_of_their_characters(glyph_table):
         if CHARACTERS[number] not in "そぞ":
             assert own.shape == main.shape and np.abs(own - main).mean() < 13
             assert not np.array_equal(own, main)
+
+
+def test_forms_of_letters_lie_in_the_box_and_differ():
+    """No two forms of a character have the same strokes, and none is of ETL9G's characters, whose sheets stay."""
+    table = read_glyph_table(np.array([WITH_STROKES[-1] - 1]))
+    for character, forms in FORMS_OF_LATIN.items():
+        assert character not in CLASS_OF_CHARACTER and len(forms) < len(FORMS)  # as many as can be chosen from
+        number = NUMBER_OF[character]
+        rows = range(*table.form_of_class[number : number + 2])
+        assert [FORMS[kind] for kind in table.form_kind[rows[-len(forms) :]]] == ["Latin"] * len(forms)
+        shapes = [table.points[slice(*table.stroke_of_form[row : row + 2])] for row in rows]
+        assert all(np.abs(shape).max() <= VIEW_BOX / 2 for shape in shapes[-len(forms) :]), character
+        for first, second in itertools.combinations(shapes, 2):
+            assert first.shape != second.shape or np.abs(first - second).max() > 3, character
+
+
+def test_letters_are_written_in_many_forms():
+    """The main form is taken now and then, and each of the others too."""
+    number = NUMBER_OF["7"]
+    numbers = np.full(400, number)
+    table, rng = read_glyph_table(numbers), np.random.default_rng(1)
+    chosen = _choose_forms(table, numbers, sample_writer(rng), rng) - table.form_of_class[number]
+    shares = np.bincount(chosen) / len(numbers)
+    assert len(shares) == 1 + len(FORMS_OF_LATIN["7"])
+    assert 0.2 < shares[0] < 0.5 and shares.min() > 0.08
+
+
+def test_forms_of_letters_change_no_sheet_of_etl9g():
+    numbers = np.random.default_rng(0).permutation(NUM_CLASSES)[:32]
+    writer = sample_writer(np.random.default_rng(0))
+    weights = [np.append(writer.form_weights[:-1], weight) for weight in (0, 100)]
+    none, many = (
+        write_sheet(numbers, replace(writer, form_weights=each), np.random.default_rng(1)) for each in weights
+    )
+    np.testing.assert_array_equal(none, many)
