@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kanjinet.evaluation.recognizer import Candidate, Candidates, Recognizer
     from kanjinet.evaluation.recognizer import load_recognizer as load
 
-__version__ = "1.6.0"
+__version__ = "1.7.0"
 __all__ = ["Candidate", "Candidates", "KanjinetError", "Recognizer", "__version__", "load"]
 
 # Else onnxruntime reports to its makers what it is used for; whoever wants that sets it to 0.
