@@ -140,10 +140,19 @@ def make_generation_spec(
 
 
 def repeat_hiragana(labels: torch.Tensor, repeats: int, character_set: CharacterSet = ETL9G_SET) -> torch.Tensor:
-    """Returns the indices of all samples, and of all but kanji again until each is there `repeats` times."""
-    indices = torch.arange(len(labels), device=labels.device)
-    is_repeated = torch.from_numpy(np.append(~character_set.is_of("kanji"), False)).to(labels.device)
-    return torch.cat([indices, indices[is_repeated[labels]].repeat(repeats - 1)])  # NO_CLASS takes the last place
+    """Returns the indices of all samples, and of all but kanji again until each is there `repeats` times.
+
+    A character with more than twice a kanji's samples, as of several databases, is repeated less: only until it has
+    `repeats` times as many samples as a kanji. Else g would be taken for 9, of which others have written more.
+    """
+    counts = torch.bincount(labels[labels != NO_CLASS], minlength=character_set.num_classes).cpu().double()
+    is_kanji = torch.from_numpy(character_set.is_of("kanji"))
+    usual = counts[is_kanji & (counts > 0)].median() if counts[is_kanji].any() else counts.max()
+    fewer = (repeats * usual / counts.clamp(min=1)).round().clamp(min=1)
+    times = torch.where(counts > 2 * usual, fewer, float(repeats))
+    times[is_kanji] = 1
+    again = torch.cat([times, torch.ones(1)]).to(labels.device)[labels]  # NO_CLASS takes the last place
+    return torch.cat([torch.nonzero(again > number).flatten() for number in range(repeats)])
 
 
 def to_float_images(images: torch.Tensor) -> torch.Tensor:

@@ -715,6 +715,7 @@ def test_a_gpu_too_small_for_the_batch_is_an_error_of_one_line(
 def test_hiragana_are_shown_more_often_on_demand(workplace: Path, tmp_path: Path) -> None:
     assert repeat_hiragana(torch.tensor([70, 71, 3000, 0]), 1).tolist() == [0, 1, 2, 3]
     assert repeat_hiragana(torch.tensor([70, 71, 3000, 0]), 3).tolist() == [0, 1, 2, 3, 0, 3, 0, 3]
+    assert repeat_hiragana(torch.tensor([70, 71, 0, 0, 0, 0]), 8).tolist() == [*range(6), 0, *range(2, 6), *[0] * 6]
     options = ["--epochs", "1", "--sample-limit", "3036", "--hiragana-repeats", "20"]
     result = train(workplace, tmp_path, *options)
     shown = 2125 + 19 * round(71 * 0.7)
