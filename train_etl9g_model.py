@@ -89,6 +89,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--hiragana-repeats", type=positive_int, default=default.hiragana_repeats, help=repeats_help)
     sets_help = "generated sets of all characters besides the dataset's, new ones every epoch (default: none)"
     parser.add_argument("--fresh-sets", type=positive_int, help=sets_help)
+    parser.add_argument("--fresh-kana", type=positive_int, help="sets of as many of all but kanji (default: none)")
     parser.add_argument("--fresh-others", type=positive_int, help="sets of images of none of them (default: none)")
     difficulty_help = f"of their simulated writers, 0 = neat ... 1 = hasty (default: {DEFAULT_DIFFICULTY})"
     parser.add_argument("--fresh-difficulty", type=fraction, help=difficulty_help)
@@ -101,8 +102,8 @@ def parse_args() -> argparse.Namespace:
     if args.batch_size < 2:
         parser.error("argument --batch-size: 1: expected at least 2, batch normalization needs a batch")
     for option, value in (("--fresh-difficulty", args.fresh_difficulty), ("--fresh-fonts", args.fresh_fonts)):
-        if value is not None and not (args.fresh_sets or args.fresh_others):
-            parser.error(f"argument {option}: {value}: give --fresh-sets or --fresh-others too")
+        if value is not None and not (args.fresh_sets or args.fresh_kana or args.fresh_others):
+            parser.error(f"argument {option}: {value}: give --fresh-sets, --fresh-kana or --fresh-others too")
     return args
 
 
@@ -186,7 +187,7 @@ def collect_options(args: argparse.Namespace, info: DatasetInfo) -> TrainingOpti
     chosen = {field.name: getattr(args, field.name) for field in fields(TrainingOptions) if field.name in args}
     chosen |= {"image_size": info.image_size, "dataset_sha256": info.sha256}
     chosen["initialization"] = INIT_FROM if args.init_from else args.initialization or FITTED
-    if args.fresh_sets or args.fresh_others:
+    if args.fresh_sets or args.fresh_kana or args.fresh_others:
         chosen["fresh_writers"] = GENERATOR_VERSION
         chosen["fresh_difficulty"] = DEFAULT_DIFFICULTY if args.fresh_difficulty is None else args.fresh_difficulty
     options = TrainingOptions(**chosen)

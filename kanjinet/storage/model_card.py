@@ -49,7 +49,8 @@ class TrainingOptions:
     seed: int = 0
     hiragana_repeats: int = 1
     fresh_sets: int | None = None  # data sets of generated samples in an epoch
-    fresh_others: int | None = None  # the same of images that show none of the characters
+    fresh_kana: int | None = None  # sets of as many of all but kanji
+    fresh_others: int | None = None  # sets of as many images that show none of the characters
     fresh_difficulty: float | None = None  # of their writers, 0-1
     fresh_writers: str | None = None  # version of their generator
     fresh_fonts_sha256: str | None = None  # of the fonts that are among the writers
@@ -63,6 +64,11 @@ class TrainingOptions:
             raise ValueError(f"split {brief(self.split)}, seed {self.seed}, sample_limit {self.sample_limit}")
         if self.initialization not in (*INITIALIZATIONS, INIT_FROM):
             raise ValueError(f"initialization {brief(self.initialization)}")
+
+    @property
+    def has_fresh_samples(self) -> bool:
+        """Whether some samples are generated for each epoch."""
+        return bool(self.fresh_sets or self.fresh_kana or self.fresh_others)
 
 
 @dataclass(frozen=True)
@@ -195,7 +201,7 @@ class ModelCard:
         if not isinstance(content["synthetic"], bool):
             raise ValueError(f"synthetic is {brief(content['synthetic'])}, expected true or false")
         # Files without sources do not say what a network started from: most likely the one that ships.
-        is_mixed = options.fresh_sets or options.init_from_sha256 or averaging
+        is_mixed = options.has_fresh_samples or options.init_from_sha256 or averaging
         older = [SYNTHETIC] if content["synthetic"] else [REAL, SYNTHETIC] if is_mixed else [REAL]
         sources = content.get("sources", older)
         if not _fits(sources, tuple[str, ...]) or not sources or tuple(sources) != merge_sources(sources):

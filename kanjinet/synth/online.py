@@ -37,8 +37,18 @@ class GenerationSpec:
     image_size: int  # side, pixels
     preprocessing: str  # version
     fonts: tuple[Font, ...] = ()  # that are among the writers
-    other_sets: int = 0  # as many images that show none of the characters; they come after the sets
+    other_sets: int = 0  # as many images that show none of the characters; they come last
     character_set: CharacterSet = ETL9G_SET
+    kana_sets: int = 0  # as many images of all but kanji; they come after the sets
+
+    def choose_classes(self, number: int) -> npt.NDArray[np.int64]:
+        """Returns the labels (classes,) of a set: each character once, or all but kanji in turn, or NO_CLASS."""
+        characters = self.character_set
+        if number >= self.sets + self.kana_sets:
+            return np.full(characters.num_classes, NO_CLASS)
+        if number >= self.sets:
+            return np.resize(np.flatnonzero(~characters.is_of("kanji")), characters.num_classes)
+        return np.concatenate(list_sheet_classes(characters))
 
 
 class SampleGenerator:
@@ -49,12 +59,11 @@ class SampleGenerator:
     """
 
     def __init__(self, spec: GenerationSpec, pool: ProcessPoolExecutor, rank: int = 0, size: int = 1) -> None:
-        others = np.full(spec.other_sets * spec.character_set.num_classes, NO_CLASS)
-        sheets = list_sheet_classes(spec.character_set)
-        self.labels: npt.NDArray[np.int64] = np.append(np.tile(np.concatenate(sheets), spec.sets), others)
-        self._sheets_per_set = len(sheets)
+        num_sets = spec.sets + spec.kana_sets + spec.other_sets
+        self.labels: npt.NDArray[np.int64] = np.concatenate([spec.choose_classes(each) for each in range(num_sets)])
+        self._sheets_per_set = len(list_sheet_classes(spec.character_set))
         self._spec, self._pool = spec, pool
-        self._numbers = range(rank, spec.sets + spec.other_sets, size)
+        self._numbers = range(rank, num_sets, size)
         self._sheets: dict[int, deque[Future[Images]]] = {}  # by epoch, those that are begun
 
     def generate(self, epoch: int) -> Iterator[Images]:
@@ -91,17 +100,18 @@ def open_generator(spec: GenerationSpec, rank: int = 0, size: int = 1) -> Iterat
 
 def generate_held_out_others(spec: GenerationSpec) -> Images:
     """Generates as many images (n, S, S) as there are characters, that show none and are in no epoch of a training."""
-    sheets = range(len(list_sheet_classes(spec.character_set)))
-    return np.concatenate([_generate_sheet(spec, _HELD_OUT_EPOCH, spec.sets, sheet) for sheet in sheets])
+    sheets, number = range(len(list_sheet_classes(spec.character_set))), spec.sets + spec.kana_sets
+    return np.concatenate([_generate_sheet(spec, _HELD_OUT_EPOCH, number, sheet) for sheet in sheets])
 
 
 def _generate_sheet(spec: GenerationSpec, epoch: int, number: int, sheet: int) -> Images:
     """Generates one sheet of an epoch, (152 or fewer, S, S), in a worker process."""
     rng = np.random.default_rng(np.random.SeedSequence(spec.seed, spawn_key=(epoch, number, sheet)))
     writer = sample_writer(rng, spec.difficulty)
-    classes = list_sheet_classes(spec.character_set)[sheet]
+    sizes = [len(each) for each in list_sheet_classes(spec.character_set)]
+    classes = np.split(spec.choose_classes(number), np.cumsum(sizes[:-1]))[sheet]
     font_writers = choose_font_writers(spec.fonts, spec.seed, (epoch, number, sheet))
-    if number >= spec.sets:
+    if number >= spec.sets + spec.kana_sets:
         kinds = choose_kinds(len(classes), rng, spec.character_set)
         cells = write_others(kinds, writer, rng, font_writers, spec.character_set)
     else:

@@ -182,7 +182,7 @@ def check_options(path: Path, found: dict[str, Any], expected: dict[str, Any]) -
     Raises:
         KanjinetError: naming all that differ.
     """
-    found = {"initialization": infer_initialization(found), "fresh_others": None, **found}
+    found = {"initialization": infer_initialization(found), "fresh_kana": None, "fresh_others": None, **found}
     # A state from before a name was compared says nothing of it.
     differing = {name: (found[name], value) for name, value in expected.items() if found.get(name, value) != value}
     if None not in differing.get("init_from_sha256", (None,)):
@@ -191,7 +191,7 @@ def check_options(path: Path, found: dict[str, Any], expected: dict[str, Any]) -
         differing.pop("initialization", None)  # by that file or not
     if "dataset_sha256" in differing:
         differing.pop("image_size", None)  # the dataset's
-    if any(None in differing.get(name, ()) for name in ("fresh_sets", "fresh_others")):
+    if any(None in differing.get(name, ()) for name in ("fresh_sets", "fresh_kana", "fresh_others")):
         differing = {name: values for name, values in differing.items() if name not in _WITH_FRESH_SETS}
     if differing:
         changes = "; ".join(_describe_change(name, *values) for name, values in differing.items())

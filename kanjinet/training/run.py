@@ -45,7 +45,7 @@ class TrainingRun:
         self, trainer: Trainer, parts: Parts, info: DatasetInfo, folder: Path, sources: tuple[str, ...]
     ) -> None:
         options = trainer.options
-        generated = [SYNTHETIC] if options.fresh_sets or options.fresh_others else []
+        generated = [SYNTHETIC] if options.has_fresh_samples else []
         self.trainer, self.record = trainer, RunRecord([], sources=merge_sources(sources, generated))
         self.folder, self._parts, self._info = folder, parts, info
         self.state_file = StateFile(folder, trainer, self.record)

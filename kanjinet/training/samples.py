@@ -132,11 +132,20 @@ def make_generation_spec(
     options: TrainingOptions, preprocessing: str, character_set: CharacterSet = ETL9G_SET, fonts: tuple[Font, ...] = ()
 ) -> GenerationSpec | None:
     """Makes the specification of what a training generates; None where that is nothing."""
-    sets, others, difficulty = options.fresh_sets or 0, options.fresh_others or 0, options.fresh_difficulty
-    if not sets + others or difficulty is None:
+    if not options.has_fresh_samples or options.fresh_difficulty is None:
         return None
-    form = (options.image_size, preprocessing)
-    return GenerationSpec(sets, difficulty, options.seed, options.epochs, *form, fonts, others, character_set)
+    return GenerationSpec(
+        options.fresh_sets or 0,
+        options.fresh_difficulty,
+        options.seed,
+        options.epochs,
+        options.image_size,
+        preprocessing,
+        fonts,
+        options.fresh_others or 0,
+        character_set,
+        options.fresh_kana or 0,
+    )
 
 
 def repeat_hiragana(labels: torch.Tensor, repeats: int, character_set: CharacterSet = ETL9G_SET) -> torch.Tensor:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from kanjinet.classes import CHARACTERS, NO_CLASS, NUM_CLASSES
+from kanjinet.classes import CHARACTERS, JAPANESE_SET, NO_CLASS, NUM_CLASSES
 from kanjinet.contract import NORMALIZE
 from kanjinet.data.preprocessing import INK_SCALE, preprocess
 from kanjinet.synth.font_writers import FontWriter, Way
@@ -17,6 +17,7 @@ from kanjinet.synth.kanjivg import list_characters
 from kanjinet.synth.online import GenerationSpec, SampleGenerator, _generate_sheet
 from kanjinet.synth.other_characters import FREQUENT_OTHERS, Kind, list_others
 from kanjinet.synth.others import choose_kinds, write_others
+from kanjinet.synth.sheets import list_sheet_classes
 from kanjinet.synth.writers import sample_writer
 from tests.conftest import ROOT
 from tests.font_files import OFL, make_font
@@ -90,6 +91,18 @@ def test_a_font_writes_those_that_it_has(tmp_path: Path) -> None:
 
 def test_every_kind_is_trained_with() -> None:
     assert set(choose_kinds(1000, np.random.default_rng(0))) == set(Kind)
+
+
+def test_kana_sets_have_all_but_kanji_and_leave_the_others_as_they_are() -> None:
+    spec = replace(SPEC, sets=1, kana_sets=1, character_set=JAPANESE_SET)
+    labels = [spec.choose_classes(number) for number in range(3)]
+    counts = np.bincount(labels[1], minlength=6594)
+    assert counts[JAPANESE_SET.is_of("kanji")].max() == 0 and set(counts[~JAPANESE_SET.is_of("kanji")]) == {28, 29}
+    assert np.array_equal(np.sort(labels[0]), np.arange(6594)) and (labels[2] == NO_CLASS).all()
+    written = _generate_sheet(spec, 0, 1, 3)
+    assert len(written) == len(list_sheet_classes(JAPANESE_SET)[3]) and written.any(axis=(1, 2)).all()
+    assert np.array_equal(_generate_sheet(spec, 0, 2, 3), _generate_sheet(replace(spec, sets=2, kana_sets=0), 0, 2, 3))
+    assert not np.array_equal(written, _generate_sheet(replace(spec, sets=2, kana_sets=0), 0, 1, 3))
 
 
 def test_other_sets_come_after_the_sets_and_leave_those_as_they_are() -> None:

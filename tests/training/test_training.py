@@ -519,7 +519,11 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_earlier_run(workplace: Pa
         (("--sample-limit", "0"), 2, "--sample-limit"),
         (("--seed", "18446744073709551615"), 2, "--seed"),
         (("--fresh-sets", "0"), 2, "--fresh-sets: '0': expected a whole number of at least 1"),
-        (("--fresh-difficulty", "0.5"), 2, "--fresh-difficulty: 0.5: give --fresh-sets or --fresh-others too"),
+        (
+            ("--fresh-difficulty", "0.5"),
+            2,
+            "--fresh-difficulty: 0.5: give --fresh-sets, --fresh-kana or --fresh-others too",
+        ),
         (("--fresh-sets", "1", "--fresh-difficulty", "2"), 2, "--fresh-difficulty"),
         (("--sample-limit", "99999999"), 1, "the dataset has 9,108 samples"),
         (("--batch-size", "5000"), 1, "only 210 training images"),
