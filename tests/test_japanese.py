@@ -128,12 +128,6 @@ def test_what_is_none_is_told_by_twins_together_whatever_is_allowed() -> None:
     assert recognizer.find_best(images, 1, allowed).confidence[0] == pytest.approx(0.9)
 
 
-def test_without_a_pretrained_model_the_name_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("kanjinet.evaluation.recognizer._PRETRAINED_DIR", tmp_path)
-    with pytest.raises(KanjinetError, match=r"japanese: no pretrained model .*6594classes_tract_int8\.onnx"):
-        kanjinet.load("japanese")
-
-
 # Networks
 
 

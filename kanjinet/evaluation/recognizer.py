@@ -18,7 +18,6 @@ from kanjinet.evaluation.page import Found, find_characters, prepare_one
 from kanjinet.storage.files import CHECKPOINT, ONNX, SAFETENSORS, check_kind, read_json
 from kanjinet.storage.model_card import ModelCard, default_export_path
 from kanjinet.storage.onnx_file import DEVICES, open_session, read_self_contained
-from kanjinet.synth.kanjivg import stroke_counts
 
 MODEL_KINDS = {".pth": CHECKPOINT, ".safetensors": SAFETENSORS, ".onnx": ONNX}
 _BATCH = 64
@@ -29,7 +28,7 @@ _PRETRAINED_DIR = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.with_name("pre
 
 
 def find_pretrained(character_set: CharacterSet) -> Path:
-    """Returns the path of a set's pretrained model, whether or not it is there."""
+    """Returns the path of a set's pretrained model."""
     return default_export_path(_PRETRAINED_DIR / "any", character_set, 64, "_tract_int8.onnx")
 
 
@@ -37,11 +36,8 @@ PRETRAINED_PATH = find_pretrained(ETL9G_SET)
 
 
 def list_pretrained() -> list[Path]:
-    """Lists the pretrained models that are there: that of the default set first."""
-    return [
-        PRETRAINED_PATH,
-        *(path for path in map(find_pretrained, CHARACTER_SETS.values()) if path.is_file() and path != PRETRAINED_PATH),
-    ]
+    """Lists the pretrained models: that of the default set first."""
+    return [find_pretrained(each) for each in CHARACTER_SETS.values()]
 
 
 @dataclass(frozen=True)
@@ -258,11 +254,9 @@ def _compute_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]
 
 @functools.cache
 def _read_stroke_counts(character_set: CharacterSet) -> list[int]:
-    """Returns the stroke count of each class, from the mapping of the model that ships, or else from KanjiVG."""
+    """Returns the stroke count of each class, from the mapping of the model that ships."""
     path = find_pretrained(character_set)
     mapping_path = path.with_name(f"{path.stem}_mapping.json")
-    if character_set != ETL9G_SET and not mapping_path.is_file():
-        return stroke_counts(character_set)
     characters = read_json(mapping_path, "install the toolkit again")["characters"]
     return [characters[str(index)]["stroke_count"] for index in range(character_set.num_classes)]
 
@@ -291,16 +285,8 @@ def load_recognizer(path: str | Path | None = None, device: str = "auto") -> Rec
 
 def _find_model(path: str | Path | None) -> Path:
     """Finds a model by its path or by the name of its character set."""
-    if path is not None and str(path) not in CHARACTER_SETS:
-        return Path(path)
-    character_set = ETL9G_SET if path is None else CHARACTER_SETS[str(path)]
-    found = find_pretrained(character_set)
-    if character_set != ETL9G_SET and not found.is_file():
-        raise KanjinetError(
-            f"{path}: no pretrained model of {character_set.title} comes with this version ({found})",
-            "name a file that you trained on a dataset of them, or take etl9g",
-        )
-    return found
+    known = ETL9G_SET if path is None else CHARACTER_SETS.get(str(path))
+    return find_pretrained(known) if known else Path(str(path))
 
 
 def _load_torch(path: Path, device: str) -> Recognizer:

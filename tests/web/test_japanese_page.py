@@ -5,19 +5,18 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from kanjinet.classes import ETL9G_SET, JAPANESE_SET
-from kanjinet.evaluation.recognizer import PRETRAINED_PATH
+from kanjinet.evaluation.recognizer import list_pretrained
 from kanjinet.web.bundle import LIST_NAME, list_files, name_models, read_model
 from tests.browser import draw_with_mouse, visit, write_with_jitter
 from tests.page_server import serve_page
-from tests.random_checkpoint import export_japanese
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def files(page_files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The page with the pretrained model and one of Japanese with random weights."""
-    models = [read_model(PRETRAINED_PATH), read_model(export_japanese(tmp_path_factory.mktemp("japanese")))]
+def files(page_files: dict[str, bytes]) -> dict[str, bytes]:
+    """The page with both pretrained models."""
+    models = list(map(read_model, list_pretrained()))
     others = {name: content for name, content in page_files.items() if name != LIST_NAME} | name_models(models)
     return {**others, LIST_NAME: list_files(others)}
 
@@ -38,7 +37,6 @@ def test_either_set_is_there_offline(browser: Browser, files: dict[str, bytes]) 
 
 
 def test_the_page_reads_either_set_and_only_what_is_allowed(browser: Browser, files: dict[str, bytes]) -> None:
-    """What the model of Japanese says is random: what counts is which characters are listed, and in which order."""
     drawn = write_with_jitter("田", np.random.default_rng(3))
     with serve_page(files) as port, visit(browser, port) as visited:
         page = visited.page
@@ -49,6 +47,7 @@ def test_the_page_reads_either_set_and_only_what_is_allowed(browser: Browser, fi
         assert all(character in ETL9G_SET.characters[:71] for character in visited.candidates())
         page.select_option("#characters", "japanese")
         expect(page.locator("#model")).to_contain_text("6,594")
+        assert visited.first_candidate() == "田"
         for script in ("katakana", "kana", "kanji"):
             page.select_option("#script", script)
             found = [JAPANESE_SET.class_of_character[each] for each in visited.candidates()]
