@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from kanjinet.errors import KanjinetError
-from kanjinet.evaluation.recognizer import PRETRAINED_PATH, load_recognizer
+from kanjinet.evaluation.recognizer import PRETRAINED_PATH, list_pretrained, load_recognizer
 from kanjinet.web import bundle, server
 from tests.conftest import ROOT, require, run_script
 from tests.page_server import hold_slow_clients, serve_page
@@ -240,8 +240,8 @@ def test_the_script_serves_on_loopback_until_ctrl_c(page_files: dict[str, bytes]
     process = start_script(tmp_path, "--port", "0")
     try:
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(2)]
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", lines[1])
+        lines = [process.stdout.readline() for _ in range(3)]
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", lines[-1])
         assert found, lines
         port = int(found[1])
         assert get(port, "/mapping.json")[2] == page_files["mapping.json"]
@@ -264,7 +264,9 @@ def test_the_script_writes_a_static_page(page_files: dict[str, bytes], tmp_path:
     run_script(["serve_web.py", "--output-dir", "public"], tmp_path)
     written = {path.name: path.read_bytes() for path in (tmp_path / "public").iterdir()}
     written.pop("tract.wasm", None)  # on a machine that has built it
-    assert written == page_files
+    models = bundle.name_models(list(map(bundle.read_model, list_pretrained())))
+    expected = {**page_files, **models, "files.json": written["files.json"]}  # of which the version tells a tract.wasm
+    assert written == expected
     kept = json.loads(written["files.json"])["files"]
     assert kept == {
         name: hashlib.sha256(content).hexdigest()
