@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from kanjinet.synth.further_allographs import FURTHER_ALLOGRAPHS, parse_form
 from kanjinet.synth.kanjivg import Glyph, Stroke, parse_path
-from kanjinet.synth.latin_forms import FORMS_OF_LATIN, parse_form
 
 # The paths of the strokes that differ from those of the main form, by their number.
 _STROKES = {
@@ -52,7 +52,7 @@ def list_allographs(glyph: Glyph) -> list[Glyph]:
             for number, stroke in enumerate(glyph.strokes)
         ]
         return [replace(glyph, strokes=tuple(strokes))]
-    forms = FORMS_OF_LATIN.get(glyph.character, ())
+    forms = FURTHER_ALLOGRAPHS.get(glyph.character, ())
     return [replace(glyph, strokes=tuple(Stroke("", curves, ()) for curves in parse_form(form))) for form in forms]
 
 

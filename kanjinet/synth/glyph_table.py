@@ -11,16 +11,16 @@ import numpy.typing as npt
 from kanjinet.classes import ETL9G_SET
 from kanjinet.synth.allographs import END_OF_SHI, FLICKED, list_allographs
 from kanjinet.synth.bezier import sample_evenly
+from kanjinet.synth.further_allographs import FURTHER_ALLOGRAPHS
 from kanjinet.synth.kanjivg import VIEW_BOX, Glyph, file_name, find_kanjivg_folder, list_forms, read_main_form, read_svg
-from kanjinet.synth.latin_forms import FORMS_OF_LATIN
 from kanjinet.synth.repertoire import REPERTOIRE, WITH_STROKES
 
 POINTS_PER_STROKE = 32
 FORMS = (
     *("", "Kaisho", "Hyougai", "HyougaiKaisho", "Jinmei", "JinmeiKaisho", "Insatsu", "InsatsuKaisho"),  # KanjiVG's
-    *("JIS78", "Allograph", "Latin"),  # "Latin": of digits, letters and katakana, some of which have several
+    *("JIS78", "Allograph", "Further"),  # "Further": of digits, letters and katakana, some of which have several
 )
-JIS78, ALLOGRAPH, LATIN = FORMS.index("JIS78"), FORMS.index("Allograph"), FORMS.index("Latin")
+JIS78, ALLOGRAPH, FURTHER = FORMS.index("JIS78"), FORMS.index("Allograph"), FORMS.index("Further")
 
 # JIS C 6226-1978, in force when ETL9G was written, had the older form at these level-1 codes; the revision of 1983
 # put the simpler one there (22 pairs changed places; 堯, 槇 and 遙 moved behind level 2).
@@ -112,7 +112,7 @@ def _read_first_glyphs(count: int) -> GlyphTable:
             form_kinds.append(JIS78)
         for allograph in list_allographs(glyphs[form_of_class[-1]]):
             glyphs.append(allograph)
-            form_kinds.append(LATIN if character in FORMS_OF_LATIN else ALLOGRAPH)
+            form_kinds.append(FURTHER if character in FURTHER_ALLOGRAPHS else ALLOGRAPH)
         form_of_class.append(len(glyphs))
     return make_table(glyphs, form_kinds, form_of_class)
 

@@ -9,6 +9,7 @@ import pytest
 from measure_cells import PERCENTILES, format_table, measure_cells
 
 from kanjinet.classes import CHARACTERS, CLASS_OF_CHARACTER, NUM_CLASSES, NUM_HIRAGANA
+from kanjinet.synth.further_allographs import FURTHER_ALLOGRAPHS
 from kanjinet.synth.glyph_table import (
     FORMS,
     FREE_END,
@@ -18,7 +19,6 @@ from kanjinet.synth.glyph_table import (
 )
 from kanjinet.synth.handwriting import _choose_forms, write_sheet, write_strokes
 from kanjinet.synth.kanjivg import VIEW_BOX, read_glyph
-from kanjinet.synth.latin_forms import FORMS_OF_LATIN
 from kanjinet.synth.rasterizer import MARGIN, fill_outlines, trace_outlines
 from kanjinet.synth.repertoire import NUMBER_OF, WITH_STROKES
 from kanjinet.synth.sheets import Sample, make_contact_sheet
@@ -356,11 +356,11 @@ def test_forms_of_our_own_are_forms_of_their_characters(glyph_table):
 def test_forms_of_letters_lie_in_the_box_and_differ():
     """No two forms of a character have the same strokes, and none is of ETL9G's characters, whose sheets stay."""
     table = read_glyph_table(np.array([WITH_STROKES[-1] - 1]))
-    for character, forms in FORMS_OF_LATIN.items():
+    for character, forms in FURTHER_ALLOGRAPHS.items():
         assert character not in CLASS_OF_CHARACTER and len(forms) < len(FORMS)  # as many as can be chosen from
         number = NUMBER_OF[character]
         rows = range(*table.form_of_class[number : number + 2])
-        assert [FORMS[kind] for kind in table.form_kind[rows[-len(forms) :]]] == ["Latin"] * len(forms)
+        assert [FORMS[kind] for kind in table.form_kind[rows[-len(forms) :]]] == ["Further"] * len(forms)
         shapes = [table.points[slice(*table.stroke_of_form[row : row + 2])] for row in rows]
         assert all(np.abs(shape).max() <= VIEW_BOX / 2 for shape in shapes[-len(forms) :]), character
         for first, second in itertools.combinations(shapes, 2):
@@ -374,7 +374,7 @@ def test_letters_are_written_in_many_forms():
     table, rng = read_glyph_table(numbers), np.random.default_rng(1)
     chosen = _choose_forms(table, numbers, sample_writer(rng), rng) - table.form_of_class[number]
     shares = np.bincount(chosen) / len(numbers)
-    assert len(shares) == 1 + len(FORMS_OF_LATIN["7"])
+    assert len(shares) == 1 + len(FURTHER_ALLOGRAPHS["7"])
     assert 0.2 < shares[0] < 0.5 and shares.min() > 0.08
 
 

@@ -8,7 +8,7 @@ open top, a corner, a tail) is in every form.
 import numpy as np
 import numpy.typing as npt
 
-FORMS_OF_LATIN: dict[str, tuple[str, ...]] = {
+FURTHER_ALLOGRAPHS: dict[str, tuple[str, ...]] = {
     "0": (
         "54,15 40,30 36,54 40,78 54,92 68,78 72,54 68,30 53,16",  # narrow
         "54,15 35,27 28,54 35,81 54,92 74,81 81,54 74,27 53,16 | 78,18 30,90",  # slashed
