@@ -42,14 +42,18 @@ VERSIONS = {
 # Of letters and digits alone, for those who learned to write these first.
 LATIN_VERSIONS = dict.fromkeys(
     (
-        *("annie-use-your-telescope", "architects-daughter", "bad-script", "cedarville-cursive", "edu-sa-beginner"),
-        *("covered-by-your-grace", "gaegu", "give-you-glory", "gloria-hallelujah", "gochi-hand", "mynerve", "pangolin"),
-        *("just-me-again-down-here", "nothing-you-could-do", "playwrite-de-grund", "playwrite-us-modern", "poor-story"),
-        *("reenie-beanie", "sedgwick-ave", "shadows-into-light", "short-stack", "swanky-and-moo-moo", "zeyada"),
-        *("the-girl-next-door", "waiting-for-the-sunrise"),
+        *("annie-use-your-telescope", "architects-daughter", "bad-script", "cedarville-cursive", "chilanka"),
+        *("comic-neue", "covered-by-your-grace", "dawning-of-a-new-day", "delicious-handrawn", "east-sea-dokdo"),
+        *("edu-nsw-act-foundation", "edu-qld-beginner", "edu-sa-beginner", "fuzzy-bubbles", "gaegu", "gamja-flower"),
+        *("give-you-glory", "gloria-hallelujah", "gochi-hand", "grape-nuts", "just-me-again-down-here", "kavivanar"),
+        *("la-belle-aurore", "mali", "mansalva", "mynerve", "nanum-brush-script", "nanum-pen-script", "pangolin"),
+        *("nothing-you-could-do", "over-the-rainbow", "playpen-sans", "playwrite-de-grund", "playwrite-us-modern"),
+        *("poor-story", "reenie-beanie", "sedgwick-ave", "shadows-into-light", "shantell-sans", "short-stack"),
+        *("solitreo", "sue-ellen-francisco", "swanky-and-moo-moo", "the-girl-next-door", "waiting-for-the-sunrise"),
+        "zeyada",
     ),
     "5.3.0",
-)
+) | {"single-day": "5.3.1"}
 LATIN_FILES = "files/*-latin-400-normal.woff2"
 # One hand with five sets of hiragana. Of its 122 fonts these are upright and of regular weight, with today's kanji.
 YOZFONT = "yozfont"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from kanjinet.classes import ETL9G_SET
 from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.training.samples import TrainingSamples
 from tests.browser import CHROMIUM_REMEDY, find_chromium
@@ -132,7 +133,7 @@ def test_several_views_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     import judge_model
 
     class Reader:
-        image_size, card, seen = 64, CARD, 0
+        image_size, card, character_set, seen = 64, CARD, ETL9G_SET, 0
 
         def compute_logits(self, inputs: np.ndarray) -> np.ndarray:
             self.seen += 1

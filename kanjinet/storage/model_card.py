@@ -23,7 +23,7 @@ LICENSE_OF_SOURCE = {
     SYNTHETIC: "synthetic characters drawn from KanjiVG, CC BY-SA 3.0",
 }
 _FONT = re.compile(r"font ([^()]{1,60}) \(([^()]{1,60})\)")  # a source of synthetic characters: its name and license
-MAX_FONTS = 64  # of one folder; a card has room for those of several
+MAX_FONTS = 128  # of one folder; a card has room for those of several
 SPLITS = ("random", "writers", "etl9")  # how a dataset's images were divided
 FITTED, PUBLISHED = INITIALIZATIONS = ("fitted", "published")  # to the training images; at random, as the original's
 INIT_FROM = "init-from"  # the initialization by a trained network

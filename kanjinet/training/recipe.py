@@ -3,10 +3,12 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
-from kanjinet.classes import NUM_CLASSES
+from kanjinet.classes import ETL9G_SET, NUM_CLASSES, CharacterSet
 from kanjinet.model import LightweightKanjiNet, ModelConfig
 from kanjinet.storage.model_card import FITTED, PUBLISHED, TrainingOptions
 
@@ -18,6 +20,8 @@ PEAK_LR_FACTOR = 4.0  # the schedule's highest learning rate / --learning-rate, 
 REFERENCE_BATCH_SIZE = 64  # images
 WARM_UP_FRACTION = 0.15  # of all steps
 FINAL_LR_FRACTION = 1e-3  # the last learning rate / the highest
+RARE_KANJI_FREQUENCY = 1 / 8  # of a kanji that ETL9G lacks, against one that it has
+OTHER_SCRIPTS_FREQUENCY = 1 / 3  # of katakana, digits and Latin letters, against what is shown
 LONG_TRAINING_IMAGES = 1_500_000  # epochs x images from which on a random initialization reads more in the end
 
 
@@ -46,6 +50,22 @@ def choose_initialization(options: TrainingOptions, num_samples: int) -> str:
     """
     is_long = options.epochs * min(num_samples, options.sample_limit or num_samples) >= LONG_TRAINING_IMAGES
     return PUBLISHED if is_long and make_config(options).hidden_features else FITTED
+
+
+def expect_frequencies(character_set: CharacterSet) -> npt.NDArray[np.float32] | None:
+    """Returns how often each class is to be expected, (num_classes,), against what a training shows; None: as shown.
+
+    Where characters that are often written look much like others that seldom are, 子 like 孑 and み like a, a network
+    that is shown as many of both would take one for the other as often as not.
+    """
+    if character_set == ETL9G_SET:
+        return None
+    is_rare = ~np.isin(list(character_set.characters), list(ETL9G_SET.characters))
+    is_other = ~character_set.is_of("kanji") & ~character_set.is_of("hiragana")
+    frequencies = np.ones(character_set.num_classes, dtype=np.float32)
+    frequencies[is_rare & character_set.is_of("kanji")] = RARE_KANJI_FREQUENCY
+    frequencies[is_other] = OTHER_SCRIPTS_FREQUENCY
+    return frequencies
 
 
 def choose_rates(config: ModelConfig, initialization: str) -> Rates:

@@ -154,7 +154,7 @@ def repeat_hiragana(labels: torch.Tensor, repeats: int, character_set: Character
     A character with more than twice a kanji's samples, as of several databases, is repeated less: only until it has
     `repeats` times as many samples as a kanji. Else g would be taken for 9, of which others have written more.
     """
-    counts = torch.bincount(labels[labels != NO_CLASS], minlength=character_set.num_classes).cpu().double()
+    counts = torch.bincount(labels[labels != NO_CLASS], minlength=character_set.num_classes).cpu().float()
     is_kanji = torch.from_numpy(character_set.is_of("kanji"))
     usual = counts[is_kanji & (counts > 0)].median() if counts[is_kanji].any() else counts.max()
     fewer = (repeats * usual / counts.clamp(min=1)).round().clamp(min=1)

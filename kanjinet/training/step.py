@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from typing import cast
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -13,7 +14,7 @@ from kanjinet.classes import NO_CLASS
 from kanjinet.errors import KanjinetError
 from kanjinet.training.cuda_graph import RecordedStep
 from kanjinet.training.device import choose_memory_format
-from kanjinet.training.recipe import LABEL_SMOOTHING, MAX_GRADIENT_NORM
+from kanjinet.training.recipe import LABEL_SMOOTHING, MAX_GRADIENT_NORM, expect_frequencies
 from kanjinet.training.samples import TrainingSamples, to_float_images
 
 
@@ -38,6 +39,10 @@ class TrainingStep:
         self.dtype = torch.bfloat16
         if self.device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
             self.dtype = torch.float16
+        frequencies = expect_frequencies(samples.character_set)
+        self.log_frequencies = None
+        if frequencies is not None:
+            self.log_frequencies = torch.from_numpy(np.log(frequencies)).to(self.device)
         self.scaler = torch.amp.GradScaler(self._autocast, enabled=self.dtype == torch.float16)
         self.has_others = samples.num_others > 0
         # Of losses, of correct predictions and, where some show none of the characters, of images that show one; until
@@ -81,11 +86,14 @@ class TrainingStep:
         """Computes the mean cross-entropy.
 
         An image that shows none of the characters is to have all as equally probable ones; 0 is its least loss.
+        What is expected less often than it is shown is made so here: see Menon and others, "Long-tail learning via
+        logit adjustment" (2021).
         """
+        shown = logits if self.log_frequencies is None else logits - self.log_frequencies
         if not self.has_others:
-            return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+            return F.cross_entropy(shown, labels, label_smoothing=self.label_smoothing)
         losses = F.cross_entropy(
-            logits, labels, ignore_index=NO_CLASS, reduction="none", label_smoothing=self.label_smoothing
+            shown, labels, ignore_index=NO_CLASS, reduction="none", label_smoothing=self.label_smoothing
         )
         flat = -F.log_softmax(logits, dim=1, dtype=torch.float32).mean(1) - math.log(logits.shape[1])
         return torch.where(labels == NO_CLASS, flat, losses).mean()

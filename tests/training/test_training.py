@@ -259,7 +259,7 @@ def make_trainer(group):
     gray = torch.randint(0, 256, (3000, 1, 1), dtype=torch.uint8)  # so that no two batches have the same statistics
     images = torch.cat([gray, gray.new_zeros(len(generator.labels), 1, 1)]).repeat(1, 32, 32)
     labels = torch.cat([torch.arange(3000), torch.from_numpy(generator.labels)])
-    samples = TrainingSamples(images, labels, generator, group)
+    samples = TrainingSamples(images, labels, generator, group=group)
     options = TrainingOptions(epochs=1, batch_size=256, learning_rate=0.0007, seed=3)
     return Trainer(LightweightKanjiNet(ModelConfig.preset("1.0", 32)), samples, options, group=group)
 
