@@ -96,7 +96,7 @@ def test_twins_are_of_japanese_and_in_one_group_each() -> None:
     assert set(together) <= set(JAPANESE_SET.characters)
     assert not ETL9G_SET.has_twins  # its metrics and candidates are as ever
     group, of = JAPANESE_SET.twin_group, JAPANESE_SET.class_of_character
-    for twins in ("カ力ヵ", "ニ二", "ハ八", "ロ口", "へヘ", "一ー", "タ夕", "ト卜", "エ工", "O0〇o", "l1I", "つっ"):
+    for twins in ("カ力ヵ", "ニ二", "ハ八", "ロ口", "へヘ", "一ー", "タ夕", "ト卜", "エ工", "O0〇o", "l1I", "つっ", "9gq", "7フ", "yY"):
         assert len({int(group[of[each]]) for each in twins}) == 1
     assert group[of["あ"]] != group[of["い"]]
 

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from kanjinet.classes import NO_CLASS, NUM_CLASSES
+from kanjinet.classes import ETL9G_SET, JAPANESE_SET, NO_CLASS, NUM_CLASSES, CharacterSet
 from kanjinet.contract import NORMALIZE
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.synth.online import SampleGenerator
 from kanjinet.training import rejection
+from kanjinet.training.recipe import expect_frequencies
 from kanjinet.training.rejection import fit_rejection
 from kanjinet.training.resume import check_options
 from kanjinet.training.samples import Samples, TrainingSamples, repeat_hiragana
@@ -37,10 +38,10 @@ class Table(nn.Module):
         return self.logits[images[:, 0, 0, 0].mul(255).round().long()]
 
 
-def make_step(labels: list[int], logits: torch.Tensor) -> TrainingStep:
+def make_step(labels: list[int], logits: torch.Tensor, character_set: CharacterSet = ETL9G_SET) -> TrainingStep:
     images = torch.arange(len(labels), dtype=torch.uint8)[:, None, None].expand(-1, 2, 2).clone()
     generator = cast(SampleGenerator, SimpleNamespace(labels=np.array(labels)))
-    samples = TrainingSamples(images, torch.tensor(labels), generator)
+    samples = TrainingSamples(images, torch.tensor(labels), generator, character_set)
     network = Table(logits)
     optimizer = torch.optim.SGD([{"params": network.parameters(), "lr_scale": 1.0}], lr=0.0)
     return TrainingStep(network, optimizer, samples, lambda inputs: inputs, is_recorded=False)
@@ -68,6 +69,20 @@ def test_without_them_loss_and_sums_are_as_ever() -> None:
     step(torch.arange(3), 1.0)
     loss = nn.functional.cross_entropy(logits, torch.tensor([5, 6, 7]), label_smoothing=0.1)
     assert step.sums.shape == (2,) and step.sums[0] == 3 * loss
+
+
+def test_what_is_rare_is_expected_less_often_than_it_is_shown() -> None:
+    known = [JAPANESE_SET.class_of_character[character] for character in "子孑みaソ"]
+    frequencies = expect_frequencies(JAPANESE_SET)
+    assert frequencies is not None and frequencies[known].tolist() == pytest.approx([1, 1 / 8, 1, 1 / 3, 1 / 3])
+    assert expect_frequencies(ETL9G_SET) is None
+
+    logits = torch.zeros(2, JAPANESE_SET.num_classes)
+    logits[:, known[1]] = -math.log(8)
+    step = make_step(known[:2], logits, JAPANESE_SET)  # two images of one shape, one of each
+    step(torch.arange(2), 1.0)
+    common, rare = step.network.logits.grad.sum(0)[known[:2]].tolist()  # type: ignore[union-attr]
+    assert common == pytest.approx(rare, rel=1e-4)  # so as they are, both logits stay
 
 
 def test_hiragana_alone_are_repeated() -> None:
