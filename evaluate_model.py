@@ -85,6 +85,9 @@ def main() -> None:
     args = parse_args()
     check_output_folder(args.output_dir, "--output-dir")
     recognizers = [load_recognizer(path, args.device) for path in args.model or [None]]
+    if args.allow is not None:
+        for recognizer in recognizers:
+            recognizer.character_set.find_allowed(args.allow)
     if args.images:
         images = read_folder(args.images, recognizers)
     else:
@@ -253,6 +256,7 @@ def evaluate(recognizer: Recognizer, images: EvaluationSet, first: Predictions |
         images_per_s=len(inputs) / elapsed_s,
         images_per_s_with_reading=len(inputs) / (elapsed_s + images.reading_s[form]),
         comparison=predictions.compare_with(first) if first else {},
+        allow=images.allow,
     )
     epochs = read_history(recognizer.path, recognizer.card.options)
     return ModelEvaluation(metrics, predictions, inputs, epochs, images.name_image)

@@ -5,7 +5,7 @@ Reads:  npm's packages @fontsource/..., and where there is apt-get Debian's font
 Writes: fonts/, a folder for each package with its WOFF2 or TTF files and its license
 Run:    python fetch_fonts.py --output-dir fonts
 
-For the characters `japanese` also fonts of Latin letters and digits alone, by as many hands. Fonts that are there
+For the characters `japanese` also fonts of Latin letters and digits alone, by other writers. Fonts that are there
 already are kept. Any other TTF, OTF or WOFF2 files can be put beside them.
 """
 

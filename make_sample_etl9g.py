@@ -142,8 +142,10 @@ def parse_args() -> argparse.Namespace:
     ):
         if value > maximum:
             parser.error(f"{option} {value}: expected at most {maximum}, as many as {database.name} has")
-    if unknown := [each for each in args.contact_characters if each not in database.character_set.class_of_character]:
-        parser.error(f"--contact-characters: {unknown[0]}: expected some of {database.character_set.title}")
+    known = database.character_set.class_of_character
+    unknown = [each for each in args.contact_characters if each not in known]
+    if unknown or not args.contact_characters:
+        parser.error(f"--contact-characters: {''.join(unknown[:1])!r}: expected some of {database.character_set.title}")
     if args.contact_characters != CONTACT_CHARACTERS and not args.contact_sheet:
         parser.error("--contact-characters are for --contact-sheet: give that, too")
     return args

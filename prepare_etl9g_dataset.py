@@ -140,6 +140,9 @@ def main() -> None:
     with lock_folder(folder, "prepare_etl9g_dataset.py"):
         refuse_foreign_chunks(parts, settings)
         chunks, written = prepare_chunks(parts, settings, choose_workers(args.workers, len(parts)))
+        if not any(chunk.records for chunk in chunks):
+            problem = f"{files[0].path}: none of its characters is one of {character_set.title}"
+            raise KanjinetError(problem, "get the other files as well")
         write_descriptions(chunks, settings)
     print_summary(folder, read_dataset_info(folder), written, time.perf_counter() - start)
 

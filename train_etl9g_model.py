@@ -146,7 +146,13 @@ def train(args: argparse.Namespace, device: torch.device, group: ProcessGroup) -
             raise KanjinetError(f"--batch-size {args.batch_size}: only {len(parts.train)} training images", "use fewer")
         model = LightweightKanjiNet(config) if is_resumed else initialize_network(options, parts.train, checkpoint)
         trainer = Trainer(model.to(device), parts.train, options, group=group)
-        print_plan(trainer, parts, info, init_from)
+        print_plan(
+            trainer,
+            parts,
+            info,
+            init_from,
+            knows_all=bool(checkpoint and checkpoint.character_set == info.character_set),
+        )
         print(f"ready      after {time.perf_counter() - started:.1f} s, {measure_memory_gib():.1f} GiB", flush=True)
         folder = make_folder(args.output_dir)
         with lock_folder(folder, "train_etl9g_model.py") if group.is_first else contextlib.nullcontext():
@@ -210,8 +216,8 @@ def load_checkpoint_to_train(path: Path, options: TrainingOptions, info: Dataset
     return checkpoint
 
 
-def print_plan(trainer: Trainer, parts: Parts, info: DatasetInfo, init_from: Path | None) -> None:
-    """Prints what is about to be trained, on what, and where."""
+def print_plan(trainer: Trainer, parts: Parts, info: DatasetInfo, init_from: Path | None, *, knows_all: bool) -> None:
+    """Prints what is about to be trained, on what, and where; `knows_all`: it began with all characters trained."""
     config, options = trainer.model.config, trainer.options
     counts = f"{len(parts.train):,} train, {len(parts.validation):,} validation, {len(parts.test):,} test images"
     generated = parts.train.num_generated
@@ -219,7 +225,7 @@ def print_plan(trainer: Trainer, parts: Parts, info: DatasetInfo, init_from: Pat
     new = f", {generated:,} of training's are new in every epoch{others}" if generated else ""
     note = f" ({SAMPLE_NOTE})" if info.synthetic else ""
     print(f"data       {info.folder}: {counts}{new}, split {options.split}{note}")
-    if parts.num_untrained and not init_from:
+    if parts.num_untrained and not knows_all:
         remedy = f"use --sample-limit {size} or more" if (size := parts.sensible_limit) else "prepare more ETL9G files"
         print(f"note       {parts.num_untrained:,} held-out images are of characters that are not trained: {remedy}")
     print(

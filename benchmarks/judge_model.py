@@ -166,32 +166,39 @@ def list_tests(args: argparse.Namespace, character_set: CharacterSet) -> Iterato
         yield "real drawings", read_drawings(args.drawings, character_set)
     fonts = find_fonts(args.fonts, character_set) if args.fonts else ()
     for script in SCRIPTS if character_set != ETL9G_SET else ():
-        yield (
-            f"{'fonts' if fonts else 'sample writers'}, more {script}",
-            write_more(character_set, script, args.writers, fonts),
-        )
+        written = write_more(character_set, script, args.writers, fonts)
+        if len(written.classes):  # else no font has any
+            yield f"{'fonts' if fonts else 'sample writers'}, more {script}", written
 
 
-def predict(recognizer: Recognizer, images: Drawings, other_views: int, allow: str | None = None) -> Predictions:
-    """Returns the predictions for labeled images, averaged over as many other views of each."""
-    allowed = None if allow is None else recognizer.character_set.find_allowed(allow)
+def predict(
+    recognizer: Recognizer, images: Drawings, other_views: int, allow: str | None = None
+) -> tuple[Predictions, npt.NDArray[np.bool_]]:
+    """Predicts labeled images as the recognizer does, averaged over as many other views of each.
+
+    Returns:
+        The predictions, whose confidence is that of twins together, and which images (n,) are said to be none.
+    """
+    known = recognizer.character_set
     inputs = preprocess(images.ink, recognizer.image_size, recognizer.card.preprocessing, cells=False)
-    probabilities = compute_probabilities(recognizer, inputs, allowed)
+    probabilities = compute_probabilities(recognizer, inputs)
     torch.manual_seed(SEED)
     for _ in range(other_views):
-        probabilities += compute_probabilities(recognizer, augment(inputs), allowed)
-    ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
-    confidence = recognizer.character_set.sum_twins(probabilities).max(axis=1) / (1 + other_views)
-    return Predictions(images.classes, ranked, confidence, recognizer.character_set)
+        probabilities += compute_probabilities(recognizer, augment(inputs))
+    probabilities /= 1 + other_views
+    said_none = recognizer.says_none(known.sum_twins(probabilities).max(axis=1))
+    allowed = np.ones(known.num_classes, dtype=np.bool_) if allow is None else known.find_allowed(allow)
+    probabilities[:, ~allowed] = 0
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    ranked = np.full((len(inputs), 5), NO_CLASS)
+    count = min(5, int(np.count_nonzero(allowed)))
+    ranked[:, :count] = recognizer.rank(probabilities, probabilities, count, allowed)
+    return Predictions(images.classes, ranked, known.sum_twins(probabilities).max(axis=1), known), said_none
 
 
-def compute_probabilities(
-    recognizer: Recognizer, inputs: ImageArray, allowed: npt.NDArray[np.bool_] | None
-) -> npt.NDArray[np.float64]:
+def compute_probabilities(recognizer: Recognizer, inputs: ImageArray) -> npt.NDArray[np.float64]:
     """Computes the probability of each class, (n, classes), for network inputs (n, S, S)."""
     logits = torch.from_numpy(recognizer.compute_logits(inputs).astype(np.float64))
-    if allowed is not None:
-        logits[:, torch.from_numpy(~allowed)] = -torch.inf
     return np.asarray(logits.softmax(1).numpy())
 
 
@@ -213,24 +220,16 @@ def main() -> None:
     found = {}
     for name, images in list_tests(args, recognizer.character_set):
         found[name] = predict(recognizer, images, 0, args.allow)
-        print_test(name, found[name])
+        print_test(name, found[name][0])
         if args.views:
-            print_test(f"    {args.views} other views of each too", predict(recognizer, images, args.views, args.allow))
+            with_views, _ = predict(recognizer, images, args.views, args.allow)
+            print_test(f"    {args.views} other views of each too", with_views)
     print(f"{'':38}{'images':>9}{'above 90 %':>16}{'said to be none':>16}")
-    for name, predictions in found.items():
-        print_sure(name, recognizer, predictions)
     for kind in list_kinds(recognizer.character_set):
-        print_sure(
-            kind.value,
-            recognizer,
-            predict(recognizer, write_others_of(kind, args.writers, recognizer.character_set), 0),
-        )
-
-
-def print_sure(name: str, recognizer: Recognizer, predictions: Predictions) -> None:
-    """Prints how many images are predicted with more than 90 %, and are said to show none of the characters."""
-    sure, none = (predictions.confidence > SURE).mean(), recognizer.says_none(predictions.confidence).mean()
-    print(f"{name:38}{len(predictions.labels):9,}{sure:16.2%}{none:16.2%}")
+        found[kind.value] = predict(recognizer, write_others_of(kind, args.writers, recognizer.character_set), 0)
+    for name, (predictions, said_none) in found.items():
+        sure = (predictions.confidence > SURE).mean()
+        print(f"{name:38}{len(said_none):9,}{sure:16.2%}{said_none.mean():16.2%}")
 
 
 def print_test(name: str, predictions: Predictions) -> None:
@@ -239,7 +238,9 @@ def print_test(name: str, predictions: Predictions) -> None:
     kana, kanji = (predictions.top_k_accuracy(predictions.is_of(script)) for script in ("hiragana", "kanji"))
     shown = (both[1], both[5], kana.get(1), kanji.get(1))
     columns = "".join(f"{accuracy.value:10.2%}" if accuracy else f"{'–':>10}" for accuracy in shown)
-    error = calibration_error(bin_by_confidence(predictions.confidence, predictions.is_correct))
+    group = predictions.character_set.twin_group
+    is_one_of_twins = group[predictions.ranked[:, 0]] == group[predictions.labels]
+    error = calibration_error(bin_by_confidence(predictions.confidence, is_one_of_twins))
     twins = ""
     if predictions.character_set.has_twins:
         twins = f"{predictions.top_k_accuracy(up_to_twins=True)[1].value:13.2%}"

@@ -23,6 +23,8 @@ ALLOWED_SCRIPTS = {
     "kana": ["hiragana", "katakana"],
     "hiragana": ["hiragana"],
     "katakana": ["katakana"],
+    "digits": ["digits"],
+    "latin": ["latin"],
 }
 _SMALL_AND_OBSOLETE_KANA = "ぁぃぅぇぉっゃゅょゎゐゑ"
 _JOYO_BEYOND_JIS_X_0208 = "塡剝𠮟頰"
@@ -96,23 +98,24 @@ class CharacterSet:
         return self.scripts == SCRIPTS.index(script)
 
     def find_allowed(self, allow: str) -> npt.NDArray[np.bool_]:
-        """Tells which classes (num_classes,) are allowed: those of "kanji", "kana", "hiragana" or "katakana".
+        """Tells which classes (num_classes,) are allowed: those of a name in ALLOWED_SCRIPTS.
 
         The name of a character set allows those of that set; any other text allows its own characters.
 
         Raises:
             KanjinetError: a character, or a script, that the set does not have.
         """
+        names = [*ALLOWED_SCRIPTS, *CHARACTER_SETS]
+        remedy = f"give {', '.join(names)}, or some of the characters"
+        if not isinstance(allow, str) or (allow not in names and allow.lower() in names):
+            raise KanjinetError(f"allow {allow!r}: neither a name nor a text of characters", remedy)
         if allow in ALLOWED_SCRIPTS:
             allowed = np.isin(self.scripts, [SCRIPTS.index(script) for script in ALLOWED_SCRIPTS[allow]])
         else:
             if other := CHARACTER_SETS.get(allow):
                 allow = "".join(each for each in other.characters if each in self.class_of_character)
             if unknown := [each for each in allow if each not in self.class_of_character]:
-                raise KanjinetError(
-                    f"allow {allow!r}: {unknown[0]} is none of {self.title}",
-                    f"give {', '.join(ALLOWED_SCRIPTS)}, or some of the characters",
-                )
+                raise KanjinetError(f"allow {allow!r}: {unknown[0]} is none of {self.title}", remedy)
             allowed = np.isin(np.arange(self.num_classes), [self.class_of_character[each] for each in allow])
         if not allowed.any():
             raise KanjinetError(f"allow {allow!r}: allows none of {self.title}", "allow others, or all")
@@ -237,11 +240,11 @@ JAPANESE_SET = CharacterSet(
 )
 CHARACTER_SETS = {each.name: each for each in (ETL9G_SET, JAPANESE_SET)}
 SET_OF_TABLE = {each.characters: each for each in CHARACTER_SETS.values()}  # class table -> its set
+SET_OF_SHA256 = {each.sha256: each for each in CHARACTER_SETS.values()}  # its checksum
 
 # Of ETL9G, the default set.
 JIS_CODES = ETL9G_SET.jis_codes
 CHARACTERS = ETL9G_SET.characters
 CLASS_OF_CHARACTER = ETL9G_SET.class_of_character
-CLASS_TABLE_SHA256 = ETL9G_SET.sha256
 NUM_CLASSES = ETL9G_SET.num_classes  # 3,036
 NUM_HIRAGANA = int(np.count_nonzero(ETL9G_SET.is_of("hiragana")))  # 71: classes 0-70

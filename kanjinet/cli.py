@@ -24,7 +24,7 @@ from kanjinet.errors import KanjinetError, explain_os_error
 Number = TypeVar("Number", int, float)
 CLOSED_PIPE = 141  # the exit status by which shells report it: 128 + SIGPIPE
 ALLOW_HELP = (
-    '"kanji", "kana", "hiragana", "katakana", "etl9g", or a text of the characters (default: all)'  # for --allow
+    '"kanji", "kana", "hiragana", "katakana", "digits", "latin", "etl9g", or a text of the characters (default: all)'
 )
 
 

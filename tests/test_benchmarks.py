@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from kanjinet.classes import ETL9G_SET
+from kanjinet.evaluation.recognizer import Recognizer
 from kanjinet.storage.model_card import TrainingOptions
 from kanjinet.training.samples import TrainingSamples
 from tests.browser import CHROMIUM_REMEDY, find_chromium
@@ -132,20 +133,20 @@ def test_another_view_of_an_image_is_the_same_a_little_elsewhere() -> None:
 def test_several_views_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     import judge_model
 
-    class Reader:
-        image_size, card, character_set, seen = 64, CARD, ETL9G_SET, 0
+    views = []
 
-        def compute_logits(self, inputs: np.ndarray) -> np.ndarray:
-            self.seen += 1
-            logits = np.zeros((len(inputs), 10))
-            logits[:, 3 if self.seen == 1 else 7] = np.log(11)  # 0.55 to 0.05
-            return logits
+    def run(inputs: np.ndarray) -> np.ndarray:
+        views.append(inputs)
+        logits = np.full((len(inputs), ETL9G_SET.num_classes), -30, dtype=np.float32)
+        logits[:, [3, 7]] = np.log([0.6, 0.4] if len(views) == 1 else [0.1, 0.9])
+        return logits
 
     drawings = judge_model.Drawings(np.zeros((2, 64, 64), dtype=np.uint8), np.zeros(2, dtype=np.int64))
     monkeypatch.setattr(judge_model, "preprocess", lambda ink, *_args, **_options: ink)
-    predictions = judge_model.predict(Reader(), drawings, 2)
+    recognizer = Recognizer(Path("x.onnx"), run, 64, 64, CARD)
+    predictions, _ = judge_model.predict(recognizer, drawings, 2)
     assert predictions.ranked[:, :2].tolist() == [[7, 3]] * 2
-    assert predictions.confidence == pytest.approx([(0.05 + 2 * 0.55) / 3] * 2)
+    assert predictions.confidence == pytest.approx([(0.4 + 2 * 0.9) / 3] * 2)
 
 
 def has_torchvision() -> bool:

@@ -96,7 +96,23 @@ def test_twins_are_of_japanese_and_in_one_group_each() -> None:
     assert set(together) <= set(JAPANESE_SET.characters)
     assert not ETL9G_SET.has_twins  # its metrics and candidates are as ever
     group, of = JAPANESE_SET.twin_group, JAPANESE_SET.class_of_character
-    for twins in ("カ力ヵ", "ニ二", "ハ八", "ロ口", "へヘ", "一ー", "タ夕", "ト卜", "エ工", "O0〇o", "l1I", "つっ", "9gq", "7フ", "yY"):
+    for twins in (
+        "カ力ヵ",
+        "ニ二",
+        "ハ八",
+        "ロ口",
+        "へヘ",
+        "一ー",
+        "タ夕",
+        "ト卜",
+        "エ工",
+        "O0〇o",
+        "l1I",
+        "つっ",
+        "9gq",
+        "7フ",
+        "yY",
+    ):
         assert len({int(group[of[each]]) for each in twins}) == 1
     assert group[of["あ"]] != group[of["い"]]
 
@@ -108,13 +124,20 @@ def test_allowed_characters() -> None:
         ("kana", "あアっッー", "亜0A"),
         ("hiragana", "あっ", "アー亜"),
         ("katakana", "アッー", "あ亜"),
+        ("digits", "09", "dOア"),
+        ("latin", "AZaz", "0〇ア"),
         ("0123", "0123", "4あO"),
         ("etl9g", "あ亜", "アっ0龠"),
     ):
         allowed = JAPANESE_SET.find_allowed(allow)
         assert all(allowed[of[each]] for each in members), allow
         assert not any(allowed[of[each]] for each in others), allow
-    for allow, problem in (("あ☃", "☃ is none of the 6,594"), ("", "allows none")):
+    for allow, problem in (
+        ("あ☃", "☃ is none of the 6,594"),
+        ("", "allows none"),
+        ("Kanji", "'Kanji': neither a name"),
+        (["kanji"], "neither a name"),
+    ):
         with pytest.raises(KanjinetError, match=problem):
             JAPANESE_SET.find_allowed(allow)
     with pytest.raises(KanjinetError, match="allows none of the 3,036"):

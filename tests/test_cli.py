@@ -102,6 +102,7 @@ def test_options_that_would_be_ignored_are_refused(
     for command, problem in (
         ("serve_web.py --output-dir page --port 9000", "--output-dir serves nothing: leave --host and --port out"),
         ("make_sample_etl9g.py --contact-characters 田", "--contact-characters are for --contact-sheet"),
+        ("make_sample_etl9g.py --contact-characters= --contact-sheet a.png", "expected some of the 3,036"),
         ("evaluate_model.py --images a --split test", "--images takes the place of --data-dir and --split"),
     ):
         monkeypatch.setattr(sys, "argv", command.split())

@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import CHARACTER_SETS, CharacterSet, find_largest_set
+from kanjinet.classes import CHARACTER_SETS, SET_OF_SHA256, CharacterSet, find_largest_set
 from kanjinet.contract import CONTRACTS, IMAGE_SIZES, check_preprocessing
 from kanjinet.data.etl_files import BESIDE_OTHERS, EtlFile, has_etl_files
 from kanjinet.data.etl_records import DATABASES, MAX_CHUNK_RECORDS, chunk_number, decode_classes, decode_origins
@@ -34,7 +34,8 @@ from kanjinet.storage.zip_files import MAX_UNPACKED_BYTES, open_array, open_zip,
 METADATA_NAME = "metadata.json"
 CHUNK_INFO_NAME = "chunk_info.json"
 CHARACTER_MAPPING_NAME = "character_mapping.json"
-CHUNK_NAME = re.compile(r"(etl9g|japanese|etl1|etl6)_dataset_chunk_([0-9]{2})\.npz")
+_WITH_OWN_CHUNKS = ("JAPANESE", *BESIDE_OTHERS)  # the chunks of other databases are called as ETL9G's
+CHUNK_NAME = re.compile(rf"(etl9g|{'|'.join(_WITH_OWN_CHUNKS).lower()})_dataset_chunk_([0-9]{{2}})\.npz")
 _ARRAYS = {"X": (np.uint8, 3), "y": (np.uint16, 1), "data_set": (np.uint8, 1), "sheet": (np.uint8, 1)}  # type, rank
 DATASET_FORMAT = "kanjinet-dataset-1"
 _REMEDY = "run prepare_etl9g_dataset.py"
@@ -45,14 +46,13 @@ _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that ZIP knows: the same input
 
 
 def chunk_name(number: int, prefix: str = "etl9g") -> str:
-    """Returns the name of a chunk by its number: that of the ETL9G file that it is made from."""
+    """Returns the name of a chunk by its number, that of the data file or part that it is made from."""
     return f"{prefix}_dataset_chunk_{number:02d}.npz"
 
 
 def chunk_name_of(part: EtlFile) -> str:
     """Returns the name of the chunk that is made from a data file or a part of one."""
-    has_own_name = part.database in ("JAPANESE", *BESIDE_OTHERS)
-    return chunk_name(chunk_number(part), part.database.lower() if has_own_name else "etl9g")
+    return chunk_name(chunk_number(part), part.database.lower() if part.database in _WITH_OWN_CHUNKS else "etl9g")
 
 
 @dataclass(frozen=True)
@@ -221,10 +221,12 @@ def read_chunk_infos(folder: Path) -> tuple[tuple[ChunkInfo, ...], dict[str, Any
         chunks = tuple(ChunkInfo(**{**entry, "fonts": read_fonts(entry)}) for entry in content["chunks"])
         names = [chunk.name for chunk in chunks]
         if names != sorted(set(names)) or not all(CHUNK_NAME.fullmatch(name) for name in names):
-            raise KanjinetError(f"{path}: its chunk names are not etl9g_dataset_chunk_01.npz ... in order", _REMEDY)
+            raise KanjinetError(
+                f"{path}: its chunk names are not such as etl9g_dataset_chunk_01.npz, or not in order", _REMEDY
+            )
         if not all(type(chunk.records) is int and 0 <= chunk.records <= MAX_CHUNK_RECORDS for chunk in chunks):
             raise KanjinetError(
-                f"{path}: a chunk with less than no records, or more than {MAX_CHUNK_RECORDS:,}", _REMEDY
+                f"{path}: a chunk whose number of records is none of 0 to {MAX_CHUNK_RECORDS:,}", _REMEDY
             )
     except (KeyError, TypeError, ValueError) as error:
         raise KanjinetError(f"{path}: does not list chunks ({brief(error)})", _REMEDY) from error
@@ -254,7 +256,7 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
             image_size=int(metadata["image_size"]),
             preprocessing=str(metadata["preprocessing"]["version"]),
             databases=tuple(str(metadata.get("dataset", "ETL9G")).split("+")),
-            character_set=_find_character_set(metadata["class_table_sha256"], path),
+            character_set=_find_character_set(str(metadata["class_table_sha256"]), path),
             synthetic=bool(metadata["synthetic"]),
             chunks=chunks,
             sha256=str(metadata["dataset_sha256"]),
@@ -336,11 +338,10 @@ def _check_size(path: Path, found: tuple[int, ...], size: int) -> None:
         raise KanjinetError(f"{path}: images of {found}, expected {(size, size)}", RERUN_REMEDY)
 
 
-def _find_character_set(class_table_sha256: object, path: Path) -> CharacterSet:
-    for character_set in CHARACTER_SETS.values():
-        if character_set.sha256 == class_table_sha256:
-            return character_set
-    raise KanjinetError(f"{path}: another class table ({brief(class_table_sha256)})", RERUN_REMEDY)
+def _find_character_set(class_table_sha256: str, path: Path) -> CharacterSet:
+    if class_table_sha256 not in SET_OF_SHA256:
+        raise KanjinetError(f"{path}: another class table ({brief(class_table_sha256)})", RERUN_REMEDY)
+    return SET_OF_SHA256[class_table_sha256]
 
 
 def _check_classes(path: Path, classes: npt.NDArray[np.uint16], character_set: CharacterSet) -> None:

@@ -19,7 +19,15 @@ import numpy.typing as npt
 from kanjinet.classes import ETL9G_SET, JAPANESE_SET, NUM_CLASSES, CharacterSet
 from kanjinet.data.etl_files import NUM_FILES as FILES_OF
 from kanjinet.data.etl_files import EtlFile
-from kanjinet.data.m_type import ETL1_FILES, ETL6_FILES, M_RECORD_DTYPE, classes_of_codes
+from kanjinet.data.m_type import (
+    ETL1_FILES,
+    ETL6_FILES,
+    M_CELL_HEIGHT,
+    M_CELL_WIDTH,
+    M_RECORD_DTYPE,
+    check_codes,
+    classes_of_codes,
+)
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.files import read_bytes, replace_on_success
 from kanjinet.storage.model_card import read_fonts
@@ -300,12 +308,12 @@ def unpack_pixels(packed: npt.NDArray[np.uint8], scale: int = 1) -> npt.NDArray[
 
 
 def pack_pixels(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Packs (n, 127, 128) uint8 ink levels, 0-15, into (n, 127, 64) bytes, high nibble first.
+    """Packs (n, 127, 128) or (n, 63, 64) uint8 ink levels, 0-15, into half as many bytes, high nibble first.
 
     Raises:
         ValueError: another shape, or a level over 15.
     """
-    if images.shape[1:] != (CELL_HEIGHT, CELL_WIDTH):
+    if images.shape[1:] not in ((CELL_HEIGHT, CELL_WIDTH), (M_CELL_HEIGHT, M_CELL_WIDTH)):
         raise ValueError(f"images of shape (n, {CELL_HEIGHT}, {CELL_WIDTH}) expected, got {images.shape}")
     if images.size and int(images.max()) > MAX_INK:
         raise ValueError(f"ink levels 0-{MAX_INK} expected, got {int(images.max())}")
@@ -324,6 +332,7 @@ def decode_classes(
     """
     own_set = DATABASES[file.database].character_set
     if DATABASES[file.database].files:
+        check_codes(file.path, records["jis_code"])
         return classes_of_codes(records["jis_code"], character_set or own_set)
     jis_codes = records["jis_code"].astype(np.uint16)
     unknown = own_set.classes_of_jis(jis_codes) < 0

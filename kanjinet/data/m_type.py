@@ -85,9 +85,10 @@ def decode_sheets(
 ) -> tuple[npt.NDArray[np.int16], str]:
     """Decodes the class of each record of a file; -1 for what is left out.
 
-    Left out are characters that the set lacks, and what is wrong: records without a character's code or without ink;
-    records whose two-character code or place on the sheet is another than that of nearly all others with their code;
-    images that occur twice, both where their codes differ; and a character's second record of one sheet.
+    Left out are characters that the set lacks, and what is wrong: records without a character's code or without ink,
+    or of a character that hardly any record has and the last one not; records whose two-character code or place on
+    the sheet is another than that of nearly all others with their code; images that occur twice, both where their
+    codes differ; and a character's second record of one sheet.
 
     Returns:
         The classes (n,), and what to say of the records that are left out, and of characters with fewer records.
@@ -97,18 +98,17 @@ def decode_sheets(
             records than the others.
     """
     classes, codes = classes_of_codes(records["jis_code"], character_set), records["jis_code"]
-    has_code = np.array([bool(each) for each in CHARACTER_OF_CODE])[codes]
-    if has_code.mean() < COMMON:
-        problem = f"{path}: {np.count_nonzero(~has_code):,} of {len(codes):,} records have no code of JIS X 0201"
-        raise KanjinetError(problem, "the file is damaged or of another database; get it again")
+    has_code = check_codes(path, codes)
     counts = np.bincount(codes[has_code], minlength=256)
+    is_stray = has_code & (counts[codes] < (1 - COMMON) * counts.max()) & (codes != codes[-1])
+    counts[codes[is_stray]] = 0
     fewer = [code for code in np.flatnonzero(counts).tolist() if counts[code] < counts.max()]
     if fewer and min(counts[fewer]) < COMMON * counts.max() and not allow_partial:
         code = min(fewer, key=lambda each: int(counts[each]))
         character = CHARACTER_OF_CODE[code]
         problem = f"{path}: {counts[code]:,} records of the character {character}, and {counts.max():,} of another"
         raise KanjinetError(problem, "the file is truncated, get it again, or use --allow-partial")
-    faults = list(_find_faults(records, ~has_code))
+    faults = list(_find_faults(records, ~has_code, is_stray))
     notes = [f"{np.count_nonzero(is_wrong):,} {words}" for words, is_wrong in faults if is_wrong.any()]
     is_faulty = np.logical_or.reduce([is_wrong for _, is_wrong in faults])
     signs = np.bincount(codes[~is_faulty & (classes < 0)], minlength=256)
@@ -123,8 +123,21 @@ def decode_sheets(
     return classes, note
 
 
+def check_codes(path: Path, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Tells which codes (n,) are of a character in JIS X 0201.
+
+    Raises:
+        KanjinetError: hardly any is.
+    """
+    has_code = np.array([bool(each) for each in CHARACTER_OF_CODE])[codes]
+    if has_code.mean() < COMMON:
+        problem = f"{path}: {np.count_nonzero(~has_code):,} of {len(codes):,} records have no code of JIS X 0201"
+        raise KanjinetError(problem, "the file is damaged or of another database; get it again")
+    return np.asarray(has_code, dtype=np.bool_)
+
+
 def _find_faults(
-    records: npt.NDArray[np.void], lacks_code: npt.NDArray[np.bool_]
+    records: npt.NDArray[np.void], lacks_code: npt.NDArray[np.bool_], is_stray: npt.NDArray[np.bool_]
 ) -> Iterable[tuple[str, npt.NDArray[np.bool_]]]:
     """Yields each kind of fault in words, and which records (n,) have it and none that was yielded before."""
     codes = records["jis_code"].astype(np.int64)
@@ -133,6 +146,7 @@ def _find_faults(
     found = np.zeros(len(records), dtype=np.bool_)
     for words, is_wrong in (
         ("without a character's code", lacks_code),
+        ("of a character that is out of place in this file", is_stray),
         ("without ink", is_blank),
         ("with another name than nearly all of their code", _differ_from_most(codes, records["reading"])),
         ("in another place of the sheet than nearly all of their code", _differ_from_most(codes, places)),

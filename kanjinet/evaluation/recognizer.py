@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
-from kanjinet.classes import CHARACTER_SETS, ETL9G_SET, CharacterSet
+from kanjinet.classes import CHARACTER_SETS, ETL9G_SET, SET_OF_SHA256, CharacterSet
 from kanjinet.contract import IMAGE_SIZES
 from kanjinet.data.image_files import ImageArray, ImageSource, read_gray
 from kanjinet.data.preprocessing import to_model_input
@@ -111,8 +111,8 @@ class Recognizer:
                 file's content, an open binary file, a Pillow image, or an array of uint8: (height, width),
                 (height, width, 3) RGB or (height, width, 4) RGBA.
             top: candidates for each image, 1 to as many as the model has characters.
-            allow: which characters may be given: "kanji", "kana", "hiragana", "katakana", the name of a character set,
-                or a text of them; by default all.
+            allow: which characters may be given: "kanji", "kana", "hiragana", "katakana", "digits", "latin", a
+                character set's name, or a text of them; by default all.
 
         Returns:
             The candidates, best first; none for an image in which no ink stands out. Their `is_none` says whether the
@@ -169,9 +169,9 @@ class Recognizer:
         Raises:
             KanjinetError: `top` is no number of candidates, or `allow` has what the model lacks.
         """
-        most = self.character_set.num_classes
-        if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= most:
-            raise KanjinetError(f"top {top!r}: not a number of candidates", f"give 1 to {most:,}")
+        num_classes = self.character_set.num_classes
+        if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= num_classes:
+            raise KanjinetError(f"top {top!r}: not a number of candidates", f"give 1 to {num_classes:,}")
         return None if allow is None else self.character_set.find_allowed(allow)
 
     def list_candidates(
@@ -213,16 +213,21 @@ class Recognizer:
             if allowed is not None:
                 logits = np.where(allowed, logits, np.float32(-np.inf))
                 softmax = _compute_softmax(logits)
-            classes[rows] = self._rank(logits, softmax, count)
+            classes[rows] = self.rank(logits, softmax, count, allowed)
             probabilities[rows] = np.take_along_axis(softmax, classes[rows], axis=1)
         return TopClasses(classes, probabilities, confidence)
 
-    def _rank(
-        self, logits: npt.NDArray[np.float32], softmax: npt.NDArray[np.float64], count: int
+    def rank(
+        self,
+        logits: npt.NDArray[np.floating[Any]],
+        softmax: npt.NDArray[np.float64],
+        count: int,
+        allowed: Mask | None = None,
     ) -> npt.NDArray[np.int64]:
-        """Ranks the classes by logits (n, classes): the best `count`, (n, count). Logits of -inf are not allowed."""
+        """Ranks the classes by logits (n, classes), -inf where not allowed: the best `count`, (n, count)."""
         if self.character_set.has_twins:
-            return np.stack([self._rank_with_twins(*row, count) for row in zip(logits, softmax, strict=True)])
+            members = np.arange(self.character_set.num_classes) if allowed is None else np.flatnonzero(allowed)
+            return np.stack([self._rank_with_twins(*row, count, members) for row in zip(logits, softmax, strict=True)])
         ranked, line, left = np.empty((len(logits), count), dtype=np.int64), np.arange(len(logits)), logits.copy()
         for rank in range(count):  # for few candidates many times as fast as a sort
             best = left.argmax(axis=1)
@@ -231,14 +236,17 @@ class Recognizer:
         return ranked
 
     def _rank_with_twins(
-        self, logits: npt.NDArray[np.float32], softmax: npt.NDArray[np.float64], count: int
+        self,
+        logits: npt.NDArray[np.floating[Any]],
+        softmax: npt.NDArray[np.float64],
+        count: int,
+        members: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.int64]:
         group, totals = self.character_set.twin_group, self.character_set.sum_twins(softmax[None])[0]
-        allowed = np.flatnonzero(np.isfinite(logits))
-        of_group = totals[group[allowed]]
-        last = len(allowed) - count
+        of_group = totals[group[members]]
+        last = len(members) - count
         lowest = np.partition(of_group, last)[last]  # to sort all takes several times as long
-        chosen = allowed[of_group >= lowest]
+        chosen = members[~(of_group < lowest)]
         return chosen[np.lexsort((-logits[chosen], group[chosen], -totals[group[chosen]]))][:count]
 
     def compute_logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -333,7 +341,10 @@ def _load_onnx(path: Path, device: str) -> Recognizer:
         found = f"{source.type} of shape {source.shape}"
         raise KanjinetError(f"{path}: takes {found}, not preprocessed images in float32", remedy)
 
-    character_set = _find_character_set(properties, path, remedy)
+    checksum = properties.get("class_table_sha256", "")
+    if not (character_set := SET_OF_SHA256.get(checksum)):
+        problem = "another class table" if checksum else "not a model of this toolkit (no class table)"
+        raise KanjinetError(f"{path}: {problem}", remedy)
     num_classes = character_set.num_classes
 
     def run(inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -354,14 +365,3 @@ def _load_onnx(path: Path, device: str) -> Recognizer:
     if image_size not in IMAGE_SIZES or max_batch < 1:
         raise KanjinetError(f"{path}: takes {max_batch} images of {image_size} pixels a side", remedy)
     return Recognizer(path, run, max_batch, image_size, card, character_set)
-
-
-def _find_character_set(properties: dict[str, str], path: Path, remedy: str) -> CharacterSet:
-    """Finds an ONNX file's character set by the checksum of its class table."""
-    for character_set in CHARACTER_SETS.values():
-        if properties.get("class_table_sha256") == character_set.sha256:
-            return character_set
-    problem = (
-        "another class table" if "class_table_sha256" in properties else "not a model of this toolkit (no class table)"
-    )
-    raise KanjinetError(f"{path}: {problem}", remedy)

@@ -73,6 +73,7 @@ class ModelMetrics:
     images_per_s: float  # once they are read and preprocessed
     images_per_s_with_reading: float  # from the files on
     comparison: dict[str, int]  # images that only this model and only the first one has right; empty for the first
+    allow: str | None  # what alone may be predicted, as --allow says it; None: everything
 
     def __post_init__(self) -> None:
         scripts = sum(part[1].samples for part in self.scripts.values() if part)
@@ -103,6 +104,7 @@ class ModelMetrics:
             "trained_on_synthetic_sample": self.trained_on_synthetic_sample,
             "trained_on": list(self.trained_on),
             "license": self.license,
+            "allow": self.allow,
             **asdict(self.source),
             **_accuracy_to_dict(self.accuracy),
             "without_character": self.without_character,
@@ -163,7 +165,8 @@ def describe_metrics(metrics: ModelMetrics) -> list[str]:
         if isinstance(source, FolderSource)
         else f"{source.database}, split {source.split} of {source.split_rule}"
     )
-    lines = [f"model      {metrics.model}, {where}{note}"]
+    allowed = "" if metrics.allow is None else f", only {metrics.allow} allowed"
+    lines = [f"model      {metrics.model}, {where}{note}{allowed}"]
     for name, accuracy in (("all", metrics.accuracy), ("to twins", metrics.up_to_twins), *metrics.scripts.items()):
         if accuracy:
             low, high = accuracy[1].interval

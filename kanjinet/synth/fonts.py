@@ -60,10 +60,12 @@ class Font:
 
 
 def find_fonts(folder: Path, character_set: CharacterSet = ETL9G_SET) -> tuple[Font, ...]:
-    """Finds the fonts in a folder and the folders within it, by name; files of one family and style are one font.
+    """Finds a set's fonts in a folder and the folders within it, by name; files of one family and style are one font.
+
+    Fonts that have none of the set's characters are left out, as those of letters for kanji.
 
     Raises:
-        KanjinetError: no such folder, no font in it, too many, a damaged one, or one without any of a set's characters.
+        KanjinetError: no such folder, too many fonts, a damaged one, or none that has any of the set's characters.
     """
     if not folder.is_dir():
         raise KanjinetError(f"{folder}: no such folder", _REMEDY)
@@ -75,12 +77,11 @@ def find_fonts(folder: Path, character_set: CharacterSet = ETL9G_SET) -> tuple[F
         raise KanjinetError(f"{folder}: no font in it", _REMEDY)
     if len(files) > MAX_FONTS:
         raise KanjinetError(f"{folder}: {len(files)} fonts, expected at most {MAX_FONTS}", "leave some of them out")
-    fonts = [_join_files(name, license, found) for (name, license), found in files.items()]
-    for font in fonts:
-        if not any(font.file_of_character[NUMBER_OF[character]] >= 0 for character in character_set.characters):
-            raise KanjinetError(
-                f"{font.files[0]}: the font {font.name} has none of {character_set.title}", "leave it out"
-            )
+    numbers = [NUMBER_OF[character] for character in character_set.characters]
+    found_fonts = (_join_files(name, license, found) for (name, license), found in files.items())
+    fonts = [font for font in found_fonts if (font.file_of_character[numbers] >= 0).any()]
+    if not fonts:
+        raise KanjinetError(f"{folder}: its fonts have none of {character_set.title}", _REMEDY)
     return tuple(sorted(fonts, key=lambda font: font.source))
 
 

@@ -45,6 +45,8 @@ _FORMS_OF_CHARACTERS = frozenset(
     "盖眤碪磆稟稾竚糀糺緜羇翆耻肬膓臈艸莵菷蓆蘓衂褌觧讌譛豎賍躱迯逎遯鄙釁釼鈬鎔鐇閙陏隲雋鞐餝鬱鰛鰮鵞黴已抉掎閠閻閹棯剌"
     "匆耒夭几毋戍聿"
 )
+# Like o, 1, イ, リ, ヨ, シ, ネ, ク, 人 and the like, which other sets than ETL9G have.
+_LIKE_FURTHER_CHARACTERS = frozenset("。゜丨亻刂彐氵礻衤𠂊𠆢匀喻罒艹飠㔾")
 
 
 @functools.lru_cache(maxsize=2)
@@ -56,8 +58,6 @@ def list_others(character_set: CharacterSet = ETL9G_SET) -> dict[Kind, str]:
     """
     kanji = (each for each in list_characters() if unicodedata.name(each, "").startswith("CJK UNIFIED"))
     known = {*character_set.characters, *_FORMS_OF_CHARACTERS, *FREQUENT_OTHERS[Kind.JOYO]}
+    not_others = {*character_set.characters, *(() if character_set == ETL9G_SET else _LIKE_FURTHER_CHARACTERS)}
     others = {**FREQUENT_OTHERS, Kind.KANJI: "".join(each for each in kanji if each not in known)}
-    return {
-        kind: "".join(each for each in members if each not in character_set.class_of_character)
-        for kind, members in others.items()
-    }
+    return {kind: "".join(each for each in members if each not in not_others) for kind, members in others.items()}

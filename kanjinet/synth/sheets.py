@@ -235,12 +235,12 @@ def make_file_records(sample: Sample, data_set: int, number: int) -> npt.NDArray
         (8,) of ETL1, (10,) of ETL6, fewer in the last files and of those with signs, which KanjiVG lacks.
     """
     database, characters = sample.database, sample.database.files[number - 1]
-    hand_key = (data_set, 0, int(database.name[3]))
-    rng = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=(data_set, number, hand_key[2])))
-    hand = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=hand_key))
-    writer = sample_writer(hand, sample.difficulty)
+    style_key = (data_set, 0, int(database.name[3]))
+    rng = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=(data_set, number, style_key[2])))
+    style_rng = np.random.default_rng(np.random.SeedSequence(sample.seed, spawn_key=style_key))
+    writer = sample_writer(style_rng, sample.difficulty)
     numbers = np.array([NUMBER_OF[character] for character in characters])
-    font_writers = choose_font_writers(sample.fonts, sample.seed, hand_key)
+    font_writers = choose_font_writers(sample.fonts, sample.seed, style_key)
     cells = write_sheet(numbers, writer, rng, font_writers=font_writers)
     halved = np.rint(_halve(cells)).astype(np.uint8)
     records = np.zeros(len(numbers), dtype=database.dtype)
@@ -252,7 +252,7 @@ def make_file_records(sample: Sample, data_set: int, number: int) -> npt.NDArray
     records["gathered_yymm"] = records["scanned_yymm"] = _GATHERED_YYMM_OF_ETL1
     records["position_y"], records["position_x"] = places // FRAMES_PER_ROW + 1, places % FRAMES_PER_ROW + 1
     records["undefined"] = SYNTHETIC_MARK
-    records["pixels"] = halved[..., 0::2] << np.uint8(4) | halved[..., 1::2]
+    records["pixels"] = pack_pixels(halved)
     return records
 
 

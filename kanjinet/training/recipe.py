@@ -11,6 +11,7 @@ from torch import nn
 from kanjinet.classes import ETL9G_SET, NUM_CLASSES, CharacterSet
 from kanjinet.model import LightweightKanjiNet, ModelConfig
 from kanjinet.storage.model_card import FITTED, PUBLISHED, TrainingOptions
+from kanjinet.synth.other_characters import FREQUENT_OTHERS, Kind
 
 LABEL_SMOOTHING = 0.1  # of the targets' probability, spread evenly over all classes
 WEIGHT_DECAY = 0.05  # of matrices and kernels; biases and normalization have none
@@ -20,7 +21,9 @@ PEAK_LR_FACTOR = 4.0  # the schedule's highest learning rate / --learning-rate, 
 REFERENCE_BATCH_SIZE = 64  # images
 WARM_UP_FRACTION = 0.15  # of all steps
 FINAL_LR_FRACTION = 1e-3  # the last learning rate / the highest
-RARE_KANJI_FREQUENCY = 1 / 8  # of a kanji that ETL9G lacks, against one that it has
+JIS_LEVEL_2 = 0x5021  # the first code of JIS X 0208's second level
+_JOYO_BEYOND_LEVEL_1 = FREQUENT_OTHERS[Kind.JOYO] + "籠頰"
+RARE_KANJI_FREQUENCY = 1 / 8  # of a kanji of level 2 that is no Joyo kanji, against one of level 1
 OTHER_SCRIPTS_FREQUENCY = 1 / 3  # of katakana, digits and Latin letters, against what is shown
 LONG_TRAINING_IMAGES = 1_500_000  # epochs x images from which on a random initialization reads more in the end
 
@@ -60,12 +63,10 @@ def expect_frequencies(character_set: CharacterSet) -> npt.NDArray[np.float32] |
     """
     if character_set == ETL9G_SET:
         return None
-    is_rare = ~np.isin(list(character_set.characters), list(ETL9G_SET.characters))
+    is_joyo = np.isin(list(character_set.characters), list(_JOYO_BEYOND_LEVEL_1))
+    is_rare = character_set.is_of("kanji") & (character_set.jis_codes >= JIS_LEVEL_2) & ~is_joyo
     is_other = ~character_set.is_of("kanji") & ~character_set.is_of("hiragana")
-    frequencies = np.ones(character_set.num_classes, dtype=np.float32)
-    frequencies[is_rare & character_set.is_of("kanji")] = RARE_KANJI_FREQUENCY
-    frequencies[is_other] = OTHER_SCRIPTS_FREQUENCY
-    return frequencies
+    return np.where(is_rare, RARE_KANJI_FREQUENCY, np.where(is_other, OTHER_SCRIPTS_FREQUENCY, 1)).astype(np.float32)
 
 
 def choose_rates(config: ModelConfig, initialization: str) -> Rates:

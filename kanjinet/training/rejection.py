@@ -46,7 +46,7 @@ def fit_rejection(
     other = _compute_confidence(model, others, character_set)
     lowest = known.quantile(MAX_LOST, interpolation="lower"), other.quantile(REJECTED, interpolation="higher")
     threshold = min(MAX_THRESHOLD, math.floor(float(min(lowest)) * 10_000) / 10_000)
-    lost, rejected = (float((part < threshold).float().mean()) for part in (known, other))
+    lost, rejected = (float((part < threshold).double().mean()) for part in (known, other))
     return Rejection(threshold, lost, rejected, len(other))
 
 
@@ -65,4 +65,4 @@ def _compute_confidence(model: nn.Module, images: torch.Tensor, character_set: C
     if character_set.has_twins:
         group = torch.from_numpy(character_set.twin_group).to(probabilities.device)
         probabilities = torch.zeros_like(probabilities).index_add_(1, group, probabilities)
-    return probabilities.amax(1).cpu()
+    return probabilities.amax(1).cpu().double()

@@ -19,11 +19,11 @@ ENGINES = ("onnxruntime", "tract")
 PAGE_SUFFIXES = (".html", ".css", ".js", ".json", ".svg")  # type declarations stay where they are
 RUNTIME = "node_modules/onnxruntime-web/dist"
 # What the page calls them: some web servers do not know .mjs and .onnx, and send them as another type or not at all.
-MODELS_NAME = "models.json"  # lists the models and their files
 _PROGRAM = "ort-wasm-simd-threaded.wasm"  # by this name bundlers find it, too
 RUNTIME_FILES = {"onnxruntime.js": "ort.wasm.bundle.min.mjs", _PROGRAM: _PROGRAM}
 ENGINE_NAME, RUNTIME_WORKER = "engine.js", "onnxruntime_worker.js"
 SERVICE_WORKER_NAME, LIST_NAME = "service_worker.js", "files.json"
+MODELS_NAME = "models.json"  # lists the models and their files
 NODE_REMEDY = "install Node.js 18 or later, which brings npm (https://nodejs.org), and run the same command again"
 
 

@@ -170,6 +170,7 @@ def make_metrics(predictions: Predictions, strokes: dict[int, Accuracy]) -> Mode
         images_per_s=12.34,
         images_per_s_with_reading=10,
         comparison={},
+        allow=None,
     )
 
 

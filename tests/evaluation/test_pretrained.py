@@ -59,7 +59,7 @@ def test_they_read_what_they_never_saw(known: CharacterSet, tmp_path: Path) -> N
 @OF_EACH_SET
 def test_the_small_file_reads_the_same_in_tract(known: CharacterSet) -> None:
     _, int8, _ = list_files(known)
-    inputs = load_sample_inputs(Path("no dataset"), 64, NORMALIZE).inputs[:24]
+    inputs = load_sample_inputs(Path("no dataset"), 64, NORMALIZE, known).inputs[::20]
     session = onnxruntime.InferenceSession(int8.read_bytes(), providers=["CPUExecutionProvider"])
     model = tract.onnx().load(int8)
     model.set_input_fact(0, "1,1,64,64,f32")

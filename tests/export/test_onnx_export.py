@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import convert_to_onnx
 from kanjinet import __version__
-from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256
+from kanjinet.classes import CHARACTERS, ETL9G_SET
 from kanjinet.contract import CONTRACTS
 from kanjinet.errors import KanjinetError
 from kanjinet.evaluation.recognizer import PRETRAINED_PATH, load_recognizer
@@ -256,7 +256,7 @@ def test_script_writes_file_mapping_and_metadata(tmp_path: Path) -> None:
     path = tmp_path / f"{stem}.onnx"
     properties = read_properties(path)
     assert properties["class_table"] == CHARACTERS
-    assert properties["class_table_sha256"] == CLASS_TABLE_SHA256
+    assert properties["class_table_sha256"] == ETL9G_SET.sha256
     assert properties["preprocessing_contract"] == CONTRACTS["even-lines-2"]
     assert (properties["model_version"], properties["image_size"]) == ("3.0", "64")
     assert (properties["pooling_type"], properties["synthetic"]) == ("adaptive_avg", "true")

@@ -21,7 +21,7 @@ import torch
 from onnx import TensorProto, helper
 from PIL import Image
 
-from kanjinet.classes import CLASS_TABLE_SHA256
+from kanjinet.classes import ETL9G_SET
 from kanjinet.data import etl_records
 from kanjinet.data.dataset import ChunkInfo, Labels, read_chunk, read_chunk_infos, read_dataset_info, write_chunk
 from kanjinet.data.drawings import read_drawings
@@ -357,7 +357,7 @@ def make_onnx(tmp_path: Path, nodes: list[onnx.NodeProto], inputs: int = 1, **pr
     output = helper.make_tensor_value_info("output", TensorProto.FLOAT, None)
     graph = helper.make_graph(nodes, "g", [value][:inputs], [output])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    said = {**CARD.to_strings(), "class_table_sha256": CLASS_TABLE_SHA256, "image_size": "64"}
+    said = {**CARD.to_strings(), "class_table_sha256": ETL9G_SET.sha256, "image_size": "64"}
     helper.set_model_props(model, {**said, **properties})
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     return tmp_path / "m.onnx"

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 import convert_to_safetensors
-from kanjinet.classes import CHARACTERS, CLASS_TABLE_SHA256
+from kanjinet.classes import CHARACTERS, ETL9G_SET
 from kanjinet.contract import CONTRACTS
 from kanjinet.errors import KanjinetError
 from kanjinet.storage.checkpoint import load_checkpoint
@@ -71,7 +71,7 @@ def test_script_writes_every_tensor_and_a_header_of_strings(
         assert tensors[name].tobytes() == tensor.numpy().tobytes(), name
     assert all(isinstance(value, str) for value in properties.values())
     assert properties["class_table"] == CHARACTERS
-    assert properties["class_table_sha256"] == CLASS_TABLE_SHA256
+    assert properties["class_table_sha256"] == ETL9G_SET.sha256
     assert (properties["num_classes"], properties["image_size"]) == ("3036", "32")
     assert (properties["model_version"], properties["pooling_type"]) == ("3.0", "adaptive_avg")
     assert properties["preprocessing_contract"] == CONTRACTS[properties["preprocessing"]]

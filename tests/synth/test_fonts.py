@@ -241,10 +241,13 @@ def test_what_is_no_folder_of_fonts_is_refused_in_one_line(folder, tmp_path):
         with pytest.raises(KanjinetError, match=problem):
             find_fonts(tmp_path / name)
     make_font(tmp_path / "empty" / "Kata.ttf", "アイ", OFL)
-    with pytest.raises(KanjinetError, match="Kata has none of the 3,036 characters"):
+    with pytest.raises(KanjinetError, match="its fonts have none of the 3,036 characters"):
         find_fonts(tmp_path / "empty")
     (font,) = find_fonts(tmp_path / "empty", JAPANESE_SET)
     assert np.isfinite(measure_font(font)).all()
+    make_font(tmp_path / "empty" / "Kanji.ttf", "田", OFL)
+    assert [each.name for each in find_fonts(tmp_path / "empty")] == ["Kanji"]
+    assert len(find_fonts(tmp_path / "empty", JAPANESE_SET)) == 2
 
 
 NPM = """#!/bin/sh
@@ -303,7 +306,7 @@ def test_fonts_are_fetched_once_and_a_failure_leaves_nothing(tmp_path):
     for name in ("npm", "sh", "mkdir", "touch"):
         (tmp_path / "bin" / name).symlink_to(shutil.which(name, path=f"{tmp_path}:/usr/bin:/bin"))
     status, text = fetch("latin", "--characters", "japanese")
-    assert status == 0 and "38 packages" in text and "make_sample_etl9g.py --characters japanese --fonts latin" in text
+    assert status == 0 and "60 packages" in text and "make_sample_etl9g.py --characters japanese --fonts latin" in text
     status, text = fetch("others", PATH=str(tmp_path / "bin"))
     assert status == 0 and "YOzFont is left out" in text and "12 packages" in text, text
 

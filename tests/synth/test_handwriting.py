@@ -373,9 +373,9 @@ def test_letters_are_written_in_many_forms():
     numbers = np.full(400, number)
     table, rng = read_glyph_table(numbers), np.random.default_rng(1)
     chosen = _choose_forms(table, numbers, sample_writer(rng), rng) - table.form_of_class[number]
-    shares = np.bincount(chosen) / len(numbers)
-    assert len(shares) == 1 + len(FURTHER_ALLOGRAPHS["7"])
-    assert 0.2 < shares[0] < 0.5 and shares.min() > 0.08
+    fractions = np.bincount(chosen) / len(numbers)
+    assert len(fractions) == 1 + len(FURTHER_ALLOGRAPHS["7"])
+    assert 0.2 < fractions[0] < 0.5 and fractions.min() > 0.08
 
 
 def test_forms_of_letters_change_no_sheet_of_etl9g():

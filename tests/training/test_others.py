@@ -72,9 +72,11 @@ def test_without_them_loss_and_sums_are_as_ever() -> None:
 
 
 def test_what_is_rare_is_expected_less_often_than_it_is_shown() -> None:
-    known = [JAPANESE_SET.class_of_character[character] for character in "子孑みaソ"]
+    known = [JAPANESE_SET.class_of_character[character] for character in "子孑みaソ々鬱頰"]
     frequencies = expect_frequencies(JAPANESE_SET)
-    assert frequencies is not None and frequencies[known].tolist() == pytest.approx([1, 1 / 8, 1, 1 / 3, 1 / 3])
+    assert frequencies is not None and frequencies[known].tolist() == pytest.approx(
+        [1, 1 / 8, 1, 1 / 3, 1 / 3, 1, 1, 1]
+    )
     assert expect_frequencies(ETL9G_SET) is None
 
     logits = torch.zeros(2, JAPANESE_SET.num_classes)

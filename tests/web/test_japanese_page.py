@@ -48,7 +48,7 @@ def test_the_page_reads_either_set_and_only_what_is_allowed(browser: Browser, fi
         page.select_option("#characters", "japanese")
         expect(page.locator("#model")).to_contain_text("6,594")
         assert visited.first_candidate() == "田"
-        for script in ("katakana", "kana", "kanji"):
+        for script in ("katakana", "kana", "kanji", "digits", "latin"):
             page.select_option("#script", script)
             found = [JAPANESE_SET.class_of_character[each] for each in visited.candidates()]
             assert len(found) == 10 and JAPANESE_SET.find_allowed(script)[found].all()

@@ -5,7 +5,7 @@ import { maxOf } from "./preprocess.js";
 /** @import { Candidate, Character, Mapping } from "./types.js" */
 
 const SHOWN = 10;
-const SCRIPTS = ["kanji", "kana", "hiragana", "katakana"];
+const SCRIPTS = ["kanji", "kana", "hiragana", "katakana", "digits", "latin"];
 
 /**
  * @param {Float32Array} probabilities of each class
@@ -53,7 +53,9 @@ function isOf({ jis_code: code }, script) {
   if (script === "hiragana") return row === "24";
   if (script === "katakana") return isKatakana;
   if (script === "kana") return row === "24" || isKatakana;
-  return script !== "kanji" || !(["23", "24"].includes(row) || isKatakana); // row 23: digits and Latin letters
+  if (script === "digits") return row === "23" && code < "2340";
+  if (script === "latin") return row === "23" && code > "2340";
+  return script !== "kanji" || !(["23", "24"].includes(row) || isKatakana);
 }
 
 /**

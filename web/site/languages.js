@@ -32,7 +32,7 @@ const ENGLISH = {
   script: "Only",
   anyScript: "all",
   /** @type {Record<string, string>} */
-  scripts: { kanji: "kanji", kana: "kana", hiragana: "hiragana", katakana: "katakana" },
+  scripts: { kanji: "kanji", kana: "kana", hiragana: "hiragana", katakana: "katakana", digits: "digits", latin: "Latin letters" },
   countAsDrawn: "as drawn",
   seen: "What the network sees",
   keys: "Ctrl+Z undoes, Esc clears, 1 to 9 and 0 copy a candidate, Ctrl+V pastes an image.",
@@ -102,7 +102,7 @@ const JAPANESE = {
     name === "japanese" ? `カタカナ・数字・難しい漢字も（${count.toLocaleString("ja")}字）` : `漢字とひらがな（${count.toLocaleString("ja")}字）`,
   script: "種類",
   anyScript: "すべて",
-  scripts: { kanji: "漢字", kana: "かな", hiragana: "ひらがな", katakana: "カタカナ" },
+  scripts: { kanji: "漢字", kana: "かな", hiragana: "ひらがな", katakana: "カタカナ", digits: "数字", latin: "英字" },
   countAsDrawn: "書いた画数",
   seen: "ネットワークが見た画像",
   keys: "Ctrl+Z で一画戻す、Esc で消す、1〜9 と 0 で候補をコピー、Ctrl+V で画像を貼り付け。",
