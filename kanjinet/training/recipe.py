@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from kanjinet.classes import ETL9G_SET, NUM_CLASSES, CharacterSet
+from kanjinet.classes import ETL9G_SET, NUM_CLASSES, SCRIPTS, CharacterSet
 from kanjinet.model import LightweightKanjiNet, ModelConfig
 from kanjinet.storage.model_card import FITTED, PUBLISHED, TrainingOptions
 from kanjinet.synth.other_characters import FREQUENT_OTHERS, Kind
@@ -23,8 +23,9 @@ WARM_UP_FRACTION = 0.15  # of all steps
 FINAL_LR_FRACTION = 1e-3  # the last learning rate / the highest
 JIS_LEVEL_2 = 0x5021  # the first code of JIS X 0208's second level
 _JOYO_BEYOND_LEVEL_1 = FREQUENT_OTHERS[Kind.JOYO] + "籠頰"
-RARE_KANJI_FREQUENCY = 1 / 8  # of a kanji of level 2 that is no Joyo kanji, against one of level 1
-OTHER_SCRIPTS_FREQUENCY = 1 / 3  # of katakana, digits and Latin letters, against what is shown
+RARE_KANJI_FREQUENCY = 1 / 5  # of a kanji of level 2 that is no Joyo kanji, against one of level 1
+# Of these scripts, against what is shown: a text has many digits, and few Latin letters.
+FREQUENCY_OF_SCRIPT = {"katakana": 1 / 3, "digits": 2, "latin": 1 / 3}
 LONG_TRAINING_IMAGES = 1_500_000  # epochs x images from which on a random initialization reads more in the end
 
 
@@ -65,8 +66,8 @@ def expect_frequencies(character_set: CharacterSet) -> npt.NDArray[np.float32] |
         return None
     is_joyo = np.isin(list(character_set.characters), list(_JOYO_BEYOND_LEVEL_1))
     is_rare = character_set.is_of("kanji") & (character_set.jis_codes >= JIS_LEVEL_2) & ~is_joyo
-    is_other = ~character_set.is_of("kanji") & ~character_set.is_of("hiragana")
-    return np.where(is_rare, RARE_KANJI_FREQUENCY, np.where(is_other, OTHER_SCRIPTS_FREQUENCY, 1)).astype(np.float32)
+    of_script = np.array([FREQUENCY_OF_SCRIPT.get(script, 1) for script in SCRIPTS])[character_set.scripts]
+    return np.where(is_rare, RARE_KANJI_FREQUENCY, of_script).astype(np.float32)
 
 
 def choose_rates(config: ModelConfig, initialization: str) -> Rates:
