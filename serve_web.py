@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from kanjinet.errors import KanjinetError
-from kanjinet.evaluation.recognizer import list_pretrained
+from kanjinet.evaluation.recognizer import find_model, list_pretrained
 from kanjinet.storage.files import check_output_folder, make_folder, replace_on_success
 from kanjinet.web.bundle import ENGINES, assemble_page
 from kanjinet.web.server import PageServer, is_loopback
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "python serve_web.py --model kanji_model_etl9g_64x64_3036classes_tract.onnx")
-    model_help = "an .onnx file, its _mapping.json beside it (default: the pretrained models)"
+    model_help = "an .onnx file, its _mapping.json beside it; etl9g or japanese: the pretrained one (default: both)"
     parser.add_argument("--model", type=Path, help=model_help)
     engine_help = "runs the network in the browser; tract: smaller, built once by cargo, which takes some minutes"
     parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help=engine_help)
@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     check_output_folder(args.output_dir, "--output-dir")
-    models = [args.model] if args.model else list_pretrained()
+    models = [find_model(args.model)] if args.model else list_pretrained()
     if args.engine == "tract" and find_cargo() and find_tract(ROOT / "web") is None:
         print("tract      is built by cargo, once: this takes some minutes", flush=True)
     files = assemble_page(ROOT / "web", *models, engine=args.engine)

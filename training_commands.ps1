@@ -24,6 +24,10 @@ param(
     [ValidateNotNullOrEmpty()]
     [string] $EtlDir = 'ETL9G',
 
+    # Whose characters are learned: etl9g has 3,036, japanese 6,594.
+    [ValidateSet('etl9g', 'japanese')]
+    [string] $Characters = 'etl9g',
+
     # The folder of the prepared dataset.
     [ValidateNotNullOrEmpty()]
     [string] $DataDir = 'dataset',
@@ -157,7 +161,7 @@ function Invoke-Workflow {
     Invoke-Stage preflight preflight_check.py --etl-dir $EtlDir
 
     # ETL9G files -> dataset, and a look at it
-    Invoke-Stage prepare prepare_etl9g_dataset.py --etl-dir $EtlDir --output-dir $DataDir --size $ImageSize
+    Invoke-Stage prepare prepare_etl9g_dataset.py --etl-dir $EtlDir --output-dir $DataDir --size $ImageSize @characterSet
     Invoke-Stage check test_etl9g_setup.py --data-dir $DataDir --test-model
 
     # dataset -> best_kanji_model.pth
@@ -168,7 +172,7 @@ function Invoke-Workflow {
         Invoke-Stage onnx convert_to_onnx.py --model-path $checkpoint --target-backend $each --data-dir $DataDir @fileDevice
     }
     Invoke-Stage safetensors convert_to_safetensors.py --model-path $checkpoint --verify
-    Invoke-Stage mapping generate_enhanced_mapping.py --output-path $mapping
+    Invoke-Stage mapping generate_enhanced_mapping.py --output-path $mapping @characterSet
 
     # How well do the exported files recognize the held-out samples?
     Invoke-Stage evaluate evaluate_model.py --model @models --data-dir $DataDir --split test --output-dir $evaluation @fileDevice
@@ -184,13 +188,15 @@ try {
     $limit = @(if ($SampleLimit -gt 0) { '--sample-limit', $SampleLimit })
     $device = @(if ($DeviceType -ne 'auto') { '--device', $DeviceType })
     $fileDevice = @(if ($DeviceType -ne 'mps') { $device })
+    $characterSet = @(if ($Characters -ne 'etl9g') { '--characters', $Characters })
     $again = @(if ($Resume) { '--resume' })
     $backends = $Backend -split ',' | Select-Object -Unique  # powershell -File passes 'tract,strict' as one word
     $checkpoint = Join-Path -Path $OutputDir -ChildPath 'best_kanji_model.pth'
+    $classes = @{ etl9g = 3036; japanese = 6594 }[$Characters]
     $models = @($backends | ForEach-Object {
-            Join-Path -Path $OutputDir -ChildPath "kanji_model_etl9g_${ImageSize}x${ImageSize}_3036classes_$_.onnx"
+            Join-Path -Path $OutputDir -ChildPath "kanji_model_${Characters}_${ImageSize}x${ImageSize}_${classes}classes_$_.onnx"
         })
-    $mapping = Join-Path -Path $OutputDir -ChildPath 'kanji_etl9g_enhanced_mapping.json'
+    $mapping = Join-Path -Path $OutputDir -ChildPath "kanji_${Characters}_enhanced_mapping.json"
     $evaluation = Join-Path -Path $OutputDir -ChildPath 'evaluation'
     Invoke-Workflow
 } catch {

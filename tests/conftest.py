@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from kanjinet.errors import KanjinetError
-from kanjinet.evaluation.recognizer import PRETRAINED_PATH
+from kanjinet.evaluation.recognizer import list_pretrained
 from kanjinet.training.allocator import keep_freed_memory
 from kanjinet.web.bundle import NODE_REMEDY, are_packages_installed, assemble_page, find_npm
 from kanjinet.web.tract import CARGO_REMEDY, TRACT_NAME, build_tract, find_cargo
@@ -112,10 +112,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def page_files() -> dict[str, bytes]:
-    """The files of the page with the pretrained model; npm installs what the page needs."""
+    """The files of the page with the pretrained models; npm installs what the page needs."""
     web_dir = ROOT / "web"
     require(are_packages_installed(web_dir) or find_npm(), NODE_REMEDY)
-    files = assemble_page(web_dir, PRETRAINED_PATH)
+    files = assemble_page(web_dir, *list_pretrained())
     files.pop(TRACT_NAME, None)  # as on a machine without cargo
     return files
 

@@ -280,7 +280,7 @@ def load_recognizer(path: str | Path | None = None, device: str = "auto") -> Rec
     Raises:
         KanjinetError: no such file, another kind of file, a damaged one, one of another class table, or no such device.
     """
-    path = _find_model(path)
+    path = find_model(path)
     if device not in DEVICES:
         raise KanjinetError(f"device {device!r}: not known", f"choose one of {', '.join(DEVICES)}")
     suffix = path.suffix.lower()  # Windows has names such as MODEL.ONNX
@@ -291,8 +291,8 @@ def load_recognizer(path: str | Path | None = None, device: str = "auto") -> Rec
     return _load_onnx(path, device) if suffix == ".onnx" else _load_torch(path, device)
 
 
-def _find_model(path: str | Path | None) -> Path:
-    """Finds a model by its path or by the name of its character set."""
+def find_model(path: str | Path | None) -> Path:
+    """Returns the path of a model: its own, or the pretrained one's where it is the name of a character set."""
     known = ETL9G_SET if path is None else CHARACTER_SETS.get(str(path))
     return find_pretrained(known) if known else Path(str(path))
 

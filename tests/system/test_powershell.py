@@ -182,6 +182,13 @@ def test_defaults_and_the_quick_run(toolkit: Toolkit) -> None:
         *("--model", "WORK/kanji_model_etl9g_64x64_3036classes_tract.onnx", "--data-dir", "WORK/dataset"),
         *("--split", "test", "--output-dir", "WORK/evaluation"),
     ]
+    assert toolkit.run("& $KIT/training_commands.ps1 -Characters japanese").status == 0
+    calls = {call[0]: call[1:] for call in toolkit.calls()}
+    assert calls["prepare_etl9g_dataset.py"][-2:] == calls["generate_enhanced_mapping.py"][-2:]
+    assert calls["generate_enhanced_mapping.py"] == [
+        *("--output-path", "WORK/kanji_japanese_enhanced_mapping.json", "--characters", "japanese")
+    ]
+    assert calls["evaluate_model.py"][1] == "WORK/kanji_model_japanese_64x64_6594classes_tract.onnx"
     comma = "$c = [cultureinfo]::InvariantCulture.Clone(); $c.NumberFormat.NumberDecimalSeparator = ','; "
     comma += "$c.NumberFormat.NumberGroupSeparator = '.'; [cultureinfo]::CurrentCulture = $c; "
     toolkit.run(f"{comma}& $KIT/training_commands.ps1 -From train -Quick -Epochs 5 -LearningRate 0.0025 -Split etl9")

@@ -5,24 +5,14 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from kanjinet.classes import ETL9G_SET, JAPANESE_SET
-from kanjinet.evaluation.recognizer import list_pretrained
-from kanjinet.web.bundle import LIST_NAME, list_files, name_models, read_model
 from tests.browser import draw_with_mouse, visit, write_with_jitter
 from tests.page_server import serve_page
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def files(page_files: dict[str, bytes]) -> dict[str, bytes]:
-    """The page with both pretrained models."""
-    models = list(map(read_model, list_pretrained()))
-    others = {name: content for name, content in page_files.items() if name != LIST_NAME} | name_models(models)
-    return {**others, LIST_NAME: list_files(others)}
-
-
-def test_either_set_is_there_offline(browser: Browser, files: dict[str, bytes]) -> None:
-    with serve_page(files) as port:
+def test_either_set_is_there_offline(browser: Browser, page_files: dict[str, bytes]) -> None:
+    with serve_page(page_files) as port:
         context = browser.new_context(locale="en-GB")
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{port}/")
@@ -36,9 +26,9 @@ def test_either_set_is_there_offline(browser: Browser, files: dict[str, bytes]) 
     context.close()
 
 
-def test_the_page_reads_either_set_and_only_what_is_allowed(browser: Browser, files: dict[str, bytes]) -> None:
+def test_the_page_reads_either_set_and_only_what_is_allowed(browser: Browser, page_files: dict[str, bytes]) -> None:
     drawn = write_with_jitter("田", np.random.default_rng(3))
-    with serve_page(files) as port, visit(browser, port) as visited:
+    with serve_page(page_files) as port, visit(browser, port) as visited:
         page = visited.page
         assert page.locator("#characters option").count() == 2
         draw_with_mouse(page, drawn)
@@ -61,3 +51,24 @@ def test_the_page_reads_either_set_and_only_what_is_allowed(browser: Browser, fi
         page.select_option("#characters", "etl9g")
         expect(page.locator("#model")).to_contain_text("3,036")
         assert visited.first_candidate() == "田"
+
+
+def test_a_set_that_cannot_be_loaded_leaves_the_other(browser: Browser, port: int) -> None:
+    with visit(browser, port, service_workers="block") as visited:
+        page = visited.page
+        page.route("**/model1.bin", lambda route: route.abort())
+        page.select_option("#characters", "japanese")
+        expect(page.locator("#failure")).to_contain_text("The network failed")
+        assert page.input_value("#characters") == "japanese"
+        page.click("#retry")
+        page.wait_for_selector("#sheet:not(.loading)")
+        assert (page.input_value("#characters"), "3,036" in page.inner_text("#model")) == ("etl9g", True)
+        page.select_option("#characters", "japanese")
+        expect(page.locator("#failure")).to_be_visible()
+        page.unroute("**/model1.bin")
+        page.select_option("#characters", "etl9g")
+        expect(page.locator("#model")).to_contain_text("3,036")
+        expect(page.locator("#failure")).to_be_hidden()
+        page.select_option("#characters", "japanese")
+        expect(page.locator("#model")).to_contain_text("6,594")
+        visited.complaints.clear()  # of the browser, that a file did not come

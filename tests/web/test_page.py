@@ -151,7 +151,7 @@ def read_gray(page: Page, gray: ImageArray) -> list[dict[str, Any]]:
     script = """async ([width, height, pixels]) => {
       const { Recognizer } = await import("/recognizer.js");
       const { characters } = await new Promise((predicted, failed) => {
-        const recognizer = new Recognizer("", { loading() {}, ready() {}, failed, predicted });
+        const recognizer = new Recognizer("", { listed() {}, loading() {}, ready() {}, failed, predicted });
         recognizer.read({ gray: { width, height, pixels: Uint8Array.from(pixels) } });
       });
       return characters.map(({ seen, probabilities }) => ({ seen: [...seen], probabilities: [...probabilities] }));
@@ -495,7 +495,7 @@ def test_the_keyboard_reaches_everything(browser: Browser, port: int) -> None:
             )
             assert style == ["solid", "3px"], reached
         assert reached == expected
-        assert len(expected) == 16
+        assert len(expected) == 17
         assert page.locator("#status").get_attribute("role") == "status"
         expect(page.locator("#status")).to_have_text(re.compile(r"^田, \d\d\.\d %, read in \d+ ms$"))
 

@@ -25,7 +25,8 @@ export function rank(probabilities, mapping, strokeCount, script = "") {
         groups[one.index] - groups[other.index] ||
         other.probability - one.probability,
     )
-    .slice(0, SHOWN);
+    .slice(0, SHOWN)
+    .map(({ index: _, ...candidate }) => candidate);
 }
 
 /**
@@ -60,14 +61,15 @@ function isOf({ jis_code: code }, script) {
 
 /**
  * @param {Mapping} mapping
- * @returns {string[]} the scripts to which candidates can be restricted: all but those of none or all of the characters
+ * @returns {string[]} the scripts to which candidates can be restricted: without those of none or all of the
+ * characters, and without kana where there are no katakana
  */
 export function listScripts(mapping) {
   const characters = Object.values(mapping.characters);
-  return SCRIPTS.filter((script) => {
-    const count = characters.filter((each) => isOf(each, script)).length;
-    return count > 0 && count < characters.length;
-  });
+  const count = (/** @type {string} */ script) => characters.filter((each) => isOf(each, script)).length;
+  return SCRIPTS.filter(
+    (script) => ![0, characters.length].includes(count(script)) && (script !== "kana" || count("katakana") > 0),
+  );
 }
 
 /** @type {WeakMap<Mapping, number[]>} */

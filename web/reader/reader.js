@@ -1,12 +1,12 @@
 // Loads a model of the toolkit in a thread of its own, and reads strokes and images with it.
 
 import { readImage } from "./image.js";
-import { rank } from "./rank.js";
+import { confidenceOf, rank } from "./rank.js";
 
 /** @import { Box, Engine, Failure, Ink, Input, LoadOptions, Mapping, Message, Prediction } from "./types.js" */
 /** @import { ReadRequest, Result, Stroke } from "./types.js" */
 
-export { rank };
+export { confidenceOf, rank };
 
 /** What keeps onnxruntime from starting, and may not keep tract, which takes less memory and imports nothing. */
 const ENGINE_FAILURES = ["runtime", "memory", "webassembly"];

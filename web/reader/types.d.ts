@@ -32,7 +32,7 @@ export interface Mapping {
     license: string;
     /** groups of characters that cannot be told apart when one alone is written */
     twins?: string[];
-    /** of the largest probability: below it an image shows none of the characters */
+    /** of the largest probability of a character with its twins (`confidenceOf`): below it an image shows none of them */
     rejection_threshold?: number;
   };
   characters: Record<string, Character>;

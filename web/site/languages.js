@@ -16,7 +16,7 @@ const ENGLISH = {
   otherLanguage: "日本語",
   paper: "Paper to draw on",
   boxes: "Characters in the image",
-  start: "Draw a hiragana or kanji here",
+  start: "Draw a character here",
   startImage: "or drop or paste an image",
   drop: "Drop the image here",
   undo: "Undo",
@@ -29,7 +29,7 @@ const ENGLISH = {
   /** @type {(name: string, count: number) => string} */
   characterSet: (name, count) =>
     name === "japanese" ? `also katakana, digits, rare kanji (${count.toLocaleString("en")})` : `kanji, hiragana (${count.toLocaleString("en")})`,
-  script: "Only",
+  script: "Script",
   anyScript: "all",
   /** @type {Record<string, string>} */
   scripts: { kanji: "kanji", kana: "kana", hiragana: "hiragana", katakana: "katakana", digits: "digits", latin: "Latin letters" },
@@ -88,7 +88,7 @@ const JAPANESE = {
   otherLanguage: "English",
   paper: "文字を書く紙",
   boxes: "画像の中の文字",
-  start: "ここにひらがなか漢字を書く",
+  start: "ここに文字を書く",
   startImage: "画像のドロップや貼り付けもできます",
   drop: "ここに画像をドロップ",
   undo: "一画戻す",

@@ -42,13 +42,15 @@ const page = {
 
 const LONG_MS = 30_000; // to load
 const KEPT_DRAWING = "drawing"; // key in the browser's storage for this tab
-const KEPT_CHARACTERS = "characters"; // the same in its lasting storage
+const KEPT_CHARACTERS = "characters"; // the same in its lasting storage, where it is not the page's first set
 
 let language = chooseLanguage();
 /** @type {Mapping | null} */
 let mapping = null;
 /** @type {Model[]} that can be chosen */
 let offered = [];
+/** The name of the character set that is loaded, or is being loaded. */
+let chosen = useStorage("localStorage", (storage) => storage.getItem(KEPT_CHARACTERS)) ?? "";
 /** @type {Prediction | null} for what is on the paper */
 let prediction = null;
 /** @type {number | null} which of several characters was tapped */
@@ -59,9 +61,9 @@ let failed = null;
 let say = (texts) => texts.loading;
 
 const drawing = new Drawing(page.paper, readDrawing);
-const listeners = { loading, ready, failed: fail, predicted };
-let recognizer = new Recognizer(chosenCharacters(), listeners, ENGINE);
-setTimeout(warnOfSlowness, LONG_MS);
+const listeners = { listed, loading, ready, failed: fail, predicted };
+let recognizer = new Recognizer(chosen, listeners, ENGINE);
+let slowness = setTimeout(warnOfSlowness, LONG_MS);
 
 page.undo.addEventListener("click", () => drawing.undo());
 page.paper.addEventListener("pointerdown", (event) => {
@@ -105,6 +107,16 @@ readDrawing();
 restoreDrawing();
 document.dispatchEvent(new Event("started")); // start.js has nothing more to say
 
+/**
+ * @param {Model[]} models that can be chosen
+ * @param {string} name of the one that is being loaded
+ */
+function listed(models, name) {
+  offered = models;
+  chosen = name;
+  showMapping();
+}
+
 /** @param {Progress} progress */
 function loading({ loaded, total }) {
   page.progress.style.setProperty("--loaded", String(loaded / total));
@@ -124,12 +136,14 @@ function warnOfSlowness() {
 /**
  * @param {Mapping} found
  * @param {Engine} engine
- * @param {Model[]} models
  */
-function ready(found, engine, models) {
+function ready(found, engine) {
   mapping = found;
-  offered = models;
   failed = null; // it was slow
+  useStorage("localStorage", (storage) => {
+    if (chosen === offered[0].name) storage.removeItem(KEPT_CHARACTERS);
+    else storage.setItem(KEPT_CHARACTERS, chosen);
+  });
   page.sheet.classList.remove("loading");
   announce((texts) => (drawing.isEmpty ? texts.ready : ""));
   showFailure();
@@ -161,26 +175,26 @@ function readDrawing() {
   showPrediction();
 }
 
-/** @returns {string} the name of the character set that was chosen earlier; empty for the page's first one */
-function chosenCharacters() {
-  return useStorage("localStorage", (storage) => storage.getItem(KEPT_CHARACTERS)) ?? "";
-}
-
 /** Loads the model of another character set, and reads the paper again. */
 function changeCharacters() {
-  useStorage("localStorage", (storage) => storage.setItem(KEPT_CHARACTERS, page.characters.value));
   recognizer.close();
-  mapping = prediction = null;
+  clearTimeout(slowness);
+  chosen = page.characters.value;
+  mapping = prediction = failed = null;
   page.script.value = "";
   page.sheet.classList.add("loading");
+  page.progress.classList.remove("counted");
   announce((texts) => texts.loading);
-  recognizer = new Recognizer(page.characters.value, listeners, ENGINE);
+  showFailure();
+  recognizer = new Recognizer(chosen, listeners, ENGINE);
+  slowness = setTimeout(warnOfSlowness, LONG_MS);
   readDrawing();
+  showPrediction();
 }
 
 /** Starts over. */
 function clear() {
-  page.strokeFilter.value = page.script.value = "";
+  page.strokeFilter.value = "";
   drawing.clear();
 }
 
@@ -338,13 +352,13 @@ function showMapping() {
   const texts = LANGUAGES[language];
   const characters = Object.values(mapping?.characters ?? {});
   const counts = new Set(characters.map((character) => character.stroke_count));
-  const chosen = page.strokeFilter.value;
+  const filtered = page.strokeFilter.value;
   page.strokeFilter.replaceChildren(
     new Option(texts.anyCount, ""),
     new Option(texts.countAsDrawn, "drawn"),
     ...[...counts].sort((one, other) => one - other).map((count) => new Option(texts.strokes(count), String(count))),
   );
-  page.strokeFilter.value = chosen;
+  page.strokeFilter.value = filtered;
   const scripts = mapping ? listScripts(mapping) : [];
   const allowed = page.script.value;
   page.script.replaceChildren(new Option(texts.anyScript, ""), ...scripts.map((each) => new Option(texts.scripts[each], each)));
@@ -352,7 +366,7 @@ function showMapping() {
   page.characters.replaceChildren(
     ...offered.map(({ name, characters: count }) => new Option(texts.characterSet(name, count), name)),
   );
-  page.characters.value = chosenCharacters() || offered[0]?.name;
+  page.characters.value = chosen;
   page.characters.parentElement?.toggleAttribute("hidden", offered.length < 2);
   if (!mapping) return;
   const { model_file: file, image_size: size, license } = mapping.model_info;

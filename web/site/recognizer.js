@@ -26,19 +26,20 @@ export class Recognizer {
    * @param {string} characters the name of a character set; empty for the page's first one
    * @param {object} listeners
    * @param {(progress: Progress) => void} listeners.loading
-   * @param {(mapping: Mapping, engine: Engine, models: Model[]) => void} listeners.ready the model is loaded
+   * @param {(models: Model[], name: string) => void} listeners.listed the models, and of which set it loads one
+   * @param {(mapping: Mapping, engine: Engine) => void} listeners.ready the model is loaded
    * @param {(failure: Failure, detail: string) => void} listeners.failed it cannot be loaded, or has stopped
    * @param {(prediction: Prediction) => void} listeners.predicted for the newest input
    * @param {LoadOptions["engine"]} engine
    */
   constructor(characters, listeners, engine) {
-    const { loading, ready, failed } = listeners;
+    const { listed, loading, ready, failed } = listeners;
     this.#listeners = listeners;
-    loadModel(characters, { engine, loading: (progress) => this.#isClosed || loading(progress) }).then(
-      ({ reader, models }) => {
+    this.#load(characters, { engine, loading: (progress) => this.#isClosed || loading(progress) }, listed).then(
+      (reader) => {
         if (this.#isClosed) return reader.close();
         this.#reader = reader;
-        ready(reader.mapping, reader.engine, models);
+        ready(reader.mapping, reader.engine);
         this.#readNext();
       },
       (error) => this.#isClosed || failed(error instanceof LoadError ? error.failure : "runtime", error.message),
@@ -59,6 +60,18 @@ export class Recognizer {
     this.#reader?.close();
   }
 
+  /**
+   * @param {string} characters the name of a character set; of the page's first model where none has it
+   * @param {Pick<LoadOptions, "engine" | "loading">} options
+   * @param {(models: Model[], name: string) => void} listed
+   */
+  async #load(characters, options, listed) {
+    const models = await listModels();
+    const { name, model, mapping } = models.find((each) => each.name === characters) ?? models[0];
+    if (!this.#isClosed) listed(models, name);
+    return load({ model, mapping, ...options });
+  }
+
   #readNext() {
     if (this.#isBusy || !this.#waiting || !this.#reader) return;
     const [id, input] = [this.#newest, this.#waiting];
@@ -75,21 +88,13 @@ export class Recognizer {
   }
 }
 
-/**
- * @param {string} characters the name of a character set; of the page's first model where none has it
- * @param {Pick<LoadOptions, "engine" | "loading">} options
- */
-async function loadModel(characters, options) {
-  const models = await listModels();
-  const { model, mapping } = models.find((each) => each.name === characters) ?? models[0];
-  return { models, reader: await load({ model, mapping, ...options }) };
-}
-
 /** @returns {Promise<Model[]>} */
 async function listModels() {
   const response = await fetch("models.json", { cache: "no-cache" }).catch((error) => {
     throw new LoadError("network", `models.json: ${error}`);
   });
   if (!response.ok) throw new LoadError("mapping", `models.json: HTTP ${response.status}`);
-  return response.json();
+  return response.json().catch((error) => {
+    throw new LoadError("mapping", `models.json: ${error}`);
+  });
 }
