@@ -111,9 +111,10 @@ def _read_font_file(path: Path) -> tuple[str, str, set[str]]:
 def _name_license(names: dict[int, str], folder: Path) -> str:
     """Returns a license's name, by what a font's names say of it or, where they say nothing, the files beside it."""
     own = " ".join(names[number] for number in (_LICENSE, _LICENSE_URL, _COPYRIGHT))
+    states = "licen[cs]e|reserved" if names[_LICENSE] else "licen[cs]e"  # all have a copyright that is reserved
     files = (path for path in sorted(folder.iterdir()) if _LICENSE_FILE.match(path.name) and path.is_file())
     beside = [read_bounded(path, _MAX_LICENSE_BYTES, _REMEDY).decode(errors="replace") for path in files]
-    for text in [own] if re.search("licen[cs]e|reserved", own, re.IGNORECASE) else [own, *beside]:
+    for text in [own] if re.search(states, own, re.IGNORECASE) else [own, *beside]:
         for pattern, name in _LICENSES.items():
             if re.search(pattern, text, re.IGNORECASE):
                 return name

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import tract
 
-from kanjinet.classes import CHARACTER_SETS, ETL9G_SET, CharacterSet
+from kanjinet.classes import CHARACTER_SETS, ETL9G_SET, JAPANESE_SET, SCRIPTS, CharacterSet
 from kanjinet.contract import NORMALIZE
 from kanjinet.evaluation.recognizer import load_recognizer
 from kanjinet.export.sample_inputs import load_sample_inputs
@@ -54,6 +54,9 @@ def test_they_read_what_they_never_saw(known: CharacterSet, tmp_path: Path) -> N
         top1, _, _, _, calibration_error, *up_to_twins = map(float, re.findall(r"([\d.]+)%", found[1]))
         assert (up_to_twins or [top1])[0] > 98
         assert calibration_error < 3
+        further = dict(re.findall(r"^sample writers, more (\w+) (?:.*%){3} +([\d.]+)%$", output, re.MULTILINE))
+        assert further.keys() == ({*SCRIPTS} if known == JAPANESE_SET else set())
+        assert all(float(accuracy) > 94 for accuracy in further.values()), further
 
 
 @OF_EACH_SET
@@ -82,6 +85,7 @@ def test_the_files_know_where_they_come_from(known: CharacterSet) -> None:
     mapping = json.loads(mapping_path.read_text(encoding="utf-8"))
     assert mapping["model_info"]["model_file"] == int8.name
     assert all(name in mapping["model_info"]["license"] for name in ("KanjiVG", "Yuji Boku", "YOzS"))
+    assert mapping["model_info"].get("twins", []) == list(known.twins)
     assert mapping["model_info"]["rejection_threshold"] == recognizer.card.rejection.threshold
     tested = re.search(r"the training's test: .*\| ([\d.]+) %", read_card(known))
     assert tested

@@ -317,6 +317,7 @@ def test_fonts_are_fetched_once_and_a_failure_leaves_nothing(tmp_path):
         ({}, "SIL Open Font License 1.1"),
         ({"licenseDescription": "Cr:TTE09"}, "SIL Open Font License 1.1"),
         ({"licenseDescription": "All rights reserved"}, "All rights reserved"),
+        ({"copyright": "Copyright 2010 A. All rights reserved."}, "SIL Open Font License 1.1"),
         (MIT, "MIT"),
     ],
 )
