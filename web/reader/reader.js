@@ -39,7 +39,9 @@ export async function load({ engine = "auto", ...files }) {
     return await start("onnxruntime", files);
   } catch (error) {
     if (!(error instanceof LoadError && ENGINE_FAILURES.includes(error.failure))) throw error;
-    return start("tract", files).catch(() => Promise.reject(error));
+    return start("tract", files).catch((another) => {
+      throw new LoadError(error.failure, `${error.message}; tract: ${another.message}`);
+    });
   }
 }
 
