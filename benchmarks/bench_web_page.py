@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page
 
 from kanjinet.classes import CHARACTERS
 from kanjinet.errors import KanjinetError
-from kanjinet.evaluation.recognizer import PRETRAINED_PATH
+from kanjinet.evaluation.recognizer import list_pretrained
 from kanjinet.storage.files import make_folder, replace_on_success
 from kanjinet.web.bundle import assemble_page
 from tests.browser import (
@@ -103,7 +103,7 @@ def main() -> None:
     chromium = find_chromium()
     if chromium is None:
         raise KanjinetError(CHROMIUM_REMEDY)
-    files = assemble_page(ROOT / "web", PRETRAINED_PATH)
+    files = assemble_page(ROOT / "web", *list_pretrained())
     print(f"files             {len(files)}, {sum(map(len, files.values())) / 1e6:.1f} MB")
     with serve_page(files) as port, open_browser(chromium) as browser:
         print(f"Chromium          {browser.version}")
