@@ -268,6 +268,7 @@ def test_every_kind_of_model_on_the_cpu_and_no_missing_device(images: Path, read
             kanjinet.load(path, device="tpu")
 
 
+@pytest.mark.slow
 def test_what_is_none_of_the_characters_is_said_and_candidates_are_given_all_the_same(
     images: Path, tmp_path: Path
 ) -> None:
