@@ -11,7 +11,7 @@ import tract
 
 from kanjinet.classes import CHARACTER_SETS, ETL9G_SET, JAPANESE_SET, SCRIPTS, CharacterSet
 from kanjinet.contract import NORMALIZE
-from kanjinet.evaluation.recognizer import load_recognizer
+from kanjinet.evaluation.recognizer import find_model, load_recognizer
 from kanjinet.export.sample_inputs import load_sample_inputs
 from tests.conftest import ROOT, run_script
 
@@ -74,6 +74,7 @@ def test_the_small_file_reads_the_same_in_tract(known: CharacterSet) -> None:
 @OF_EACH_SET
 def test_the_files_know_where_they_come_from(known: CharacterSet) -> None:
     tensors, int8, mapping_path = list_files(known)
+    assert find_model(known.name) == int8
     for path in (tensors, int8):
         recognizer = load_recognizer(path)
         assert recognizer.character_set == known

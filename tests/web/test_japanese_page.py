@@ -33,6 +33,8 @@ def test_the_page_reads_either_set_and_only_what_is_allowed(browser: Browser, pa
         assert page.locator("#characters option").count() == 2
         draw_with_mouse(page, drawn)
         assert visited.first_candidate() == "田"
+        scripts = page.locator("#script option").evaluate_all("all => all.map((each) => each.value)")
+        assert scripts == ["", "kanji", "hiragana"]  # kana would be the same as hiragana
         page.select_option("#script", "hiragana")
         assert all(character in ETL9G_SET.characters[:71] for character in visited.candidates())
         page.select_option("#characters", "japanese")
